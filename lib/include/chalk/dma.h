@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory that a device reads and writes.
+ *
+ * Such memory has a handle, struct chalk_dma, from an allocator of <chalk/memory.h>. Between submission and
+ * completion it belongs to the device. Memory that a device may write is read only through the observed loads
+ * below: once, into a local, then checked; never read back and trusted a second time. In the instrumented
+ * build they call hooks, for recorders, fuzzers and sanitizers.
+ */
+#ifndef CHALK_DMA_H
+#define CHALK_DMA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A piece of memory that devices know: `size` bytes at `va` for us, at `iova` for every device it was shared with. */
+struct chalk_dma {
+    void *va;
+    uint64_t iova;
+    size_t size;
+};
+
+#ifdef CHALK_INSTRUMENTED
+/* Called before every observed load. */
+void chalk_dma_hook(const volatile void *address, size_t size);
+#else
+static inline void chalk_dma_hook(const volatile void *address, size_t size)
+{
+    (void)address;
+    (void)size;
+}
+#endif
+
+/* Observed loads: one volatile load of that width, with acquire: later loads are not done before it. */
+#define CHALK_DMA_LOAD(bits)                                                                              \
+    static inline uint##bits##_t chalk_dma_load##bits(const volatile void *address)                       \
+    {                                                                                                     \
+        chalk_dma_hook(address, bits / 8);                                                                \
+        return __atomic_load_n((const volatile uint##bits##_t *)address, __ATOMIC_ACQUIRE);               \
+    }
+
+CHALK_DMA_LOAD(16)
+CHALK_DMA_LOAD(32)
+CHALK_DMA_LOAD(64)
+#undef CHALK_DMA_LOAD
+
+/* Copies `size` bytes that a device may be writing into `local`, each byte read once. */
+static inline void chalk_dma_observe(void *local, const volatile void *address, size_t size)
+{
+    chalk_dma_hook(address, size);
+    __asm__ volatile("" ::: "memory");
+    __builtin_memcpy(local, (const void *)address, size);
+    __asm__ volatile("" ::: "memory");
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Embedding, on Linux only: for programs with a main() of their own, plugins and language bindings.
+ *
+ * A program made of chalk_main() needs nothing of this: the main() in libchalk-hosted.a does it, with every
+ * option on. Embedded, every option is off: no signal handler, no pinning, no thread.
+ */
+#ifndef CHALK_HOSTED_H
+#define CHALK_HOSTED_H
+
+#include <chalk/platform.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct chalk_start_options {
+    bool handle_signals; /* SIGINT and SIGTERM request an exit (the second one ends at once); earlier handlers are chained */
+    bool pin;            /* the calling thread is pinned to a processor, and so are started cores */
+    bool ordinary_pages; /* never ask for hugepages */
+    bool no_uring;       /* wait with ppoll */
+};
+
+/*
+ * Brings the platform up; the calling thread becomes core 0. `options` may be NULL. After chalk_stop() it may be
+ * called again. Errors: -EBUSY (already up), -ENOMEM.
+ */
+int chalk_start(const struct chalk_start_options *options);
+
+/* Takes it down: every device was closed, and memory goes back to Linux. */
+void chalk_stop(void);
+
+/* Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it. -ENOSPC. */
+int chalk_core_adopt(void);
+void chalk_core_leave(unsigned core);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where an application starts, in both worlds. */
+#ifndef CHALK_MAIN_H
+#define CHALK_MAIN_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * The application's own. It runs on core 0; argv is the command line (bare: the kernel's). What it returns is the
+ * exit status: 0 for success. It may use libc (glibc hosted, musl bare) and everything in <chalk/...>.
+ */
+int chalk_main(int argc, char *argv[]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
