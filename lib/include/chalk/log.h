@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-enum chalk_level { CHALK_ERROR, CHALK_WARNING, CHALK_INFO, CHALK_DEBUG };
+enum chalk_level { CHALK_ERROR, CHALK_WARNING, CHALK_INFO, CHALK_TRACE };
 
 /* Messages above this level are dropped; CHALK_WARNING at the start. */
 void chalk_log_level(enum chalk_level level);
