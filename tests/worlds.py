@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The two worlds, for tests that drive them from outside."""
+import collections
+import os
+import re
+import subprocess
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VM = os.path.join(ROOT, 'tools/vm')
+METAL = os.path.join(ROOT, 'tools/metal')
+
+Result = collections.namedtuple('Result', 'status output')
+
+
+def guest(cases, devices=(), programs=(), options=(), timeout=300):
+    """Runs shell commands in one Linux guest, in order: {name: command} -> {name: Result}.
+
+    A case that the guest did not reach has status None. The programs are in PATH; both output streams are kept.
+    """
+    script = []
+    for name, command in cases.items():
+        script += [f'echo "@@ begin {name}"', f'( {command}\n) 2>&1', f'echo "@@ end {name} $?"']
+    with tempfile.NamedTemporaryFile('w', suffix='.sh') as file:
+        file.write('\n'.join(script) + '\n')
+        file.flush()
+        command = [VM, '--timeout', str(timeout), '--script', file.name, *options]
+        for device in devices:
+            command += ['--device', device]
+        for program in programs:
+            command += ['--file', program]
+        run = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True, errors='replace', timeout=timeout + 60)
+    results = {name: Result(None, f'not reached; the guest ended with {run.returncode}:\n{run.stdout[-3000:]}')
+               for name in cases}
+    pattern = re.compile(r'^@@ begin (.*?)\r?\n(.*?)^@@ end \1 (\d+)', re.M | re.S)
+    for name, output, status in pattern.findall(run.stdout):
+        results[name] = Result(int(status), output.replace('\r', ''))
+    return results
+
+
+def vm(program, arguments=(), devices=(), options=(), timeout=120):
+    """One hosted program in a guest of its own."""
+    return _run([VM, '--timeout', str(timeout), *options], devices, [program, *arguments], timeout)
+
+
+def metal(image, arguments=(), devices=(), options=(), timeout=120):
+    """One image."""
+    return _run([METAL, '--timeout', str(timeout), *options], devices, [image, *arguments], timeout)
+
+
+def _run(command, devices, program, timeout):
+    for device in devices:
+        command += ['--device', device]
+    run = subprocess.run([*command, '--', *map(str, program)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True, errors='replace', timeout=timeout + 60)
+    return Result(run.returncode, run.stdout.replace('\r', ''))
+
+
+def disk(folder, name, mebibytes):
+    """A sparse disk image."""
+    path = os.path.join(folder, name)
+    with open(path, 'wb') as file:
+        file.truncate(mebibytes << 20)
+    return path
+
+
+def crc32c(path, start=0, size=None, _table=[]):
+    """CRC-32C of a file, by the definition (RFC 3720 12.1): nothing of Chalk's is used."""
+    if not _table:
+        for byte in range(256):
+            for _ in range(8):
+                byte = byte >> 1 ^ (0x82f63b78 if byte & 1 else 0)
+            _table.append(byte)
+    crc = 0xffffffff
+    with open(path, 'rb') as file:
+        file.seek(start)
+        left = os.path.getsize(path) - start if size is None else size
+        while left > 0:
+            chunk = file.read(min(left, 1 << 20))
+            if not chunk:
+                break
+            left -= len(chunk)
+            for byte in chunk:
+                crc = crc >> 8 ^ _table[(crc ^ byte) & 0xff]
+    return crc ^ 0xffffffff
