@@ -1,0 +1,78 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The image from outside: every way to boot, its size, its panics, machines it can't work on: bare.py BUILD"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+import worlds  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+SMALLEST_UNIKRAFT = 140 * 1024
+
+
+def image(name):
+    return os.path.join(BUILD, name + '.elf')
+
+
+def boots(test, folder):
+    disk = worlds.disk(folder, 'disk.img', 8)
+    for boot in ('pvh', 'bios', 'uefi'):
+        run = worlds.metal(image('hello'), ['one', 'two words'], options=['--boot', boot])
+        test.result(run.status == 0 and 'hello' in run.output, f'{boot}: boots, prints a line, exits with 0', run)
+        run = worlds.metal(image('nvme-verify'), ['--blocks', 4096, '--interrupts'], [f'nvme:{disk}'], ['--boot', boot])
+        test.result(run.status == 0, f'{boot}: verifies an NVMe disk by interrupt', run.output)
+    run = worlds.metal(image('nvme-verify'), ['--blocks', 4096, '--interrupts'], [f'root-port:nvme:{disk}'])
+    test.result(run.status == 0, 'pvh: a device behind a root port', run.output)
+
+
+def size(test, folder):
+    stripped = os.path.join(folder, 'hello.elf')
+    subprocess.run(['strip', '-o', stripped, image('hello')], check=True)
+    seen = os.path.getsize(stripped)
+    test.result(seen < SMALLEST_UNIKRAFT, f'hello is {seen} bytes stripped', f'allowed: {SMALLEST_UNIKRAFT}')
+    run = worlds.metal(stripped, [])
+    test.result(run.status == 0 and 'hello' in run.output, 'and boots as it is', run.output)
+
+
+def panics(test):
+    """Each fault ends in a panic that names it, with a backtrace that names the function."""
+    for fault, parts in (('null', ['page fault', '0x0', 'read_null']),
+                         ('text', ['page fault', 'write_text']),
+                         ('data', ['page fault', 'run_data']),
+                         ('stack', ['stack', 'exhaust_stack']),
+                         ('opcode', ['invalid opcode', 'run_nonsense']),
+                         ('abort', ['abort'])):
+        run = worlds.metal(image('fault'), [fault], timeout=30)
+        missing = [part for part in parts if part.lower() not in run.output.lower()]
+        test.result(run.status not in (0, 124) and not missing, f'panic: {fault}',
+                    f'status {run.status}, missing {missing}\n{run.output}')
+
+
+def bad_machine(test):
+    for name, program, options, parts in (
+            ('no NVMe', 'nvme-identify', [], ['no NVMe']),
+            ('no ACPI', 'hello', ['--machine', 'q35,acpi=off'], ['ACPI']),
+            ('too little memory', 'hello', ['--memory', '2M'], ['memory'])):
+        run = worlds.metal(image(program), [], options=options, timeout=30)
+        missing = [part for part in parts if part.lower() not in run.output.lower()]
+        test.result(run.status not in (0, 124) and not missing, f'{name}: a message on the console',
+                    f'status {run.status}, missing {missing}\n{run.output}')
+    run = worlds.metal(image('no-such-image'), [])
+    test.result(run.status not in (0, 124) and 'no-such-image' in run.output, 'no such image: a message', run.output)
+
+
+def main():
+    with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
+        boots(test, folder)
+        size(test, folder)
+        panics(test)
+        bad_machine(test)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,122 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The hosted world from outside: isolation, embedding, ends in mid-I/O, and every bad input's message: hosted.py BUILD"""
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+import worlds  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+NVME = '0000:00:03.0'
+OTHER = '0000:00:04.0'
+
+
+def built(*names):
+    return [os.path.join(BUILD, name) for name in names]
+
+
+def well(test, folder):
+    """What works, and how it ends."""
+    path = worlds.disk(folder, 'disk.img', 16)
+    with open(path, 'r+b') as file:
+        file.write(b'a disk with data')
+    busy = 'nvme-perf --pattern random --op read --depth 32 --seconds 60'
+    results = worlds.guest({
+        'identify': f'nvme-identify {NVME}',
+        'fault': f'dmesg -c >/dev/null; dma-fault {NVME}; s=$?; dmesg | grep -q "DMAR.*fault" && echo "DMAR fault seen"; exit $s',
+        'plugin': f'plugin-host plugin.so {NVME} || plugin-host /bin/plugin.so {NVME}',
+        'killed': f'{busy} {NVME} >/dev/null 2>&1 & p=$!; sleep 4; kill -9 $p; wait $p; '
+                  f'nvme-verify --blocks 4096 {NVME}',
+        'interrupted': f'{busy} {NVME} & p=$!; sleep 4; kill -INT $p; wait $p; echo "status $?"',
+        'kernel takes over': f'echo {NVME} > /sys/bus/pci/drivers/vfio-pci/unbind; echo > /sys/bus/pci/devices/{NVME}/driver_override; '
+                             f'modprobe nvme 2>/dev/null; echo {NVME} > /sys/bus/pci/drivers_probe; i=0; '
+                             'while [ ! -b /dev/nvme0n1 ] && [ $i -lt 50 ]; do sleep 0.2; i=$((i+1)); done; '
+                             'dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 2>&1',
+        'bound to the kernel': f'nvme-identify {NVME}',
+    }, [f'nvme:{path}'], built('nvme-identify', 'nvme-verify', 'nvme-perf', 'dma-fault', 'plugin-host', 'plugin.so'))
+
+    def passed(name, shows, *parts):
+        result = results[name]
+        missing = [part for part in parts if part not in result.output]
+        test.result(result.status == 0 and not missing, shows, f'status {result.status}, missing {missing}\n{result.output}')
+
+    passed('identify', 'identifies the controller')
+    passed('fault', 'a DMA to what was not mapped is blocked, and the kernel saw the fault',
+           'mapped: written', 'never mapped: blocked', 'mapped for reading: blocked', 'just unmapped: blocked', 'DMAR fault seen')
+    passed('plugin', 'a plugin opens, uses, closes and reopens a device', 'a disk with data', 'left behind: 0 descriptors')
+    passed('killed', 'works at once after kill -9 in mid-I/O')
+    passed('interrupted', 'SIGINT in mid-I/O ends in good order', 'status 130')
+    passed('kernel takes over', 'and the kernel\'s driver can take the device afterwards')
+    result = results['bound to the kernel']
+    test.result(result.status not in (0, None) and 'driver_override' in result.output,
+                'a device bound to a kernel driver: the message has the command', f'{result}')
+
+
+def bad_input(test, folder):
+    """Each mistake: a non-zero exit, and a message that names the cure."""
+    path = worlds.disk(folder, 'bad.img', 16)
+    cases = {  # name: (command, parts of the message)
+        'unknown address': ('nvme-identify 0000:00:1f.7', ['0000:00:1f.7']),
+        'not an address': ('nvme-identify banana', ['banana']),
+        'not an NVMe device': (f'nvme-identify {OTHER}', [OTHER, 'NVMe']),
+        'unknown option': ('nvme-verify --colour', ['--colour', '--help']),
+        'depth 0': ('nvme-verify --depth 0', ['depth']),
+        'unaligned size': ('nvme-verify --sizes 1000', ['1000', '512']),
+        'range beyond the end': ('nvme-verify --start 99999999 --blocks 8', ['99999999']),
+        'no such namespace': ('nvme-verify --namespace 9', ['namespace 9']),
+        'writing needs consent': ('nvme-perf --op write --pattern random --count 10', ['--']),
+        'in use': (f'nvme-perf --pattern random --op read --seconds 30 {NVME} >/dev/null 2>&1 & p=$!; sleep 3; '
+                   f'nvme-identify {NVME}; s=$?; kill -INT $p; wait $p; exit $s', ['in use']),
+        'no hugepages': ('old=$(cat /proc/sys/vm/nr_hugepages); echo 0 > /proc/sys/vm/nr_hugepages; nvme-identify; s=$?; '
+                         'echo $old > /proc/sys/vm/nr_hugepages; [ $s = 0 ] && echo works; exit 9', ['nr_hugepages', 'works']),
+        'io_uring disabled': ('echo 2 > /proc/sys/kernel/io_uring_disabled; nvme-verify --blocks 2048 --interrupts; s=$?; '
+                              'echo 0 > /proc/sys/kernel/io_uring_disabled; [ $s = 0 ] && echo works; exit 9', ['io_uring', 'works']),
+        'DMA entries exhausted': ('limit=/sys/module/vfio_iommu_type1/parameters/dma_entry_limit; echo 16 > $limit; '
+                                  f'dma-entries {NVME}; s=$?; echo 65535 > $limit; [ $s = 0 ] && echo refused; exit 9',
+                                  ['dma_entry_limit', 'refused']),
+    }
+    results = worlds.guest({name: command for name, (command, _) in cases.items()}, [f'nvme:{path}', 'e1000e'],
+                           built('nvme-identify', 'nvme-verify', 'nvme-perf', 'dma-entries'))
+    for name, (_, parts) in cases.items():
+        expect_message(test, name, results[name], parts)
+
+
+def expect_message(test, name, result, parts):
+    missing = [part for part in parts if part.lower() not in result.output.lower()]
+    crashed = result.status is None or result.status == 0 or result.status >= 128
+    test.result(not missing and not crashed, f'{name}: a message with the cure',
+                f'status {result.status}, missing {missing}\n{result.output}')
+
+
+def bad_machine(test, folder):
+    """Machines on which it can't work."""
+    device = f'nvme:{worlds.disk(folder, "machine.img", 16)}'
+    program = os.path.join(BUILD, 'nvme-identify')
+    for name, options, parts in (
+            ('no IOMMU', ['--no-iommu'], ['iommu']),
+            ('device left to its kernel driver', ['--no-bind'], ['driver_override']),
+            ('an ordinary user without the group', ['--user', '--no-own'], ['permission', '/dev/vfio/']),
+            ('locked memory too low', ['--user', '--memlock', '65536'], ['bytes', 'memlock'])):
+        expect_message(test, name, worlds.vm(program, [NVME], [device], options), parts)
+    result = worlds.vm(program, [NVME], [device], ['--user'])
+    test.result(result.status == 0, 'an ordinary user who owns the group: works', result.output)
+    result = worlds.vm(program, [], [])
+    expect_message(test, 'no NVMe device at all', result, ['no NVMe'])
+    result = worlds.vm(os.path.join(BUILD, 'no-such-program'), [], [])
+    expect_message(test, 'no such program', result, ['no-such-program'])
+    result = worlds.vm(program, [], ['nvme:/no/such/disk.img'])
+    expect_message(test, 'no such disk', result, ['/no/such/disk.img', 'qemu-img create'])
+
+
+def main():
+    with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
+        well(test, folder)
+        bad_input(test, folder)
+        bad_machine(test, folder)
+
+
+if __name__ == '__main__':
+    main()

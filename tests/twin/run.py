@@ -1,0 +1,39 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""One program, both worlds, the same output: run.py BUILD NAME...
+
+Each program runs as a Linux process over VFIO in a guest and as an image, on the same devices; what they print on
+standard output has to be equal, and both have to succeed.
+"""
+import difflib
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+import worlds  # noqa: E402
+
+
+def without_messages(text):
+    """Messages differ by design: they name the cure, which is another one in each world."""
+    return [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith('chalk:')]
+
+
+def main():
+    build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
+        disks = '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
+        devices = [f'nvme:{disks},ns2.logical_block_size=4096', 'e1000e']
+        hosted = worlds.guest({name: name for name in names}, devices, [os.path.join(build, name) for name in names])
+        for name in names:
+            bare = worlds.metal(os.path.join(build, name + '.elf'), [], devices)
+            test.result(hosted[name].status == 0, f'{name}: hosted', hosted[name].output)
+            test.result(bare.status == 0, f'{name}: bare', bare.output)
+            seen = [without_messages(run.output) for run in (hosted[name], bare)]
+            test.result(seen[0] == seen[1] and seen[0], f'{name}: both print the same {len(seen[0])} lines',
+                        '\n'.join(difflib.unified_diff(*seen, 'hosted', 'bare', lineterm='')))
+
+
+if __name__ == '__main__':
+    main()
