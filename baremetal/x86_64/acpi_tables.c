@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the firmware's tables say, believed only as far as it was checked.
+ *
+ * Nothing here follows a pointer that a table gives without asking whether so many bytes are there, and no
+ * table can make it follow more than two: root pointer -> root table -> table (-> DSDT). So a table that
+ * names itself costs one step. Fields are read through get(), for which a field beyond the end of its table
+ * is zero: older revisions of a table are shorter, and zero is what the specification gives to "absent".
+ * Numbers in comments: ACPI 6.5.
+ */
+#include "acpi_tables.h"
+
+#include <chalk/error.h>
+#include <chalk/log.h>
+#include <string.h>
+
+enum {
+    HEADER_SIZE = 36,      /* 5.2.6 */
+    MAX_LENGTH = 16 << 20, /* of one table; the largest known DSDTs are below 1 MiB */
+    MAX_ENTRIES = 256,     /* of a root table */
+    SYSTEM_MEMORY = 0,     /* 5.2.3.2: generic address, address space identifier */
+    SYSTEM_IO = 1,
+    GENERIC_ADDRESS = 4,        /* offset of the address in it */
+    HARDWARE_REDUCED = 1 << 20, /* 5.2.9, flags */
+    SLEEP_TYPE_MAX = 7,         /* 4.8.3.2.1: three bits */
+};
+
+struct table {
+    const uint8_t *bytes;
+    size_t length;
+};
+
+static uint64_t get(const struct table *table, size_t offset, size_t width)
+{
+    uint64_t value = 0;
+
+    if (offset < table->length && width <= table->length - offset)
+        memcpy(&value, table->bytes + offset, width);
+    return value;
+}
+
+static bool sums_to_zero(const uint8_t *bytes, size_t size)
+{
+    uint8_t sum = 0;
+
+    for (size_t i = 0; i < size; i++)
+        sum = (uint8_t)(sum + bytes[i]);
+    return sum == 0;
+}
+
+/* A whole table with that signature; what is wrong with it is said, unless it is merely another table. */
+static bool load(const struct acpi_memory *memory, uint64_t physical, const char *signature,
+                 struct table *table)
+{
+    struct table header = {physical != 0 ? memory->at(memory, physical, HEADER_SIZE) : NULL, HEADER_SIZE};
+    const char *fault = NULL;
+
+    if (header.bytes == NULL || memcmp(header.bytes, signature, 4) != 0)
+        return false;
+    table->length = get(&header, 4, 4);
+    table->bytes = NULL;
+    if (table->length < HEADER_SIZE || table->length > MAX_LENGTH)
+        fault = "has an impossible length";
+    else if ((table->bytes = memory->at(memory, physical, table->length)) == NULL)
+        fault = "leaves memory";
+    else if (!sums_to_zero(table->bytes, table->length))
+        fault = "has a wrong checksum";
+    if (fault != NULL)
+        chalk_log(CHALK_WARNING, "acpi: table %s at 0x%lx %s; the firmware is at fault, and it is ignored",
+                  signature, (unsigned long)physical, fault);
+    return fault == NULL;
+}
+
+/* ---- MADT: processors (5.2.12) ------------------------------------------------------------------- */
+
+static void add_core(struct acpi *found, uint64_t apic_id, uint64_t flags)
+{
+    if (!(flags & 1)) /* table 5.22: enabled; others may at most be plugged in later */
+        return;
+    for (unsigned i = 0; i < found->core_count; i++)
+        if (found->apic_ids[i] == apic_id) /* listed as a local APIC and as a local x2APIC */
+            return;
+    if (found->core_count == ACPI_MAX_CORES) {
+        chalk_log(CHALK_WARNING, "acpi: only the first %d processors are used", ACPI_MAX_CORES);
+        return;
+    }
+    found->apic_ids[found->core_count++] = (uint32_t)apic_id;
+}
+
+static void parse_madt(const struct acpi_memory *memory, const struct table *madt, struct acpi *found)
+{
+    (void)memory;
+    found->local_apic = get(madt, 36, 4);
+    for (size_t at = 44; at + 2 <= madt->length;) {
+        size_t length = madt->bytes[at + 1];
+
+        if (length < 2 || length > madt->length - at) {
+            chalk_log(CHALK_WARNING, "acpi: MADT entry at byte %zu has length %zu; the rest is ignored", at,
+                      length);
+            return;
+        }
+        struct table entry = {madt->bytes + at, length};
+        switch (madt->bytes[at]) {
+        case 0: /* 5.2.12.2: processor local APIC; 255 is the broadcast identifier */
+            if (length >= 8 && get(&entry, 3, 1) != 0xff)
+                add_core(found, get(&entry, 3, 1), get(&entry, 4, 4));
+            break;
+        case 5: /* 5.2.12.8: local APIC address override */
+            if (length >= 12)
+                found->local_apic = get(&entry, 4, 8);
+            break;
+        case 9: /* 5.2.12.12: processor local x2APIC */
+            if (length >= 16 && get(&entry, 4, 4) != UINT32_MAX)
+                add_core(found, get(&entry, 4, 4), get(&entry, 8, 4));
+            break;
+        default:
+            break;
+        }
+        at += length;
+    }
+}
+
+/* ---- MCFG: memory-mapped configuration space (PCI Firmware 3.3, 4.1.2) ---------------------------- */
+
+static void parse_mcfg(const struct acpi_memory *memory, const struct table *mcfg, struct acpi *found)
+{
+    const uint64_t bus_size = 1 << 20;
+
+    (void)memory;
+    for (size_t at = 44; at + 16 <= mcfg->length; at += 16) {
+        uint64_t base = get(mcfg, at, 8), first = get(mcfg, at + 10, 1), last = get(mcfg, at + 11, 1);
+
+        if (base == 0 || base % bus_size != 0 || base >= 1ull << 52 || first > last) {
+            chalk_log(CHALK_WARNING, "acpi: MCFG entry at byte %zu makes no sense; ignored", at);
+            continue;
+        }
+        if (found->segment_count == ACPI_MAX_SEGMENTS) {
+            chalk_log(CHALK_WARNING, "acpi: only the first %d PCI segments are used", ACPI_MAX_SEGMENTS);
+            return;
+        }
+        found->segments[found->segment_count].base = base;
+        found->segments[found->segment_count].segment = (uint16_t)get(mcfg, at + 8, 2);
+        found->segments[found->segment_count].first_bus = (uint8_t)first;
+        found->segments[found->segment_count].last_bus = (uint8_t)last;
+        found->segment_count++;
+    }
+}
+
+/* ---- HPET (IA-PC HPET 1.0a, 3.2.4) ---------------------------------------------------------------- */
+
+static void parse_hpet(const struct acpi_memory *memory, const struct table *hpet, struct acpi *found)
+{
+    (void)memory;
+    if (get(hpet, 40, 1) == SYSTEM_MEMORY)
+        found->hpet = get(hpet, 40 + GENERIC_ADDRESS, 8);
+}
+
+/* ---- FADT: power management ports (5.2.9), and \_S5_ in the DSDT it names ------------------------- */
+
+/* The port of a register block: the extended field if it is filled in (then it must be a port), else the old
+ * one. */
+static uint16_t port(const struct table *fadt, size_t old, size_t extended)
+{
+    uint64_t address = get(fadt, extended + GENERIC_ADDRESS, 8);
+
+    if (address == 0)
+        address = get(fadt, old, 4);
+    else if (get(fadt, extended, 1) != SYSTEM_IO)
+        return 0;
+    return address <= UINT16_MAX - 3 ? (uint16_t)address : 0;
+}
+
+/* One integer constant of AML (20.2.3) that fits the field, and the step over it; false for anything else. */
+static bool aml_sleep_type(const struct table *aml, size_t *at, uint16_t *value)
+{
+    uint64_t op = *at < aml->length ? aml->bytes[*at] : UINT64_MAX, number;
+    size_t width = op == 0x0a ? 1 : op == 0x0b ? 2 : op == 0x0c ? 4 : 0; /* byte, word, dword prefix */
+
+    if (op > 1 && width == 0) /* ZeroOp and OneOp are their own values */
+        return false;
+    if (width > aml->length - *at - 1)
+        return false;
+    number = width == 0 ? op : get(aml, *at + 1, width);
+    *at += 1 + width;
+    *value = (uint16_t)number;
+    return number <= SLEEP_TYPE_MAX;
+}
+
+/*
+ * Name(\_S5_, Package() {a, b, ...}) is found by its bytes, because an interpreter of AML for two numbers
+ * would be larger than the rest of this platform: 0x08 ['\'] "_S5_" 0x12 PkgLength NumElements a b
+ * (20.2.5.1, 20.2.5.4, 7.4.2).
+ */
+static void find_s5(const struct table *dsdt, struct acpi *found)
+{
+    for (size_t at = HEADER_SIZE + 1; at + 7 <= dsdt->length; at++) {
+        const uint8_t *name = dsdt->bytes + at;
+
+        if (memcmp(name, "_S5_\x12", 5) != 0 || !(name[-1] == 0x08 || (name[-1] == '\\' && name[-2] == 0x08)))
+            continue;
+        /* PkgLength (20.2.4) counts from its own first byte; its top two bits tell how many more bytes it
+         * has. */
+        size_t extra = name[5] >> 6, package = at + 5, length = name[5] & (extra ? 0x0f : 0x3f);
+        for (size_t i = 0; i < extra; i++)
+            length |= (size_t)get(dsdt, package + 1 + i, 1) << (4 + 8 * i);
+        size_t value = package + 1 + extra;
+        if (length < extra + 2 || length > dsdt->length - package || dsdt->bytes[value] < 2)
+            continue;
+        struct table aml = {dsdt->bytes, package + length};
+        uint16_t a, b;
+        value++;
+        if (aml_sleep_type(&aml, &value, &a) && aml_sleep_type(&aml, &value, &b)) {
+            found->sleep_type_a = a;
+            found->sleep_type_b = b;
+            return;
+        }
+    }
+}
+
+static void parse_fadt(const struct acpi_memory *memory, const struct table *fadt, struct acpi *found)
+{
+    struct table dsdt;
+    uint64_t address = get(fadt, 140, 8);
+
+    if (get(fadt, 112, 4) & HARDWARE_REDUCED) /* these registers do not exist then (4.1) */
+        return;
+    found->pm1a_control = port(fadt, 64, 172);
+    found->pm1b_control = port(fadt, 68, 184);
+    if (get(fadt, 91, 1) == 4)
+        found->pm_timer = port(fadt, 76, 208);
+    if (get(fadt, 48, 4) <= UINT16_MAX)
+        found->smi_command = (uint16_t)get(fadt, 48, 4);
+    found->smi_acpi_enable = (uint8_t)get(fadt, 52, 1);
+    if (load(memory, address != 0 ? address : get(fadt, 40, 4), "DSDT", &dsdt))
+        find_s5(&dsdt, found);
+}
+
+/* ---- the way there (5.2.5 to 5.2.8) --------------------------------------------------------------- */
+
+static const struct {
+    const char *signature;
+    void (*parse)(const struct acpi_memory *, const struct table *, struct acpi *);
+} parsers[] = {{"APIC", parse_madt}, {"MCFG", parse_mcfg}, {"HPET", parse_hpet}, {"FACP", parse_fadt}};
+
+enum { PARSER_COUNT = sizeof(parsers) / sizeof(parsers[0]) };
+
+static bool load_rsdp(const struct acpi_memory *memory, uint64_t physical, struct table *rsdp)
+{
+    rsdp->bytes = memory->at(memory, physical, ACPI_RSDP_SIZE);
+    rsdp->length = ACPI_RSDP_SIZE;
+    return rsdp->bytes != NULL && memcmp(rsdp->bytes, "RSD PTR ", 8) == 0 &&
+           sums_to_zero(rsdp->bytes, ACPI_RSDP_SIZE);
+}
+
+bool acpi_is_rsdp(const struct acpi_memory *memory, uint64_t physical)
+{
+    struct table rsdp;
+
+    return load_rsdp(memory, physical, &rsdp);
+}
+
+/* The XSDT, if the root pointer is of revision 2 and whole; 0 if not. */
+static uint64_t xsdt_address(const struct acpi_memory *memory, uint64_t physical, const struct table *rsdp)
+{
+    struct table whole = {NULL, 36};
+
+    if (get(rsdp, 15, 1) < 2 || (whole.bytes = memory->at(memory, physical, whole.length)) == NULL)
+        return 0;
+    whole.length = get(&whole, 20, 4);
+    if (whole.length < 36 || whole.length > 4096)
+        return 0;
+    whole.bytes = memory->at(memory, physical, whole.length);
+    return whole.bytes != NULL && sums_to_zero(whole.bytes, whole.length) ? get(&whole, 24, 8) : 0;
+}
+
+int acpi_parse(const struct acpi_memory *memory, uint64_t physical, struct acpi *found)
+{
+    struct table rsdp, root;
+    bool parsed[PARSER_COUNT] = {false};
+    size_t width = 8;
+    uint64_t xsdt;
+
+    memset(found, 0, sizeof(*found));
+    found->sleep_type_a = found->sleep_type_b = UINT16_MAX;
+    if (!load_rsdp(memory, physical, &rsdp))
+        return -ENOENT;
+    xsdt = xsdt_address(memory, physical, &rsdp);
+    if (xsdt == 0 || !load(memory, xsdt, "XSDT", &root)) {
+        width = 4;
+        if (!load(memory, get(&rsdp, 16, 4), "RSDT", &root))
+            return -EPROTO;
+    }
+    size_t end =
+        root.length < HEADER_SIZE + MAX_ENTRIES * width ? root.length : HEADER_SIZE + MAX_ENTRIES * width;
+    for (size_t at = HEADER_SIZE; at + width <= end; at += width) {
+        for (unsigned i = 0; i < PARSER_COUNT; i++) {
+            struct table table;
+
+            if (parsed[i] || !load(memory, get(&root, at, width), parsers[i].signature, &table))
+                continue;
+            parsers[i].parse(memory, &table, found);
+            parsed[i] = true; /* where a table is there twice, the first whole one counts */
+        }
+    }
+    return 0;
+}
