@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * nvme-identify: what a controller and its namespaces say they are. What it prints depends on the device
+ * alone, so the same device gives the same text in every world; where it is plugged in is shown by --verbose.
+ */
+#include <chalk/error.h>
+#include <chalk/main.h>
+#include <chalk/nvme.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "options.h"
+#include "session.h"
+
+/* "512 bytes", "64 MiB", "1.5 GiB": exact below 1 KiB, else to a tenth. */
+static const char *size_text(uint64_t bytes, char text[32])
+{
+    static const char units[] = "KMGTPE";
+    unsigned unit = 0;
+
+    if (bytes < 1024) {
+        snprintf(text, 32, "%" PRIu64 " bytes", bytes);
+        return text;
+    }
+    while (unit + 1 < sizeof(units) - 1 && bytes >> (10 * (unit + 2)) != 0)
+        unit++;
+
+    uint64_t one = 1ull << (10 * (unit + 1));
+    uint64_t tenths = (bytes % one) * 10 / one;
+
+    if (tenths != 0)
+        snprintf(text, 32, "%" PRIu64 ".%" PRIu64 " %ciB", bytes / one, tenths, units[unit]);
+    else
+        snprintf(text, 32, "%" PRIu64 " %ciB", bytes / one, units[unit]);
+    return text;
+}
+
+static void print_controller(const struct session *session, bool verbose)
+{
+    const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
+    char text[32];
+
+    printf("Controller\n");
+    if (verbose) {
+        const struct chalk_bus_info *bus = &session->bus;
+
+        printf("  address          %s\n", bus->name);
+        printf("  bound to         %s\n", bus->bound_to[0] ? bus->bound_to : "nothing");
+        printf("  NUMA node        %d\n", bus->node);
+        printf("  vectors in use   %u\n", info->vectors);
+    }
+    printf("  model            %s\n", info->model);
+    printf("  serial number    %s\n", info->serial);
+    printf("  firmware         %s\n", info->firmware);
+    printf("  vendor           %04x, subsystem %04x\n", info->vendor, info->subsystem_vendor);
+    printf("  controller id    %u\n", info->controller_id);
+    printf("  NVMe version     %u.%u.%u\n", info->version >> 16, info->version >> 8 & 0xff,
+           info->version & 0xff);
+    printf("  namespaces       up to %" PRIu32 "\n", info->namespace_count);
+    printf("  largest transfer %s\n", size_text(info->max_transfer, text));
+    printf("  page size        %s\n", size_text(info->page_size, text));
+    printf("  queue entries    up to %u\n", info->max_queue_entries);
+    printf("  doorbell stride  %" PRIu32 " bytes\n", info->doorbell_stride);
+    printf("  write cache      %s\n",
+           info->volatile_cache ? "volatile: flush for durability" : "none that is volatile");
+}
+
+static void print_namespace(const struct chalk_nvme_namespace *ns)
+{
+    char text[32];
+    unsigned formats = sizeof(ns->formats) / sizeof(ns->formats[0]);
+
+    printf("\nNamespace %" PRIu32 "\n", ns->nsid);
+    printf("  size             %" PRIu64 " blocks", ns->size);
+    if (ns->size <= UINT64_MAX / (ns->block_size ? ns->block_size : 1))
+        printf(", %s", size_text(ns->size * ns->block_size, text));
+    printf("\n");
+    printf("  capacity         %" PRIu64 " blocks\n", ns->capacity);
+    printf("  used             %" PRIu64 " blocks\n", ns->used);
+    if (ns->format_count < formats)
+        formats = ns->format_count;
+    for (unsigned i = 0; i < formats; i++) {
+        printf("  format %2u        %" PRIu32 " bytes a block", i, ns->formats[i].block_size);
+        if (ns->formats[i].metadata_size != 0)
+            printf(" and %u of metadata", ns->formats[i].metadata_size);
+        printf("%s\n", i == ns->format ? "  <- in use" : "");
+    }
+}
+
+int chalk_main(int argc, char *argv[])
+{
+    bool verbose = false;
+    struct session_options wanted = {0};
+    struct session session;
+    const struct option options[] = {
+        {.name = "verbose", .kind = OPTION_FLAG, .value = &verbose, .help = "also where the controller is"},
+    };
+    const struct command command = {
+        .name = "nvme-identify",
+        .summary = "Shows what an NVMe controller and its namespaces are. Reads only.",
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .operand = "ADDRESS",
+        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+    };
+    int status;
+
+    if (!options_parse(&command, argc, argv, &wanted.address, &status))
+        return status;
+    if (!session_open(&session, &wanted))
+        return EXIT_BAD;
+
+    struct chalk_nvme_namespace ns = {0};
+    int error;
+
+    print_controller(&session, verbose);
+    while ((error = chalk_nvme_next_namespace(session.nvme, ns.nsid, &ns)) == 0 && !chalk_exit_requested())
+        print_namespace(&ns);
+    if (error == 0) {
+        status = EXIT_INTERRUPTED;
+    } else if (error == -ENOENT) {
+        status = EXIT_GOOD;
+    } else {
+        complain("cannot identify the namespace after %" PRIu32 ": %s", ns.nsid, chalk_error_name(error));
+        status = EXIT_BAD;
+    }
+    session_close(&session);
+    return status;
+}

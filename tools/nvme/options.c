@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The command line, read against a table. There is no getopt here: its messages name neither the range nor
+ * the cure, and glibc's and musl's differ.
+ */
+#include "options.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *program = "chalk";
+
+void complain(const char *format, ...)
+{
+    char line[512];
+    va_list list;
+
+    /* One write a message: on bare metal stderr is the console that other cores write to as well. */
+    va_start(list, format);
+    vsnprintf(line, sizeof(line), format, list);
+    va_end(list);
+    fprintf(stderr, "%s: %s\n", program, line);
+}
+
+bool options_number(const char *text, const char *end, uint64_t *value)
+{
+    unsigned base = 10;
+    unsigned shift = 0;
+    uint64_t number = 0;
+
+    if (end - text > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
+        base = 16;
+        text += 2;
+    } else if (end - text > 1) {
+        static const char suffixes[] = "KMG";
+        const char *suffix = memchr(suffixes, end[-1] & ~0x20, sizeof(suffixes) - 1);
+
+        if (suffix) {
+            shift = 10 * (unsigned)(suffix - suffixes + 1);
+            end--;
+        }
+    }
+    if (text == end)
+        return false;
+    for (; text < end; text++) {
+        unsigned digit = (unsigned)(*text - '0');
+
+        if (digit > 9)
+            digit = (unsigned)((*text & ~0x20) - 'A') + 10u;
+        if (digit >= base || (digit > 9 && base == 10) || __builtin_mul_overflow(number, base, &number) ||
+            __builtin_add_overflow(number, digit, &number))
+            return false;
+    }
+    return !__builtin_mul_overflow(number, 1ull << shift, value);
+}
+
+/* Whether `text` is one of "this|that". */
+static bool chosen(const char *choices, const char *text)
+{
+    size_t length = strlen(text);
+
+    while (choices) {
+        const char *end = strchr(choices, '|');
+        size_t size = end ? (size_t)(end - choices) : strlen(choices);
+
+        if (size == length && memcmp(choices, text, size) == 0)
+            return true;
+        choices = end ? end + 1 : NULL;
+    }
+    return false;
+}
+
+static bool take(const struct option *option, const char *text)
+{
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(bool *)option->value = true;
+        return true;
+    case OPTION_NUMBER: {
+        uint64_t number;
+
+        if (!options_number(text, text + strlen(text), &number)) {
+            complain("--%s %s: not a number; decimal or 0x..., and K, M, G for powers of 1024", option->name,
+                     text);
+            return false;
+        }
+        if (number < option->min || number > option->max) {
+            complain("--%s %s: must be from %llu to %llu", option->name, text,
+                     (unsigned long long)option->min, (unsigned long long)option->max);
+            return false;
+        }
+        *(uint64_t *)option->value = number;
+        return true;
+    }
+    case OPTION_WORD:
+        if (option->choices && !chosen(option->choices, text)) {
+            complain("--%s %s: must be one of %s", option->name, text, option->choices);
+            return false;
+        }
+        *(const char **)option->value = text;
+        return true;
+    }
+    return false;
+}
+
+static void print_help(const struct command *command)
+{
+    printf("usage: %s [options]%s%s%s\n%s\n\n", command->name, command->operand ? " [" : "",
+           command->operand ? command->operand : "", command->operand ? "]" : "", command->summary);
+    for (size_t i = 0; i < command->option_count; i++) {
+        const struct option *option = &command->options[i];
+        const char *argument = option->argument ? option->argument : option->choices;
+        char left[64];
+
+        snprintf(left, sizeof(left), "--%s%s%s", option->name, argument ? " " : "", argument ? argument : "");
+        printf("  %-28s %s\n", left, option->help);
+    }
+    printf("  %-28s %s\n", "--help", "this text");
+    if (command->operand)
+        printf("  %-28s %s\n", command->operand, command->operand_help);
+}
+
+static const struct option *find(const struct command *command, const char *name, size_t length)
+{
+    for (size_t i = 0; i < command->option_count; i++) {
+        const struct option *option = &command->options[i];
+
+        if (strlen(option->name) == length && memcmp(option->name, name, length) == 0)
+            return option;
+    }
+    return NULL;
+}
+
+bool options_parse(const struct command *command, int argc, char *argv[], const char **operand, int *status)
+{
+    program = command->name;
+    *operand = NULL;
+    *status = EXIT_USAGE;
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+
+        if (word[0] != '-') {
+            if (!command->operand || *operand) {
+                complain("%s: one argument too many; --help shows what it takes", word);
+                return false;
+            }
+            *operand = word;
+            continue;
+        }
+        if (strcmp(word, "--help") == 0) {
+            print_help(command);
+            *status = EXIT_GOOD;
+            return false;
+        }
+        const char *equals = strchr(word, '=');
+        size_t length = equals ? (size_t)(equals - word) : strlen(word);
+        const struct option *option =
+            length > 2 && word[1] == '-' ? find(command, word + 2, length - 2) : NULL;
+
+        if (!option) {
+            complain("%s: no such option; --help lists them", word);
+            return false;
+        }
+        const char *text = equals ? equals + 1 : NULL;
+
+        if (option->kind == OPTION_FLAG && text) {
+            complain("%s: --%s takes no value", word, option->name);
+            return false;
+        }
+        if (option->kind != OPTION_FLAG && !text) {
+            if (i + 1 >= argc) {
+                complain("--%s: needs a value: %s", option->name,
+                         option->choices ? option->choices : option->argument);
+                return false;
+            }
+            text = argv[++i];
+        }
+        if (!take(option, text))
+            return false;
+    }
+    return true;
+}

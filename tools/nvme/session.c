@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Opening an NVMe namespace takes six objects; each is given back by session_close() if it is there. The
+ * platform and the driver log why something failed; here it is only said what could not be done for it.
+ */
+#include "session.h"
+
+#include <chalk/clock.h>
+#include <chalk/device.h>
+#include <chalk/error.h>
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "options.h"
+
+static bool find_controller(struct session *session, const char *address)
+{
+    if (address) {
+        /* Not necessarily on the bus: hosted, "vfio-user:PATH" is a name too. Opening it decides. */
+        if (strlen(address) >= sizeof(session->bus.name)) {
+            complain("%s: too long for a device name; a PCI address looks like 0000:00:04.0", address);
+            return false;
+        }
+        if (chalk_bus_lookup(address, &session->bus) != 0)
+            memcpy(session->bus.name, address, strlen(address) + 1);
+        return true;
+    }
+    if (chalk_bus_find(CHALK_CLASS_NVME, &session->bus) == 0)
+        return true;
+    complain("no NVMe controller found; attach one, in QEMU: "
+             "-drive file=IMAGE,format=raw,if=none,id=disk -device nvme,drive=disk,serial=1");
+    return false;
+}
+
+/* Shared memory for both queues and a PRP list page a request, beside the program's own buffers. */
+static size_t shared_size(const struct session_options *options)
+{
+    size_t entries = (size_t)options->depth + 1;
+    size_t queues = entries * (64 + 16) + 4 * CHALK_PAGE;
+
+    return ((size_t)1 << 20) + options->buffer_size + queues + entries * CHALK_PAGE;
+}
+
+static bool find_namespace(struct session *session, uint32_t nsid)
+{
+    const char *address = session->bus.name;
+    int error = chalk_nvme_next_namespace(session->nvme, nsid ? nsid - 1 : 0, &session->ns);
+
+    if (error == 0 && (nsid == 0 || session->ns.nsid == nsid))
+        return true;
+    if (error == 0 || (error == -ENOENT && nsid != 0))
+        complain("%s has no namespace %" PRIu32 "; nvme-identify lists those there are", address, nsid);
+    else if (error == -ENOENT)
+        complain("%s has no active namespace; create and attach one: nvme create-ns, nvme attach-ns",
+                 address);
+    else
+        complain("cannot list the namespaces of %s: %s", address, chalk_error_name(error));
+    return false;
+}
+
+bool session_open(struct session *session, const struct session_options *options)
+{
+    const struct chalk_memory_options memory = {
+        .private_size = ((size_t)1 << 20) + (size_t)options->depth * 256,
+        .shared_size = shared_size(options),
+        .node = -1,
+    };
+    struct chalk_core_info core;
+    int error;
+
+    memset(session, 0, sizeof(*session));
+    if (chalk_core_info(0, &core) == 0)
+        session->events = core.events;
+    if (!find_controller(session, options->address))
+        return false;
+
+    const char *address = session->bus.name;
+
+    if ((error = chalk_memory_create(&memory, &session->memory)) != 0) {
+        complain("cannot claim %zu KiB of memory for devices: %s", memory.shared_size >> 10,
+                 chalk_error_name(error));
+        goto failed;
+    }
+    if ((error = chalk_device_open(address, &session->domain, &session->device)) != 0) {
+        complain("cannot open %s: %s", address, chalk_error_name(error));
+        goto failed;
+    }
+    if ((error = chalk_memory_share(session->memory, session->domain)) != 0) {
+        complain("cannot share memory with %s: %s", address, chalk_error_name(error));
+        goto failed;
+    }
+
+    const struct chalk_nvme_options controller = {
+        .memory = session->memory,
+        .domain = session->domain,
+        .interrupts = options->interrupts,
+    };
+
+    if ((error = chalk_nvme_open(session->device, &controller, &session->nvme)) != 0) {
+        complain("cannot bring up the controller at %s: %s", address, chalk_error_name(error));
+        goto failed;
+    }
+    if (options->depth == 0)
+        return true;
+    if (!find_namespace(session, options->nsid))
+        goto failed;
+
+    const struct chalk_nvme_queue_options queue = {
+        .nsid = session->ns.nsid,
+        .depth = options->depth,
+        .interrupts = options->interrupts,
+    };
+
+    if ((error = chalk_nvme_queue_open(session->nvme, &queue, &session->queue)) == 0)
+        return true;
+    complain("cannot open a queue on namespace %" PRIu32 " of %s: %s", session->ns.nsid, address,
+             chalk_error_name(error));
+failed:
+    session_close(session);
+    return false;
+}
+
+void session_close(struct session *session)
+{
+    if (session->queue)
+        chalk_nvme_queue_close(session->queue);
+    if (session->nvme)
+        chalk_nvme_close(session->nvme);
+    if (session->device) {
+        chalk_memory_unshare(session->memory, session->domain);
+        chalk_device_close(session->device);
+    }
+    if (session->memory)
+        chalk_memory_destroy(session->memory);
+    memset(session, 0, sizeof(*session));
+}
+
+bool session_may_write(const struct session *session, uint64_t start, uint64_t blocks, bool overwrite)
+{
+    const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
+
+    if (overwrite)
+        return true;
+    complain("this destroys blocks %" PRIu64 " to %" PRIu64 " of namespace %" PRIu32
+             " of %s (%s, serial number %s); "
+             "add --overwrite if that is meant",
+             start, start + blocks - 1, session->ns.nsid, session->bus.name, info->model, info->serial);
+    return false;
+}
+
+void session_rest(bool interrupts, uint32_t seen)
+{
+    if (interrupts)
+        chalk_core_wait(0, seen, chalk_deadline(100 * CHALK_MS));
+    else
+        chalk_pause();
+}

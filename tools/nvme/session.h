@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What every program here does before its work, and after it: memory, device, domain, controller, namespace
+ * and queue opened in this order, and closed in the reverse of it.
+ */
+#ifndef TOOLS_NVME_SESSION_H
+#define TOOLS_NVME_SESSION_H
+
+#include <chalk/nvme.h>
+
+struct session_options {
+    const char *address; /* PCI address of the controller; NULL: the first on the bus */
+    uint32_t nsid;       /* 0: the first active namespace */
+    unsigned depth;      /* of the queue; 0: open none */
+    bool interrupts;
+    size_t buffer_size; /* bytes of shared memory that the program itself will ask for */
+};
+
+struct session {
+    struct chalk_bus_info bus;
+    struct chalk_memory *memory;
+    struct chalk_domain *domain;
+    struct chalk_device *device;
+    struct chalk_nvme *nvme;
+    struct chalk_nvme_namespace ns;  /* when a queue was asked for */
+    struct chalk_block_queue *queue; /* likewise */
+    const _Atomic(uint32_t) *events; /* of core 0, on which everything here runs */
+};
+
+/*
+ * Opens everything. On failure it has said why, has closed what was open, and returns false.
+ * `session` need not be initialised.
+ */
+bool session_open(struct session *session, const struct session_options *options);
+
+/* Closes everything, also of a session that was opened in part. */
+void session_close(struct session *session);
+
+/*
+ * Asks for consent: whether `overwrite` was given. If not, it says which blocks of which disk would be
+ * destroyed, and how to agree.
+ */
+bool session_may_write(const struct session *session, uint64_t start, uint64_t blocks, bool overwrite);
+
+/*
+ * Lets the processor rest until the queue's device interrupts, something else wakes the core, or 100 ms have
+ * passed; without interrupts only a pause. `seen` is the event word from before the last poll.
+ */
+void session_rest(bool interrupts, uint32_t seen);
+
+#endif

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * nvme-verify: whether a namespace gives back what was written to it.
+ *
+ * A pass goes through a range of blocks in order, in requests of mixed sizes over scattered buffers, with a
+ * number in flight that wanders. One pass writes the pattern, a flush follows, and another pass, cut
+ * differently, reads and compares. Requests finish in any order and are looked at in the range's, so that one
+ * CRC-32C covers all of it and can be compared with what any other program computes over the same blocks.
+ */
+#include <chalk/clock.h>
+#include <chalk/crc32c.h>
+#include <chalk/error.h>
+#include <chalk/main.h>
+#include <chalk/random.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options.h"
+#include "pattern.h"
+#include "scatter.h"
+#include "session.h"
+
+#define SIZES_MAX     16
+#define REPORTS_MAX   8 /* differences told in full */
+#define DEFAULT_DEPTH 255
+#define ODD_MAX       (128u << 10) /* bytes: the largest request of an odd number of blocks */
+
+/* The entries of --sizes that are words. */
+#define SIZE_ODD   UINT64_MAX       /* an odd number of blocks, drawn each time */
+#define SIZE_BLOCK (UINT64_MAX - 1) /* one block */
+
+struct sizes {
+    uint64_t of[SIZES_MAX]; /* bytes, or one of the words */
+    unsigned count;
+    uint64_t largest; /* bytes */
+};
+
+struct slot {
+    struct chalk_block_request request;
+    struct scatter data;
+    bool finished;
+    int status;
+};
+
+struct verify {
+    struct session session;
+    const struct chalk_block_info *info;
+    uint64_t start, blocks, seed;
+    struct sizes sizes;
+    bool interrupts, steady_depth, verbose;
+    bool compare; /* what is read is the pattern */
+
+    struct slot *slots; /* info->depth of them: a ring in LBA order, from head to tail */
+    struct chalk_block_request **batch;
+    struct chalk_dma memory;
+    uint64_t *expected, *found; /* a block each */
+    unsigned words;             /* 8-byte words a block */
+
+    /* of the pass under way */
+    enum chalk_block_op op;
+    uint64_t random; /* state of its stream */
+    uint64_t next;   /* the first block not asked for yet */
+    uint64_t head, tail;
+    unsigned limit;   /* in flight at once, just now */
+    unsigned steady;  /* requests until the limit changes */
+    uint64_t look_at; /* ticks: when to look at the world outside again */
+    uint64_t tell_at;
+    uint32_t crc;
+    uint64_t differing;
+    bool failed, interrupted;
+};
+
+static bool parse_sizes(const char *text, struct sizes *sizes)
+{
+    const char *end;
+
+    *sizes = (struct sizes){.largest = ODD_MAX};
+    for (;; text = end + 1) {
+        end = text + strcspn(text, ",");
+        size_t length = (size_t)(end - text);
+        uint64_t *size = &sizes->of[sizes->count];
+
+        if (sizes->count == SIZES_MAX) {
+            complain("--sizes: at most %d sizes", SIZES_MAX);
+            return false;
+        }
+        sizes->count++;
+        if (length == 3 && memcmp(text, "odd", 3) == 0) {
+            *size = SIZE_ODD;
+        } else if (length == 5 && memcmp(text, "block", 5) == 0) {
+            *size = SIZE_BLOCK;
+        } else if (options_number(text, end, size) && *size > 0 && *size <= 64u << 20) {
+            if (*size > sizes->largest)
+                sizes->largest = *size;
+        } else {
+            complain("--sizes %.*s: must be bytes from 1 to 64M, or odd, or block, with commas between",
+                     (int)length, text);
+            return false;
+        }
+        if (*end == '\0')
+            return true;
+    }
+}
+
+/* Holds the sizes against the device. The defaults are made to fit; what the user asked for is not. */
+static bool fit_sizes(struct sizes *sizes, const struct chalk_block_info *info, bool defaults)
+{
+    uint64_t block = info->block_size;
+    uint64_t largest = info->max_blocks * block;
+
+    for (unsigned i = 0; i < sizes->count; i++) {
+        uint64_t *size = &sizes->of[i];
+
+        if (*size == SIZE_ODD || *size == SIZE_BLOCK)
+            continue;
+        if (defaults) {
+            *size = *size > largest ? largest : (*size + block - 1) / block * block;
+        } else if (*size % block != 0) {
+            complain("--sizes %" PRIu64 ": not a multiple of the namespace's block size, %" PRIu64, *size,
+                     block);
+            return false;
+        } else if (*size > largest) {
+            complain("--sizes %" PRIu64 ": the controller takes at most %" PRIu64 " bytes a request", *size,
+                     largest);
+            return false;
+        }
+    }
+    if (sizes->largest > largest)
+        sizes->largest = largest;
+    if (sizes->largest < block)
+        sizes->largest = block;
+    return true;
+}
+
+static bool fit_range(struct verify *v)
+{
+    uint64_t end = v->info->block_count;
+    uint32_t nsid = v->session.ns.nsid;
+
+    if (v->start >= end) {
+        complain("--start %" PRIu64 ": the last block of namespace %" PRIu32 " is %" PRIu64, v->start, nsid,
+                 end - 1);
+        return false;
+    }
+    if (v->blocks == 0)
+        v->blocks = end - v->start;
+    if (v->blocks > end - v->start) {
+        complain("--blocks %" PRIu64 ": only %" PRIu64 " from block %" PRIu64
+                 " to the end of namespace %" PRIu32,
+                 v->blocks, end - v->start, v->start, nsid);
+        return false;
+    }
+    return true;
+}
+
+/* Memory for every slot, as large as the largest request needs at the most awkward offset. */
+static bool make_slots(struct verify *v)
+{
+    size_t page = scatter_page(v->info);
+    unsigned pages = scatter_pages(page, v->sizes.largest);
+    unsigned depth = v->info->depth;
+    uint16_t *orders = calloc((size_t)depth * pages, sizeof(*orders));
+    struct chalk_dma *segments = calloc((size_t)depth * pages, sizeof(*segments));
+
+    v->slots = calloc(depth, sizeof(*v->slots));
+    v->batch = calloc(depth, sizeof(*v->batch));
+    v->expected = calloc(1, v->info->block_size);
+    v->found = calloc(1, v->info->block_size);
+    v->words = v->info->block_size / 8;
+    if (!orders || !segments || !v->slots || !v->batch || !v->expected || !v->found ||
+        chalk_dma_get(v->session.memory, depth * pages * page, page, &v->memory) != 0) {
+        complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --sizes", depth,
+                 v->sizes.largest);
+        return false;
+    }
+    for (unsigned i = 0; i < depth; i++)
+        v->slots[i].data = (struct scatter){
+            .memory = {(char *)v->memory.va + i * pages * page, v->memory.iova + i * pages * page,
+                       pages * page},
+            .page = page,
+            .page_count = pages,
+            .order = orders + i * pages,
+            .segments = segments + i * pages,
+        };
+    return true;
+}
+
+static void report_difference(struct verify *v, uint64_t lba)
+{
+    unsigned i = 0;
+    char hint[80] = "";
+
+    if (v->differing++ >= REPORTS_MAX)
+        return;
+    while (v->expected[i] == v->found[i])
+        i++;
+    if (v->found[0] != lba && v->found[1] == v->seed)
+        snprintf(hint, sizeof(hint), "; it starts as block %" PRIu64 " does", v->found[0]);
+    else if (v->found[0] == lba && i == 1)
+        snprintf(hint, sizeof(hint), "; it was written with --seed %" PRIu64, v->found[1]);
+    complain("block %" PRIu64 ", byte %u: expected %016" PRIx64 ", found %016" PRIx64 "%s", lba, i * 8,
+             v->expected[i], v->found[i], hint);
+}
+
+static void fill(struct verify *v, struct slot *slot)
+{
+    size_t block = v->info->block_size;
+
+    for (uint32_t i = 0; i < slot->request.count; i++) {
+        pattern_fill(v->expected, v->words, slot->request.lba + i, v->seed);
+        scatter_put(&slot->data, i * block, v->expected, block);
+        v->crc = chalk_crc32c(v->crc, v->expected, block);
+    }
+}
+
+static void check(struct verify *v, const struct slot *slot)
+{
+    size_t block = v->info->block_size;
+
+    for (uint32_t i = 0; i < slot->request.count; i++) {
+        scatter_get(&slot->data, i * block, v->found, block);
+        v->crc = chalk_crc32c(v->crc, v->found, block);
+        if (!v->compare)
+            continue;
+        pattern_fill(v->expected, v->words, slot->request.lba + i, v->seed);
+        if (memcmp(v->expected, v->found, block) != 0)
+            report_difference(v, slot->request.lba + i);
+    }
+    if (!scatter_intact(&slot->data)) {
+        complain("block %" PRIu64 ": the device wrote outside of the %zu bytes of its buffer",
+                 slot->request.lba, slot->data.size);
+        v->failed = true;
+    }
+}
+
+static void finished(struct chalk_block_request *request, int status)
+{
+    struct slot *slot = request->context;
+
+    slot->status = status;
+    slot->finished = true;
+}
+
+static uint32_t choose_count(struct verify *v)
+{
+    uint64_t size = v->sizes.of[chalk_random_below(&v->random, v->sizes.count)];
+    uint64_t left = v->start + v->blocks - v->next;
+    uint64_t count;
+
+    if (size == SIZE_BLOCK) {
+        count = 1;
+    } else if (size == SIZE_ODD) {
+        uint64_t most = (v->sizes.largest < ODD_MAX ? v->sizes.largest : ODD_MAX) / v->info->block_size;
+
+        count = chalk_random_below(&v->random, (most + 1) / 2) * 2 + 1;
+    } else {
+        count = size / v->info->block_size;
+    }
+    return (uint32_t)(count < left ? count : left);
+}
+
+static void prepare(struct verify *v, struct slot *slot)
+{
+    uint32_t count = choose_count(v);
+
+    scatter_lay(&slot->data, v->info, (size_t)count * v->info->block_size, &v->random);
+    slot->finished = false;
+    slot->request = (struct chalk_block_request){
+        .op = v->op,
+        .lba = v->next,
+        .count = count,
+        .segments = slot->data.segments,
+        .segment_count = slot->data.segment_count,
+        .done = finished,
+        .context = slot,
+    };
+    if (v->op == CHALK_BLOCK_WRITE)
+        fill(v, slot);
+    v->next += count;
+}
+
+/* Moves the number in flight to anywhere from 1 to the queue's depth, for as many requests as would fill it
+ * twice. */
+static void wander(struct verify *v)
+{
+    if (v->steady_depth || v->steady-- != 0)
+        return;
+    v->limit = 1 + (unsigned)chalk_random_below(&v->random, v->info->depth);
+    v->steady = 2 * v->limit;
+}
+
+static void submit_some(struct verify *v)
+{
+    struct chalk_block_queue *queue = v->session.queue;
+    unsigned count = 0;
+    int taken = 0;
+
+    while (v->next < v->start + v->blocks && v->tail - v->head < v->limit) {
+        struct slot *slot = &v->slots[v->tail++ % v->info->depth];
+
+        wander(v);
+        prepare(v, slot);
+        v->batch[count++] = &slot->request;
+    }
+    for (unsigned i = 0; i < count; i += (unsigned)taken) {
+        taken = chalk_block_submit(queue, v->batch + i, count - i);
+        if (taken > 0)
+            continue;
+        /* Not taken at all, so no callback will come. */
+        for (; i < count; i++)
+            finished(v->batch[i], taken ? taken : -EAGAIN);
+        break;
+    }
+    chalk_block_kick(queue);
+}
+
+static void retire(struct verify *v)
+{
+    for (; v->head != v->tail; v->head++) {
+        const struct slot *slot = &v->slots[v->head % v->info->depth];
+
+        if (!slot->finished)
+            return;
+        if (slot->status != 0) {
+            if (!v->failed)
+                complain("%s of %" PRIu32 " blocks from block %" PRIu64 " failed: %s",
+                         v->op == CHALK_BLOCK_WRITE ? "write" : "read", slot->request.count,
+                         slot->request.lba, chalk_error_name(slot->status));
+            v->failed = true;
+        } else if (v->op == CHALK_BLOCK_READ) {
+            check(v, slot);
+        }
+    }
+}
+
+/* Looks at the world outside: at most every 10 ms, since that may cost a system call or a port read. */
+static void look_around(struct verify *v)
+{
+    uint64_t now = chalk_ticks();
+
+    if (now < v->look_at)
+        return;
+    v->look_at = chalk_deadline(10 * CHALK_MS);
+    if (chalk_exit_requested())
+        v->interrupted = true;
+    if (v->verbose && now >= v->tell_at) {
+        v->tell_at = chalk_deadline(CHALK_S);
+        complain("%s, %" PRIu64 " of %" PRIu64 " blocks", v->op == CHALK_BLOCK_WRITE ? "writing" : "reading",
+                 v->next - v->start, v->blocks);
+    }
+}
+
+/* One pass over the range. Returns whether it came to its end without a failure. */
+static bool run_pass(struct verify *v, enum chalk_block_op op)
+{
+    struct chalk_block_queue *queue = v->session.queue;
+    uint64_t submitted = queue->counters.submitted;
+
+    v->op = op;
+    v->next = v->start;
+    v->head = v->tail = 0;
+    v->limit = v->info->depth;
+    v->steady = 0;
+    v->crc = 0;
+    v->tell_at = chalk_deadline(CHALK_S);
+    v->random = v->seed * 2 + (op == CHALK_BLOCK_READ);
+    while (v->head != v->tail || (v->next < v->start + v->blocks && !v->failed && !v->interrupted)) {
+        uint32_t seen = *v->session.events;
+
+        if (!v->failed && !v->interrupted)
+            submit_some(v);
+        int count = chalk_block_poll(queue, 0);
+
+        if (count < 0) {
+            complain("the controller has failed: %s", chalk_error_name(count));
+            v->failed = true;
+        }
+        retire(v);
+        if (count == 0)
+            session_rest(v->interrupts, seen);
+        look_around(v);
+    }
+    if (v->failed || v->interrupted)
+        return false;
+    printf("%-8s %" PRIu64 " blocks in %" PRIu64 " requests, CRC-32C %08" PRIx32 "\n",
+           op == CHALK_BLOCK_WRITE ? "wrote"
+           : v->compare            ? "checked"
+                                   : "read",
+           v->blocks, queue->counters.submitted - submitted, v->crc);
+    return true;
+}
+
+static bool flush(struct verify *v)
+{
+    struct chalk_block_request request = {.op = CHALK_BLOCK_FLUSH};
+    int error = chalk_block_do(v->session.queue, &request, chalk_deadline(30 * CHALK_S));
+
+    if (error == 0)
+        printf("flushed\n");
+    else
+        complain("flush failed: %s", chalk_error_name(error));
+    return error == 0;
+}
+
+static int verify(struct verify *v, bool write, bool read)
+{
+    bool good = true;
+
+    printf("namespace %" PRIu32 ", blocks %" PRIu64 " to %" PRIu64 " of %" PRIu32 " bytes",
+           v->session.ns.nsid, v->start, v->start + v->blocks - 1, v->info->block_size);
+    if (v->compare)
+        printf(", seed %" PRIu64, v->seed);
+    printf("\n");
+    if (write)
+        good = run_pass(v, CHALK_BLOCK_WRITE) && flush(v);
+    if (good && read)
+        good = run_pass(v, CHALK_BLOCK_READ);
+    if (v->interrupted) {
+        complain("interrupted");
+        return EXIT_INTERRUPTED;
+    }
+    if (v->differing > 0)
+        complain("%" PRIu64 " of %" PRIu64 " blocks differ", v->differing, v->blocks);
+    return good && !v->failed && v->differing == 0 ? EXIT_GOOD : EXIT_BAD;
+}
+
+int chalk_main(int argc, char *argv[])
+{
+    struct session_options wanted = {0};
+    struct verify v = {0};
+    uint64_t nsid = 0, depth = 0, seed = 1;
+    bool write_only = false, read_only = false, crc_only = false, overwrite = false;
+    const char *sizes = NULL;
+    const struct option options[] = {
+        {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
+         "its identifier; the first one if absent"},
+        {"start", OPTION_NUMBER, &v.start, 0, UINT64_MAX, NULL, "LBA",
+         "first block of the range; 0 if absent"},
+        {"blocks", OPTION_NUMBER, &v.blocks, 1, UINT64_MAX, NULL, "N",
+         "length of the range; to the end if absent"},
+        {"seed", OPTION_NUMBER, &seed, 0, UINT32_MAX, NULL, "N", "which pattern; 1 if absent"},
+        {"sizes", OPTION_WORD, &sizes, 0, 0, NULL, "LIST",
+         "bytes a request, drawn from these: numbers, odd, block; 4096,131072,odd if absent"},
+        {"depth", OPTION_NUMBER, &depth, 1, 65534, NULL, "N",
+         "requests in flight; wandering from 1 to 255 if absent"},
+        {"interrupts", OPTION_FLAG, &v.interrupts, 0, 0, NULL, NULL, "sleep until the controller interrupts"},
+        {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the range holds"},
+        {"write-only", OPTION_FLAG, &write_only, 0, 0, NULL, NULL, "write the pattern, do not read it back"},
+        {"read-only", OPTION_FLAG, &read_only, 0, 0, NULL, NULL, "compare with the pattern, written earlier"},
+        {"crc-only", OPTION_FLAG, &crc_only, 0, 0, NULL, NULL,
+         "read whatever the range holds, and print its CRC"},
+        {"verbose", OPTION_FLAG, &v.verbose, 0, 0, NULL, NULL, "a line of progress every second, on stderr"},
+    };
+    const struct command command = {
+        .name = "nvme-verify",
+        .summary = "Writes a pattern to an NVMe namespace, reads it back and compares.",
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .operand = "ADDRESS",
+        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+    };
+    int status;
+
+    if (!options_parse(&command, argc, argv, &wanted.address, &status))
+        return status;
+    if (write_only + read_only + crc_only > 1) {
+        complain("--write-only, --read-only, --crc-only: give one of them at most");
+        return EXIT_USAGE;
+    }
+    if (!parse_sizes(sizes ? sizes : "4096,131072,odd", &v.sizes))
+        return EXIT_USAGE;
+    v.seed = seed;
+    v.compare = !crc_only;
+    v.steady_depth = depth != 0;
+    wanted.nsid = (uint32_t)nsid;
+    wanted.depth = depth ? (unsigned)depth : DEFAULT_DEPTH;
+    wanted.interrupts = v.interrupts;
+    wanted.buffer_size = wanted.depth * scatter_pages(CHALK_PAGE, v.sizes.largest) * CHALK_PAGE;
+    if (!session_open(&v.session, &wanted))
+        return EXIT_BAD;
+
+    const bool write = !read_only && !crc_only;
+
+    v.info = &v.session.queue->info;
+    status = EXIT_USAGE;
+    if (depth > v.info->depth)
+        complain("--depth %" PRIu64 ": the controller's queues hold at most %u requests", depth,
+                 v.info->depth);
+    else if (fit_range(&v) && fit_sizes(&v.sizes, v.info, sizes == NULL) &&
+             (!write || session_may_write(&v.session, v.start, v.blocks, overwrite)))
+        status = make_slots(&v) ? verify(&v, write, !write_only) : EXIT_BAD;
+    session_close(&v.session);
+    return status;
+}
