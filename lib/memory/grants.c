@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Every grant that there is, and in the instrumented build the check that a driver does not step outside of
+ * them. Hosted the IOMMU checks as well; on bare metal a wrong address would just be written to.
+ */
+#include "grants.h"
+#include "claims.h"
+#include <chalk/log.h>
+
+static struct chalk_grant *grants;
+
+void chalk_grant_add(struct chalk_grant *grant)
+{
+    chalk_claims_lock();
+    grant->next = grants;
+    grants = grant;
+    chalk_claims_unlock();
+}
+
+void chalk_grant_remove(struct chalk_grant *grant)
+{
+    struct chalk_grant **link = &grants;
+
+    chalk_claims_lock();
+    while (*link && *link != grant)
+        link = &(*link)->next;
+    if (*link)
+        *link = grant->next;
+    chalk_claims_unlock();
+}
+
+#ifdef CHALK_INSTRUMENTED
+
+void chalk_grant_check(const struct chalk_domain *domain, uint64_t iova, size_t size)
+{
+    bool granted = false;
+
+    chalk_claims_lock();
+    for (const struct chalk_grant *grant = grants; grant && !granted; grant = grant->next)
+        granted = grant->domain == domain && iova >= grant->iova && iova - grant->iova <= grant->size &&
+                  size <= grant->size - (iova - grant->iova);
+    chalk_claims_unlock();
+    if (granted)
+        return;
+    chalk_log(CHALK_ERROR,
+              "a driver gave a device %zu bytes at 0x%llx, which were never shared with its domain", size,
+              (unsigned long long)iova);
+    chalk_exit(134); /* as a failed assertion */
+}
+
+/* Nothing, unless a recorder or a fuzzer has one of its own. */
+__attribute__((weak)) void chalk_dma_hook(const volatile void *address, size_t size)
+{
+    (void)address;
+    (void)size;
+}
+
+#endif
