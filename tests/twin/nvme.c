@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The NVMe driver and <chalk/block.h>, with requests that are wrong and some that are right: what they get is
+ * the same in both worlds. The controller's first namespace is written to.
+ */
+#include <chalk/clock.h>
+#include <chalk/device.h>
+#include <chalk/main.h>
+#include <chalk/nvme.h>
+
+#include <string.h>
+
+#include "twin.h"
+
+#define DEPTH 4u
+#define MANY  (2 * DEPTH)
+
+struct world {
+    struct chalk_memory *memory;
+    struct chalk_domain *domain;
+    struct chalk_device *device;
+    struct chalk_nvme *nvme;
+    struct chalk_block_queue *queue;
+    struct chalk_dma buffer; /* eight pages */
+};
+
+struct outcome {
+    unsigned calls;
+    int status;
+};
+
+static void note(struct chalk_block_request *request, int status)
+{
+    struct outcome *outcome = request->context;
+
+    outcome->calls++;
+    outcome->status = status;
+}
+
+/* Part of the buffer. */
+static struct chalk_dma piece(const struct world *w, size_t offset, size_t size)
+{
+    return (struct chalk_dma){(char *)w->buffer.va + offset, w->buffer.iova + offset, size};
+}
+
+/* What one request gets: at submission, or else at its end. */
+static int attempt(struct world *w, enum chalk_block_op op, uint64_t lba, uint32_t count,
+                   const struct chalk_dma *segments, unsigned segment_count)
+{
+    struct chalk_block_request request = {
+        .op = op, .lba = lba, .count = count, .segments = segments, .segment_count = segment_count};
+
+    return chalk_block_do(w->queue, &request, chalk_deadline(20 * CHALK_S));
+}
+
+static int read_one(struct world *w, uint64_t lba, uint32_t count, struct chalk_dma segment)
+{
+    return attempt(w, CHALK_BLOCK_READ, lba, count, &segment, 1);
+}
+
+static void drain(struct world *w, const struct outcome *outcomes, unsigned count)
+{
+    uint64_t deadline = chalk_deadline(20 * CHALK_S);
+    unsigned finished = 0;
+
+    while (finished < count && !chalk_expired(deadline)) {
+        chalk_block_poll(w->queue, 0);
+        finished = 0;
+        for (unsigned i = 0; i < count; i++)
+            finished += outcomes[i].calls != 0;
+    }
+}
+
+static void bad_requests(struct world *w)
+{
+    const struct chalk_block_info *info = &w->queue->info;
+    const uint32_t size = info->block_size;
+    const struct chalk_dma block = piece(w, 0, size);
+
+    expect_result(read_one(w, 0, 1, block), 0, "reading block 0");
+    expect_result(read_one(w, info->block_count - 1, 1, block), 0, "reading the last block");
+    expect_result(read_one(w, info->block_count, 1, block), -ERANGE, "reading the block after it");
+    expect_result(read_one(w, info->block_count - 1, 2, piece(w, 0, 2 * size)), -ERANGE,
+                  "reading across the end");
+    expect_result(read_one(w, UINT64_MAX, 2, piece(w, 0, 2 * size)), -ERANGE,
+                  "reading around the end of all numbers");
+    expect_result(read_one(w, 0, 0, block), -EINVAL, "reading 0 blocks");
+    expect_result(read_one(w, 0, 2, block), -EINVAL, "reading 2 blocks into the space of 1");
+    expect_result(read_one(w, 0, 1, piece(w, 0, 2 * size)), -EINVAL, "reading 1 block into the space of 2");
+    expect_result(read_one(w, 0, 1, piece(w, 0, size / 2)), -EINVAL,
+                  "reading 1 block into the space of half");
+    expect_result(read_one(w, 0, 1, piece(w, 2, size)), -EINVAL,
+                  "reading to an address that is no multiple of 4");
+    expect_result(read_one(w, 0, 1, piece(w, 1, size)), -EINVAL, "reading to an odd address");
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, 1, NULL, 0), -EINVAL, "reading into no segments");
+    expect_result(read_one(w, 0, info->max_blocks + 1, piece(w, 0, (size_t)(info->max_blocks + 1) * size)),
+                  -EINVAL, "reading more than the most");
+    expect_result(attempt(w, (enum chalk_block_op)77, 0, 1, &block, 1), -EINVAL,
+                  "an operation that there is not");
+    expect_result(attempt(w, CHALK_BLOCK_WRITE, info->block_count, 1, &block, 1), -ERANGE,
+                  "writing beyond the end");
+
+    const size_t page = CHALK_PAGE, blocks = 3 * page / size;
+    const struct chalk_dma hole[] = {piece(w, 0, page - size), piece(w, page, 2 * page + size)};
+    const struct chalk_dma late[] = {piece(w, 0, page), piece(w, page + 8, 2 * page)};
+    const struct chalk_dma empty[] = {piece(w, 0, page), piece(w, page, 0), piece(w, page, 2 * page)};
+    const struct chalk_dma crumbs[] = {piece(w, 0, page + 2), piece(w, 2 * page, 2 * page - 2)};
+
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, hole, 2), -EINVAL,
+                  "a first segment that ends in mid-page");
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, late, 2), -EINVAL,
+                  "a second segment that starts in mid-page");
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, empty, 3), -EINVAL,
+                  "a segment of no bytes");
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, crumbs, 2), -EINVAL,
+                  "segments of odd sizes");
+    expect_result(read_one(w, 0, 1, block), 0, "and block 0 can still be read");
+}
+
+static void good_requests(struct world *w)
+{
+    const uint32_t size = w->queue->info.block_size;
+    const size_t bytes = 3 * CHALK_PAGE;
+    const uint32_t count = (uint32_t)(bytes / size);
+    unsigned char *to = w->buffer.va, *back = to + 4 * CHALK_PAGE;
+    /* Written out of one piece, read back into three whose pages are not in order: the first starts at byte 8
+     * of its page. */
+    const struct chalk_dma whole = piece(w, 0, bytes);
+    const struct chalk_dma parts[] = {piece(w, 6 * CHALK_PAGE + 8, CHALK_PAGE - 8),
+                                      piece(w, 4 * CHALK_PAGE, CHALK_PAGE),
+                                      piece(w, 7 * CHALK_PAGE, CHALK_PAGE), piece(w, 5 * CHALK_PAGE, 8)};
+
+    memset(back, 0, 4 * CHALK_PAGE);
+    for (size_t i = 0; i < bytes; i++)
+        to[i] = (unsigned char)(i * 7 + i / 256);
+    expect_result(attempt(w, CHALK_BLOCK_WRITE, 5, count, &whole, 1), 0, "writing three pages from block 5");
+    expect_result(attempt(w, CHALK_BLOCK_FLUSH, 0, 0, NULL, 0), 0, "flushing");
+    expect_result(attempt(w, CHALK_BLOCK_READ, 5, count, parts, 4), 0, "reading them back in four pieces");
+
+    bool same = true;
+    size_t position = 0;
+
+    for (unsigned i = 0; i < 4; position += parts[i++].size)
+        same &= memcmp(parts[i].va, to + position, parts[i].size) == 0;
+    expect(same && position == bytes, "gives what was written");
+    expect(back[2 * CHALK_PAGE] == 0 && back[2 * CHALK_PAGE + 7] == 0, "and nothing before it");
+    expect(back[CHALK_PAGE + 8] == 0, "and nothing behind it");
+}
+
+static void many_requests(struct world *w)
+{
+    const struct chalk_block_counters before = w->queue->counters;
+    struct chalk_block_request requests[MANY] = {0};
+    struct chalk_block_request *batch[MANY];
+    struct outcome outcomes[MANY] = {0};
+    struct chalk_dma segments[MANY];
+    bool once = true, good = true;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        segments[i] = piece(w, i * CHALK_PAGE, w->queue->info.block_size);
+        requests[i] = (struct chalk_block_request){
+            .op = CHALK_BLOCK_READ,
+            .lba = i,
+            .count = 1,
+            .segments = &segments[i],
+            .segment_count = 1,
+            .done = note,
+            .context = &outcomes[i],
+        };
+        batch[i] = &requests[i];
+    }
+    expect(w->queue->info.depth == DEPTH, "the queue is as deep as was asked");
+    expect_result(chalk_block_submit(w->queue, batch, MANY), (int)DEPTH, "submitting twice its depth");
+    expect_result(chalk_block_submit(w->queue, batch + DEPTH, 1), -EAGAIN, "submitting one more");
+    chalk_block_kick(w->queue);
+    chalk_block_kick(w->queue);
+    drain(w, outcomes, DEPTH);
+    expect(w->queue->counters.submitted - before.submitted == DEPTH, "counts what was submitted");
+
+    requests[DEPTH + 1].lba = UINT64_MAX;
+    expect_result(chalk_block_submit(w->queue, batch + DEPTH, 3), 1,
+                  "submitting three of which the second is wrong");
+    expect_result(chalk_block_submit(w->queue, batch + DEPTH + 1, 2), -ERANGE,
+                  "submitting the wrong one first");
+    chalk_block_kick(w->queue);
+    drain(w, outcomes, DEPTH + 1);
+    for (unsigned i = 0; i < MANY; i++) {
+        once &= outcomes[i].calls == (i <= DEPTH);
+        good &= outcomes[i].status == 0;
+    }
+    expect(once, "each that was taken is called back once, and no other");
+    expect(good, "with success");
+    expect(w->queue->counters.completed - before.completed == DEPTH + 1, "counts what was completed");
+    expect(w->queue->counters.failed == before.failed, "and nothing as failed");
+}
+
+static void queues(struct world *w)
+{
+    struct chalk_nvme_namespace ns;
+    struct chalk_block_queue *queue;
+    const struct {
+        uint32_t nsid;
+        int error;
+        const char *what;
+    } cases[] = {
+        {0, -ENOENT, "a queue on namespace 0"},
+        {200, -ENOENT, "a queue on namespace 200"},
+        {UINT32_MAX, -ENOENT, "a queue on all namespaces"},
+    };
+
+    expect_result(chalk_nvme_next_namespace(w->nvme, 0, &ns), 0, "the first namespace");
+    expect(ns.nsid == 1 && ns.block_size == 512 && ns.metadata_size == 0, "is number 1, of 512-byte blocks");
+    expect_result(chalk_nvme_next_namespace(w->nvme, 1, &ns), 0, "the second namespace");
+    expect(ns.nsid == 2 && ns.block_size == 4096 && ns.metadata_size == 0,
+           "is number 2, of 4096-byte blocks");
+    expect_result(chalk_nvme_next_namespace(w->nvme, 2, &ns), -ENOENT, "a third");
+    expect_result(chalk_nvme_next_namespace(w->nvme, UINT32_MAX, &ns), -ENOENT, "one after the last number");
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        expect_result(
+            chalk_nvme_queue_open(w->nvme, &(struct chalk_nvme_queue_options){.nsid = cases[i].nsid}, &queue),
+            cases[i].error, cases[i].what);
+    expect_result(
+        chalk_nvme_queue_open(w->nvme, &(struct chalk_nvme_queue_options){.nsid = 2, .depth = 65534}, &queue),
+        0, "the deepest queue");
+    expect(queue->info.depth >= DEPTH && queue->info.depth < 65534, "is as deep as the controller can");
+    expect(queue->info.block_size == 4096, "and has the blocks of its namespace");
+    chalk_nvme_queue_close(queue);
+}
+
+static void one_queue(struct world *w, bool interrupts)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = DEPTH, .interrupts = interrupts};
+
+    if (!expect_result(chalk_nvme_queue_open(w->nvme, &options, &w->queue), 0,
+                       interrupts ? "a queue with interrupts" : "a queue without interrupts"))
+        return;
+    bad_requests(w);
+    good_requests(w);
+    many_requests(w);
+    chalk_core_wait(0, 0, 0);
+    expect((w->queue->interrupts != 0) == interrupts,
+           interrupts ? "it has interrupted" : "it has not interrupted");
+    chalk_nvme_queue_close(w->queue);
+}
+
+/* Closes a queue under requests that were kicked, never polled for. */
+static void closing(struct world *w)
+{
+    struct chalk_block_request requests[DEPTH];
+    struct chalk_block_request *batch[DEPTH];
+    struct outcome outcomes[DEPTH] = {0};
+    struct chalk_dma segment = piece(w, 0, CHALK_PAGE);
+    bool once = true, known = true;
+
+    if (!expect_result(chalk_nvme_queue_open(
+                           w->nvme, &(struct chalk_nvme_queue_options){.nsid = 1, .depth = DEPTH}, &w->queue),
+                       0, "another queue"))
+        return;
+    for (unsigned i = 0; i < DEPTH; i++) {
+        requests[i] = (struct chalk_block_request){
+            .op = CHALK_BLOCK_READ,
+            .lba = i,
+            .count = (uint32_t)(CHALK_PAGE / w->queue->info.block_size),
+            .segments = &segment,
+            .segment_count = 1,
+            .done = note,
+            .context = &outcomes[i],
+        };
+        batch[i] = &requests[i];
+    }
+    expect_result(chalk_block_submit(w->queue, batch, DEPTH), (int)DEPTH,
+                  "with as many requests as it takes");
+    chalk_block_kick(w->queue);
+    chalk_nvme_queue_close(w->queue);
+    for (unsigned i = 0; i < DEPTH; i++) {
+        once &= outcomes[i].calls == 1;
+        known &= outcomes[i].status == 0 || outcomes[i].status == -ECANCELED;
+    }
+    expect(once, "closed, calls each back once");
+    expect(known, "finished or cancelled");
+}
+
+int chalk_main(int argc, char *argv[])
+{
+    struct chalk_bus_info found = {0};
+    struct world w = {0};
+
+    (void)argc;
+    (void)argv;
+    if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
+        !expect_result(chalk_memory_create(
+                           &(struct chalk_memory_options){.shared_size = 16u << 20, .node = -1}, &w.memory),
+                       0, "claiming memory"))
+        return 1;
+    if (!expect_result(chalk_device_open(found.name, &w.domain, &w.device), 0, "opening the device"))
+        goto destroy;
+    if (!expect_result(chalk_memory_share(w.memory, w.domain), 0, "sharing memory with it"))
+        goto close_device;
+    for (unsigned round = 0; round < 2; round++) {
+        const struct chalk_nvme_options options = {
+            .memory = w.memory, .domain = w.domain, .interrupts = round != 0};
+
+        if (!expect_result(chalk_nvme_open(w.device, &options, &w.nvme), 0,
+                           round ? "opening the controller again, with interrupts"
+                                 : "opening the controller"))
+            break;
+        if (expect_result(chalk_dma_get(w.memory, 8 * CHALK_PAGE, CHALK_PAGE, &w.buffer), 0, "a buffer")) {
+            queues(&w);
+            one_queue(&w, round != 0);
+            closing(&w);
+            chalk_dma_put(w.memory, &w.buffer);
+        }
+        chalk_nvme_close(w.nvme);
+    }
+
+    struct chalk_memory_usage usage;
+
+    chalk_memory_usage(w.memory, &usage);
+    expect(usage.shared_used == 0, "the driver has given its memory back");
+    chalk_memory_unshare(w.memory, w.domain);
+close_device:
+    chalk_device_close(w.device);
+destroy:
+    chalk_memory_destroy(w.memory);
+    return twin_failures != 0;
+}
