@@ -24,9 +24,9 @@ def boots(test, folder):
     for boot in ('pvh', 'bios', 'uefi'):
         run = worlds.metal(image('hello'), ['one', 'two words'], options=['--boot', boot])
         test.result(run.status == 0 and 'hello' in run.output, f'{boot}: boots, prints a line, exits with 0', run)
-        run = worlds.metal(image('nvme-verify'), ['--blocks', 4096, '--interrupts'], [f'nvme:{disk}'], ['--boot', boot])
+        run = worlds.metal(image('nvme-verify'), ['--overwrite', '--blocks', 4096, '--interrupts'], [f'nvme:{disk}'], ['--boot', boot])
         test.result(run.status == 0, f'{boot}: verifies an NVMe disk by interrupt', run.output)
-    run = worlds.metal(image('nvme-verify'), ['--blocks', 4096, '--interrupts'], [f'root-port:nvme:{disk}'])
+    run = worlds.metal(image('nvme-verify'), ['--overwrite', '--blocks', 4096, '--interrupts'], [f'root-port:nvme:{disk}'])
     test.result(run.status == 0, 'pvh: a device behind a root port', run.output)
 
 

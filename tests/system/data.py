@@ -43,7 +43,7 @@ def file_system(test, folder):
 
 def crossed(test, folder):
     """What one world writes the other verifies; the host sees the same bytes in both disks."""
-    seed = ['--seed', 7]
+    seed = ['--overwrite', '--seed', 7]
     by_image = worlds.disk(folder, 'image.img', 16)
     by_hosted = worlds.disk(folder, 'hosted.img', 16)
     written = worlds.metal(IMAGE, [*seed, '--write-only'], [f'nvme:{by_image}'])
@@ -75,7 +75,7 @@ def constant(test, folder):
     subprocess.run(['qemu-io', '-f', 'raw', '-c', 'write -P 0x5c 0 4M', path], check=True, stdout=subprocess.DEVNULL)
     run = worlds.metal(IMAGE, ['--crc-only'], [f'nvme:{path}'])
     test.equal(crc_of(run), worlds.crc32c(path), 'image: reads what qemu-io wrote')
-    worlds.metal(IMAGE, ['--seed', 3, '--start', 2048, '--blocks', 2048, '--write-only'], [f'nvme:{path}'])
+    worlds.metal(IMAGE, ['--overwrite', '--seed', 3, '--start', 2048, '--blocks', 2048, '--write-only'], [f'nvme:{path}'])
     outside = subprocess.run(['qemu-io', '-f', 'raw', '-c', 'read -P 0x5c 0 1M', '-c', 'read -P 0x5c 2M 2M', path],
                              stdout=subprocess.PIPE, text=True).stdout
     inside = subprocess.run(['qemu-io', '-f', 'raw', '-c', 'read -P 0x5c 1M 1M', path], stdout=subprocess.PIPE,

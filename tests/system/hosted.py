@@ -29,7 +29,7 @@ def well(test, folder):
         'fault': f'dmesg -c >/dev/null; dma-fault {NVME}; s=$?; dmesg | grep -q "DMAR.*fault" && echo "DMAR fault seen"; exit $s',
         'plugin': f'plugin-host plugin.so {NVME} || plugin-host /bin/plugin.so {NVME}',
         'killed': f'{busy} {NVME} >/dev/null 2>&1 & p=$!; sleep 4; kill -9 $p; wait $p; '
-                  f'nvme-verify --blocks 4096 {NVME}',
+                  f'nvme-verify --overwrite --blocks 4096 {NVME}',
         'interrupted': f'{busy} {NVME} & p=$!; sleep 4; kill -INT $p; wait $p; echo "status $?"',
         'kernel takes over': f'echo {NVME} > /sys/bus/pci/drivers/vfio-pci/unbind; echo > /sys/bus/pci/devices/{NVME}/driver_override; '
                              f'modprobe nvme 2>/dev/null; echo {NVME} > /sys/bus/pci/drivers_probe; i=0; '
@@ -67,12 +67,12 @@ def bad_input(test, folder):
         'unaligned size': ('nvme-verify --sizes 1000', ['1000', '512']),
         'range beyond the end': ('nvme-verify --start 99999999 --blocks 8', ['99999999']),
         'no such namespace': ('nvme-verify --namespace 9', ['namespace 9']),
-        'writing needs consent': ('nvme-perf --op write --pattern random --count 10', ['--']),
+        'writing needs consent': ('nvme-perf --op write --pattern random --count 10', ['--overwrite']),
         'in use': (f'nvme-perf --pattern random --op read --seconds 30 {NVME} >/dev/null 2>&1 & p=$!; sleep 3; '
                    f'nvme-identify {NVME}; s=$?; kill -INT $p; wait $p; exit $s', ['in use']),
         'no hugepages': ('old=$(cat /proc/sys/vm/nr_hugepages); echo 0 > /proc/sys/vm/nr_hugepages; nvme-identify; s=$?; '
                          'echo $old > /proc/sys/vm/nr_hugepages; [ $s = 0 ] && echo works; exit 9', ['nr_hugepages', 'works']),
-        'io_uring disabled': ('echo 2 > /proc/sys/kernel/io_uring_disabled; nvme-verify --blocks 2048 --interrupts; s=$?; '
+        'io_uring disabled': ('echo 2 > /proc/sys/kernel/io_uring_disabled; nvme-verify --overwrite --blocks 2048 --interrupts; s=$?; '
                               'echo 0 > /proc/sys/kernel/io_uring_disabled; [ $s = 0 ] && echo works; exit 9', ['io_uring', 'works']),
         'DMA entries exhausted': ('limit=/sys/module/vfio_iommu_type1/parameters/dma_entry_limit; echo 16 > $limit; '
                                   f'dma-entries {NVME}; s=$?; echo 65535 > $limit; [ $s = 0 ] && echo refused; exit 9',

@@ -19,7 +19,7 @@ def main():
     for namespace, block in ((1, 512), (2, 4096)):
         for mode in ('polled', 'interrupts'):
             for depth in DEPTHS:
-                arguments = ['--namespace', namespace, '--sizes', SIZES, '--depth', depth, '--seed', depth]
+                arguments = ['--overwrite', '--namespace', namespace, '--sizes', SIZES, '--depth', depth, '--seed', depth]
                 name = f'{world}: {block} B blocks, depth {depth}, {mode}'
                 cases[name] = [*map(str, arguments)] + (['--interrupts'] if mode == 'interrupts' else [])
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
