@@ -244,9 +244,9 @@ static double iops(const struct figures *f)
     return f->ticks ? (double)f->finished / seconds_of(f->ticks) : 0;
 }
 
-static double microseconds(uint64_t ticks)
+static uint64_t latency_ns(const struct figures *f, unsigned per_million)
 {
-    return (double)chalk_ticks_to_ns(ticks) / 1000;
+    return chalk_ticks_to_ns(histogram_at(&f->latency, per_million));
 }
 
 static void print_text(const struct perf *p, const char *unit)
@@ -259,14 +259,14 @@ static void print_text(const struct perf *p, const char *unit)
     printf("  requests    %" PRIu64 " in %.3f s\n", f->finished, seconds_of(f->ticks));
     printf("  rate        %.0f IOPS, %.1f MiB/s\n", iops(f), iops(f) * (double)p->size / (1 << 20));
     printf("  latency     p50 %.1f us, p99 %.1f us, p99.9 %.1f us, min %.1f us, max %.1f us\n",
-           microseconds(histogram_at(&f->latency, 500000)), microseconds(histogram_at(&f->latency, 990000)),
-           microseconds(histogram_at(&f->latency, 999000)), microseconds(f->latency.least),
-           microseconds(f->latency.most));
+           (double)latency_ns(f, 500000) / 1000, (double)latency_ns(f, 990000) / 1000,
+           (double)latency_ns(f, 999000) / 1000, (double)chalk_ticks_to_ns(f->latency.least) / 1000,
+           (double)chalk_ticks_to_ns(f->latency.most) / 1000);
     printf("  doorbells   %.3f a request\n", per_io(f, f->doorbells));
     printf("  interrupts  %.3f a request\n", per_io(f, f->interrupts));
-    printf("  submit      %" PRIu64 " %s a request (median), %" PRIu64 " at least\n",
+    printf("  submit      %" PRIu64 " %ss a request (median), %" PRIu64 " at least\n",
            histogram_at(&f->submit, 500000), unit, f->submit.least);
-    printf("  reap        %" PRIu64 " %s a request (median), %" PRIu64 " at least\n",
+    printf("  reap        %" PRIu64 " %ss a request (median), %" PRIu64 " at least\n",
            histogram_at(&f->reap, 500000), unit, f->reap.least);
 }
 
@@ -274,23 +274,22 @@ static void print_json(const struct perf *p, const char *unit)
 {
     const struct figures *f = p->figures;
 
-    printf("{\"pattern\": \"%s\", \"op\": \"%s\", \"size\": %" PRIu64
-           ", \"depth\": %u, \"interrupt_driven\": %s, "
+    printf("{\"pattern\": \"%s\", \"op\": \"%s\", \"size\": %" PRIu64 ", \"depth\": %u, \"interrupts\": %s, "
            "\"namespace\": %" PRIu32 ", ",
            p->random ? "random" : "sequential", p->op == CHALK_BLOCK_WRITE ? "write" : "read", p->size,
            p->queue->info.depth, p->interrupts ? "true" : "false", p->session.ns.nsid);
     printf("\"requests\": %" PRIu64 ", \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_s\": %.3f, ", f->finished,
            seconds_of(f->ticks), iops(f), iops(f) * (double)p->size / (1 << 20));
-    printf("\"latency_us\": {\"p50\": %.3f, \"p99\": %.3f, \"p99_9\": %.3f, \"min\": %.3f, \"max\": %.3f}, ",
-           microseconds(histogram_at(&f->latency, 500000)), microseconds(histogram_at(&f->latency, 990000)),
-           microseconds(histogram_at(&f->latency, 999000)), microseconds(f->latency.least),
-           microseconds(f->latency.most));
+    printf("\"latency_ns\": {\"p50\": %" PRIu64 ", \"p99\": %" PRIu64 ", \"p99_9\": %" PRIu64
+           ", \"min\": %" PRIu64 ", \"max\": %" PRIu64 "}, ",
+           latency_ns(f, 500000), latency_ns(f, 990000), latency_ns(f, 999000),
+           chalk_ticks_to_ns(f->latency.least), chalk_ticks_to_ns(f->latency.most));
     printf("\"doorbells_per_io\": %.4f, \"interrupts_per_io\": %.4f, ", per_io(f, f->doorbells),
            per_io(f, f->interrupts));
-    printf("\"cost_unit\": \"%s\", \"submit\": {\"p50\": %" PRIu64 ", \"min\": %" PRIu64 "}, "
-           "\"reap\": {\"p50\": %" PRIu64 ", \"min\": %" PRIu64 "}}\n",
-           unit, histogram_at(&f->submit, 500000), f->submit.least, histogram_at(&f->reap, 500000),
-           f->reap.least);
+    printf("\"submit_ticks\": {\"median\": %" PRIu64 ", \"min\": %" PRIu64 "}, "
+           "\"reap_ticks\": {\"median\": %" PRIu64 ", \"min\": %" PRIu64 "}, \"tick\": \"%s\"}\n",
+           histogram_at(&f->submit, 500000), f->submit.least, histogram_at(&f->reap, 500000), f->reap.least,
+           unit);
 }
 
 /* Holds the request size against the namespace. */
@@ -388,7 +387,7 @@ int chalk_main(int argc, char *argv[])
     status = EXIT_USAGE;
     if (fit(&p, depth) && (p.op == CHALK_BLOCK_READ ||
                            session_may_write(&p.session, 0, p.queue->info.block_count, overwrite))) {
-        const char *unit = instructions ? "instructions" : "ticks";
+        const char *unit = instructions ? "instruction" : "tick";
 
         p.count = (uint32_t)(size / p.queue->info.block_size);
         p.places = p.queue->info.block_count / p.count;
