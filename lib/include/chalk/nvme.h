@@ -25,6 +25,7 @@ struct chalk_nvme_options {
     unsigned core;               /* whose counters admin interrupts go to */
     bool interrupts;             /* admin completions are waited for asleep, not polled */
     uint64_t timeout_ns;         /* for an admin command; 0: 5 s */
+    const char *name;            /* the device's, for messages; NULL: its PCI identifiers */
 };
 
 /*
@@ -77,7 +78,7 @@ int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct ch
 
 struct chalk_nvme_queue_options {
     uint32_t nsid;
-    unsigned depth;      /* requests in flight, 1 to 65534; 0: 128; lowered to what the controller has */
+    unsigned depth;      /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
     unsigned core;       /* that owns the queue, and to which its interrupts go */
     bool interrupts;
     uint64_t timeout_ns; /* for a request; 0: 30 s */
@@ -86,7 +87,7 @@ struct chalk_nvme_queue_options {
 /*
  * Opens a submission and completion queue pair for one namespace.
  * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, or a format with metadata), -ENOSPC (the controller has
- * no more queues), -ENOMEM, -EIO, -ETIMEDOUT.
+ * no more queues, or vectors for them), -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO, -ETIMEDOUT.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A controller's life: found, reset, enabled, shut down; and, where it fails, stopped.
+ *
+ * The order is the device's and the platform's: reset, map, rings, vectors, bus master on, enable; and back.
+ * A controller that does not follow is stopped by the gentlest means that works, because the memory that it
+ * knows must not be used for anything else while it may still write there.
+ */
+#include "nvme.h"
+#include <chalk/device.h>
+
+#define PCI_CLASS     0x08 /* class code 31:8, revision 7:0 [PCI 3.0 6.2.1] */
+#define PCI_MSIX_SIZE 0x02 /* in the capability: entries less one, 10:0 [PCI 3.0 6.8.2.3] */
+
+static uint32_t status(const struct chalk_nvme *nvme)
+{
+    return chalk_mmio_read32(&nvme->registers, NVME_CSTS);
+}
+
+/* 64-bit registers are read and written in two halves, which every controller has to allow [Base 3.1.3]. */
+static uint64_t read64(const struct chalk_nvme *nvme, size_t offset)
+{
+    uint64_t low = chalk_mmio_read32(&nvme->registers, offset);
+
+    return (uint64_t)chalk_mmio_read32(&nvme->registers, offset + 4) << 32 | low;
+}
+
+static void write64(const struct chalk_nvme *nvme, size_t offset, uint64_t value)
+{
+    chalk_mmio_write32(&nvme->registers, offset, (uint32_t)value);
+    chalk_mmio_write32(&nvme->registers, offset + 4, (uint32_t)(value >> 32));
+}
+
+/*
+ * Waits until the status register's bits in `mask` are `value`. Errors: -ETIMEDOUT; -ENODEV (gone); -EIO
+ * (fatal status, which will not change by waiting).
+ */
+static int wait_status(const struct chalk_nvme *nvme, uint32_t mask, uint32_t value, uint64_t timeout_ns,
+                       uint32_t *csts)
+{
+    uint64_t deadline = chalk_deadline(timeout_ns);
+
+    for (;;) {
+        bool late = chalk_expired(deadline);
+
+        *csts = status(nvme);
+        if (*csts == NVME_GONE)
+            return -ENODEV;
+        if ((*csts & mask) == value)
+            return 0;
+        if ((*csts & NVME_CSTS_CFS) != 0 && value != 0)
+            return -EIO;
+        if (late)
+            return -ETIMEDOUT;
+        /* It takes milliseconds at the least: leave the bus to others in between. */
+        for (uint64_t rest = chalk_deadline(10000); !chalk_expired(rest);)
+            chalk_pause();
+    }
+}
+
+/* Takes the controller out of service. When it returns 0 the controller does no DMA [Base 3.7.2]. */
+static int disable(const struct chalk_nvme *nvme)
+{
+    uint32_t cc = chalk_mmio_read32(&nvme->registers, NVME_CC), csts = status(nvme);
+    int error;
+
+    if (csts == NVME_GONE)
+        return -ENODEV;
+    /* To clear CC.EN before the controller is ready has undefined results [Base 3.1.3.5]. */
+    if ((cc & NVME_CC_EN) != 0 && (csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == 0) {
+        error = wait_status(nvme, NVME_CSTS_RDY, NVME_CSTS_RDY, nvme->ready_ns, &csts);
+        if (error == -ENODEV || error == -ETIMEDOUT)
+            return error;
+    }
+    chalk_mmio_write32(&nvme->registers, NVME_CC, cc & ~(NVME_CC_EN | NVME_CC_SHN_MASK));
+    return wait_status(nvme, NVME_CSTS_RDY, 0, nvme->ready_ns, &csts);
+}
+
+/*
+ * Makes sure that the controller does no DMA. A controller that cannot be disabled is reset. Without bus
+ * mastering it cannot start another transfer, and reading its configuration back pushes those under way ahead
+ * of the answer (PCI 3.0 3.2.5). If even that cannot be reached, the device is off the bus.
+ */
+static int stop(const struct chalk_nvme *nvme)
+{
+    uint32_t command;
+    int error = disable(nvme);
+
+    if (error != 0 && error != -ENODEV)
+        error = chalk_device_reset(nvme->device, chalk_deadline(5 * CHALK_S));
+    (void)chalk_pci_bus_master(nvme->device, false);
+    (void)chalk_config_read(nvme->device, CHALK_PCI_COMMAND, 2, &command);
+    return error;
+}
+
+bool chalk_nvme_fail(struct chalk_nvme *nvme, int error)
+{
+    uint32_t live = NVME_LIVE;
+
+    if (!atomic_compare_exchange_strong(&nvme->state, &live, NVME_STOPPING)) {
+        while (nvme_state(nvme) != NVME_STOPPED)
+            chalk_pause(); /* the winner has its own deadlines */
+        return false;
+    }
+    (void)stop(nvme);
+    nvme->error = error;
+    atomic_store_explicit(&nvme->state, NVME_STOPPED, memory_order_release);
+    return true;
+}
+
+/* ---- opening --------------------------------------------------------------------------------------- */
+
+/* Whether configuration space says that this is an NVMe controller, and how many vectors it has. */
+static int inspect(struct chalk_nvme *nvme, const char *name)
+{
+    uint32_t identity, class_code, size;
+    unsigned msix;
+    int error = chalk_config_read(nvme->device, 0, 4, &identity);
+
+    if (error == 0)
+        error = chalk_config_read(nvme->device, PCI_CLASS, 4, &class_code);
+    if (error != 0 || identity == UINT32_MAX) {
+        chalk_log(CHALK_ERROR, "NVMe %s: the device does not answer; is it plugged in?",
+                  name != NULL ? name : "");
+        return -ENODEV;
+    }
+    if (name != NULL)
+        chalk_format(nvme->name, sizeof nvme->name, "%s", name);
+    else
+        chalk_format(nvme->name, sizeof nvme->name, "%04x:%04x", identity & 0xffff, identity >> 16);
+    class_code >>= 8;
+    if (class_code != CHALK_CLASS_NVME) {
+        chalk_log(CHALK_ERROR, "NVMe %s: not an NVMe controller: its class code is %06x, not %06x",
+                  nvme->name, class_code, CHALK_CLASS_NVME);
+        return -ENODEV;
+    }
+    if (chalk_pci_capability(nvme->device, CHALK_PCI_CAP_MSIX, 0, &msix) == 0 &&
+        chalk_config_read(nvme->device, msix + PCI_MSIX_SIZE, 2, &size) == 0) {
+        size = (size & 0x7ff) + 1;
+        nvme->info.vectors = (uint16_t)(size < NVME_QUEUES ? size : NVME_QUEUES);
+    }
+    return 0;
+}
+
+/* Maps the registers, takes the controller out of whatever state it was left in, and reads what it can do. */
+static int reset(struct chalk_nvme *nvme)
+{
+    int error = chalk_pci_bus_master(nvme->device, false); /* memory decoding on */
+
+    if (error == 0)
+        error = chalk_window_map(nvme->device, 0, 0, NVME_REGISTERS_SIZE, CHALK_UNCACHED, &nvme->registers);
+    if (error != 0)
+        return error;
+    nvme->cap = read64(nvme, NVME_CAP);
+    if (nvme->cap == UINT64_MAX || status(nvme) == NVME_GONE) {
+        chalk_log(CHALK_ERROR, "NVMe %s: its registers read as all ones: the device is gone, or asleep",
+                  nvme->name);
+        return -ENODEV;
+    }
+    nvme->ready_ns = (NVME_CAP_TO(nvme->cap) + 1) * 500 * CHALK_MS;
+
+    error = disable(nvme);
+    if (error == -ETIMEDOUT || error == -EIO) {
+        chalk_log(CHALK_WARNING,
+                  "NVMe %s: found in a state that it does not leave (status 0x%08x); resetting it",
+                  nvme->name, status(nvme));
+        error = chalk_device_reset(nvme->device, chalk_deadline(5 * CHALK_S));
+        if (error == 0)
+            error = chalk_pci_bus_master(nvme->device, false);
+        if (error == 0)
+            error = disable(nvme);
+    }
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "NVMe %s: cannot be disabled (status 0x%08x); power the machine off and on",
+                  nvme->name, status(nvme));
+    return error;
+}
+
+/* What the capabilities register promises, where this driver needs it. */
+static int check_capabilities(struct chalk_nvme *nvme)
+{
+    nvme->page_shift = 12 + NVME_CAP_MPSMIN(nvme->cap);
+    if ((nvme->cap & NVME_CAP_CSS_NVM) == 0 || nvme->page_shift > 16) {
+        chalk_log(CHALK_ERROR, "NVMe %s: not supported: %s (CAP 0x%016llx)", nvme->name,
+                  nvme->page_shift > 16 ? "it needs pages above 64 KiB" : "no NVM command set",
+                  (unsigned long long)nvme->cap);
+        return -ENOTSUP;
+    }
+    if (NVME_CAP_MQES(nvme->cap) == 0) { /* "The minimum value is 1h" [Base 3.1.3.1] */
+        chalk_log(CHALK_ERROR, "NVMe %s: claims queues of a single entry (CAP 0x%016llx)", nvme->name,
+                  (unsigned long long)nvme->cap);
+        return -EPROTO;
+    }
+    nvme->info.page_size = 1u << nvme->page_shift;
+    nvme->info.version = chalk_mmio_read32(&nvme->registers, NVME_VS);
+    nvme->info.doorbell_stride = 4u << NVME_CAP_DSTRD(nvme->cap);
+    nvme->info.max_queue_entries =
+        (uint16_t)(NVME_CAP_MQES(nvme->cap) < 0xffff ? NVME_CAP_MQES(nvme->cap) + 1 : 0xffff);
+    return 0;
+}
+
+/* Gives the controller its admin queue and starts it [Base 3.5.1]. */
+static int enable(struct chalk_nvme *nvme)
+{
+    uint32_t csts;
+    int error;
+
+    chalk_mmio_write32(&nvme->registers, NVME_AQA, NVME_AQA_SIZES(NVME_ADMIN_ENTRIES));
+    write64(nvme, NVME_ASQ, nvme->admin.commands.iova);
+    write64(nvme, NVME_ACQ, nvme->admin.completions.iova);
+
+    /* Before CC.EN: some controllers look only then whether MSI-X is on. Without it, completions are polled
+     * for. */
+    if (nvme->info.vectors != 0 &&
+        chalk_vector_attach(nvme->device, 0, nvme->core, &nvme->admin.interrupts) != 0)
+        nvme->info.vectors = 0;
+    if (nvme->info.vectors == 0)
+        nvme->interrupts = false;
+
+    error = chalk_pci_bus_master(nvme->device, true);
+    if (error != 0)
+        return error;
+    atomic_store_explicit(&nvme->state, NVME_LIVE, memory_order_release);
+    chalk_mmio_write32(&nvme->registers, NVME_CC,
+                       NVME_CC_EN | NVME_CC_CSS_NVM | NVME_CC_MPS(nvme->page_shift) | NVME_CC_AMS_RR |
+                           NVME_CC_IOSQES | NVME_CC_IOCQES);
+    error = wait_status(nvme, NVME_CSTS_RDY, NVME_CSTS_RDY, nvme->ready_ns, &csts);
+    if (error == -ENODEV)
+        chalk_log(CHALK_ERROR, "NVMe %s: gone while it was being enabled", nvme->name);
+    else if (error == -EIO)
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: fatal status 0x%08x after it was enabled; power the machine off and on",
+                  nvme->name, csts);
+    else if (error != 0)
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: not ready %u ms after it was enabled (status 0x%08x, CAP.TO is %u ms)",
+                  nvme->name, (unsigned)(nvme->ready_ns / CHALK_MS), csts, NVME_CAP_TO(nvme->cap) * 500);
+    return error;
+}
+
+/* Asks how many I/O queues there may be, and maps their doorbells: no more of BAR 0 than is used. */
+static int provide_queues(struct chalk_nvme *nvme)
+{
+    const uint32_t wanted = NVME_QUEUES - 2; /* less one; the admin queue is not counted [Base 5.27.1.5] */
+    const struct nvme_command command = {
+        .cdw0 = NVME_SET_FEATURES,
+        .cdw10 = NVME_FEATURE_QUEUES,
+        .cdw11 = wanted << 16 | wanted,
+    };
+    uint32_t granted, stride = nvme->info.doorbell_stride;
+    int error = chalk_nvme_admin(nvme, &command, "Set Features (number of queues)", &granted);
+
+    if (error != 0)
+        return error;
+    granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
+    nvme->queue_count = (granted < wanted ? granted : wanted) + 1;
+    nvme->queue_ids = 1; /* the admin queue's */
+    return chalk_window_map(nvme->device, 0, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->queue_count * stride,
+                            CHALK_UNCACHED, &nvme->doorbells);
+}
+
+/* Undoes what open() did, as far as it came. The controller does no DMA any more. */
+static void dismantle(struct chalk_nvme *nvme)
+{
+    (void)chalk_pci_bus_master(nvme->device, false);
+    if (nvme->info.vectors != 0)
+        (void)chalk_vector_attach(nvme->device, 0, nvme->core, NULL);
+    chalk_nvme_admin_close(nvme);
+    if (nvme->answer.va != NULL)
+        chalk_dma_put(nvme->memory, &nvme->answer);
+    chalk_memory_put(nvme->memory, nvme, sizeof *nvme);
+}
+
+int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options *options,
+                    struct chalk_nvme **opened)
+{
+    struct chalk_nvme *nvme;
+    int error;
+
+    chalk_assert(device != NULL && options != NULL && options->memory != NULL && options->domain != NULL);
+    nvme = chalk_memory_get(options->memory, sizeof *nvme);
+    if (nvme == NULL)
+        return -ENOMEM;
+    atomic_init(&nvme->state, NVME_STOPPED);
+    nvme->error = -EIO;
+    nvme->device = device;
+    nvme->domain = options->domain;
+    nvme->memory = options->memory;
+    nvme->core = options->core;
+    nvme->interrupts = options->interrupts;
+    nvme->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 5 * CHALK_S;
+
+    error = inspect(nvme, options->name);
+    if (error == 0)
+        error = reset(nvme);
+    if (error == 0)
+        error = check_capabilities(nvme);
+    if (error == 0)
+        error = chalk_nvme_admin_open(nvme);
+    if (error == 0)
+        error = chalk_dma_get(nvme->memory, nvme->info.page_size, nvme->info.page_size, &nvme->answer);
+    if (error == 0) {
+        chalk_grant_check(nvme->domain, nvme->answer.iova, nvme->answer.size);
+        error = enable(nvme);
+        if (error == 0)
+            error = chalk_nvme_identify_controller(nvme);
+        if (error == 0)
+            error = provide_queues(nvme);
+        if (error != 0)
+            (void)chalk_nvme_fail(nvme, error);
+    }
+    if (error != 0) {
+        dismantle(nvme);
+        return error;
+    }
+    *opened = nvme;
+    return 0;
+}
+
+/* ---- closing --------------------------------------------------------------------------------------- */
+
+/* Lets the controller write its caches and books to the medium before it is disabled [Base 3.6.1]. */
+static void shut_down(struct chalk_nvme *nvme)
+{
+    uint32_t cc = chalk_mmio_read32(&nvme->registers, NVME_CC), csts;
+    int error;
+
+    chalk_mmio_write32(&nvme->registers, NVME_CC, (cc & ~NVME_CC_SHN_MASK) | NVME_CC_SHN_NORMAL);
+    error = wait_status(nvme, NVME_CSTS_SHST_MASK, NVME_CSTS_SHST_DONE, nvme->shutdown_ns, &csts);
+    if (error != 0)
+        chalk_log(CHALK_WARNING, "NVMe %s: shutdown not finished after %u ms (status 0x%08x); resetting it",
+                  nvme->name, (unsigned)(nvme->shutdown_ns / CHALK_MS), csts);
+}
+
+void chalk_nvme_close(struct chalk_nvme *nvme)
+{
+    chalk_assert(nvme != NULL && nvme->queue_ids == 1); /* every queue was closed */
+    if (nvme_state(nvme) == NVME_LIVE) {
+        shut_down(nvme);
+        (void)stop(nvme);
+    }
+    dismantle(nvme);
+}
+
+const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme)
+{
+    return &nvme->info;
+}

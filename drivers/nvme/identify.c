@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the controller and its namespaces say of themselves.
+ *
+ * The controller writes it into one page that it owns while the command runs; then it is copied, once, and
+ * only the copy is looked at. Nothing in it is believed that could lead this driver, or its users, astray.
+ */
+#include "nvme.h"
+#include <string.h>
+
+/* An old controller has no list of active namespaces: how many identifiers are tried then. */
+#define NAMESPACES_TRIED 1024
+
+/* Runs Identify [Base 5.17]; the answer is in nvme->identity. */
+static int identify(struct chalk_nvme *nvme, uint32_t cns, uint32_t nsid, const char *what)
+{
+    const struct nvme_command command = {
+        .cdw0 = NVME_IDENTIFY,
+        .nsid = nsid,
+        .prp1 = nvme->answer.iova,
+        .cdw10 = cns,
+    };
+    int error;
+
+    memset(nvme->answer.va, 0,
+           sizeof nvme->identity); /* an answer that never arrives is not an older one's */
+    error = chalk_nvme_admin(nvme, &command, what, NULL);
+    if (error == 0)
+        chalk_dma_observe(nvme->identity, nvme->answer.va, sizeof nvme->identity);
+    return error;
+}
+
+/* A field of blank-padded ASCII [Base 1.4.2] as a string: trimmed, and what is not printable is '?'. */
+static void copy_text(char *to, const char *field, size_t size)
+{
+    while (size != 0 && (field[size - 1] == ' ' || field[size - 1] == '\0'))
+        size--;
+    for (; size != 0 && *field == ' '; size--)
+        field++;
+    for (; size != 0; size--, field++)
+        *to++ = *field >= ' ' && *field <= '~' ? *field : '?';
+    *to = '\0';
+}
+
+static uint32_t max_transfer(const struct chalk_nvme *nvme, uint8_t mdts)
+{
+    /* In units of the smallest page, which is the one in use; 0 and what is beyond our own limit are no
+     * limit. */
+    if (mdts == 0 || mdts + nvme->page_shift >= (unsigned)__builtin_ctzll(NVME_MAX_TRANSFER))
+        return (uint32_t)NVME_MAX_TRANSFER;
+    return nvme->info.page_size << mdts;
+}
+
+int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
+{
+    const struct nvme_identify_controller *id = (const void *)nvme->identity;
+    struct chalk_nvme_info *info = &nvme->info;
+    int error = identify(nvme, NVME_CNS_CONTROLLER, 0, "Identify (controller)");
+
+    if (error != 0)
+        return error;
+    if (id->vid == 0 && id->sqes == 0 && id->nn == 0) {
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: its answer never arrived in memory: is it shared with the device's domain?",
+                  nvme->name);
+        return -EPROTO;
+    }
+    if ((id->sqes & 0xf) > 6 || id->sqes >> 4 < 6 || (id->cqes & 0xf) > 4 || id->cqes >> 4 < 4) {
+        chalk_log(CHALK_ERROR, "NVMe %s: claims queue entries of other than 64 and 16 bytes (0x%02x, 0x%02x)",
+                  nvme->name, id->sqes, id->cqes);
+        return -EPROTO;
+    }
+    if (id->cntrltype != NVME_CNTRLTYPE_UNKNOWN && id->cntrltype != NVME_CNTRLTYPE_IO) {
+        chalk_log(CHALK_ERROR, "NVMe %s: not an I/O controller (type %u)", nvme->name, id->cntrltype);
+        return -ENOTSUP;
+    }
+    info->vendor = id->vid;
+    info->subsystem_vendor = id->ssvid;
+    copy_text(info->serial, id->sn, sizeof id->sn);
+    copy_text(info->model, id->mn, sizeof id->mn);
+    copy_text(info->firmware, id->fr, sizeof id->fr);
+    info->controller_id = id->cntlid;
+    info->namespace_count = id->nn <= NVME_NSID_MAX ? id->nn : NVME_NSID_MAX;
+    info->max_transfer = max_transfer(nvme, id->mdts);
+    info->volatile_cache = (id->vwc & NVME_VWC_PRESENT) != 0;
+
+    /* RTD3E in its own microseconds, but at least 5 s (0: not reported) and at most a minute. */
+    nvme->shutdown_ns = id->rtd3e * 1000ull;
+    if (nvme->shutdown_ns < 5 * CHALK_S)
+        nvme->shutdown_ns = 5 * CHALK_S;
+    if (nvme->shutdown_ns > 60 * CHALK_S)
+        nvme->shutdown_ns = 60 * CHALK_S;
+    return 0;
+}
+
+/* ---- namespaces ------------------------------------------------------------------------------------ */
+
+/* Bytes a block; 0 for a format that is not there or makes no sense: less than 512 bytes [NVM 4.1.5.1], or 2
+ * GiB. */
+static uint32_t block_size(uint32_t lbaf)
+{
+    unsigned shift = NVME_LBAF_LBADS(lbaf);
+
+    return shift >= 9 && shift <= 30 ? 1u << shift : 0;
+}
+
+int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
+{
+    const struct nvme_identify_namespace *id = (const void *)nvme->identity;
+    unsigned format;
+    int error;
+
+    if (nsid == 0 || nsid > nvme->info.namespace_count)
+        return -ENOENT;
+    error = identify(nvme, NVME_CNS_NAMESPACE, nsid, "Identify (namespace)");
+    if (error != 0)
+        return error;
+    /* One that is not active is all zeros [Base 5.17.2.1]; one without blocks still has a format. */
+    if (id->nsze == 0 && NVME_LBAF_LBADS(id->lbaf[0]) == 0)
+        return -ENOENT;
+
+    format = id->flbas & 0xf;
+    if (id->nlbaf > 15)
+        format |= (id->flbas >> 5 & 3u) << 4;
+    if (id->nlbaf >= NVME_FORMATS || format > id->nlbaf || block_size(id->lbaf[format]) == 0) {
+        chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: its format %u of %u makes no sense", nvme->name, nsid,
+                  format, id->nlbaf + 1);
+        return -EPROTO;
+    }
+    *ns = (struct chalk_nvme_namespace){
+        .nsid = nsid,
+        .size = id->nsze,
+        .capacity = id->ncap,
+        .used = id->nuse,
+        .block_size = block_size(id->lbaf[format]),
+        .metadata_size = NVME_LBAF_MS(id->lbaf[format]),
+        .format = (uint8_t)format,
+        .format_count = (uint8_t)(id->nlbaf + 1),
+    };
+    for (unsigned i = 0; i < ns->format_count; i++) {
+        ns->formats[i].block_size = block_size(id->lbaf[i]);
+        ns->formats[i].metadata_size = NVME_LBAF_MS(id->lbaf[i]);
+    }
+    return 0;
+}
+
+/* The first active identifier above `after` [Base 5.17.2.2]; 0: no more. */
+static int next_active(struct chalk_nvme *nvme, uint32_t after, uint32_t *nsid)
+{
+    int error = identify(nvme, NVME_CNS_ACTIVE, after, NULL);
+
+    if (error != 0)
+        return error;
+    memcpy(nsid, nvme->identity, sizeof *nsid);
+    if (*nsid != 0 && (*nsid <= after || *nsid > nvme->info.namespace_count)) {
+        chalk_log(CHALK_ERROR, "NVMe %s: lists namespace %u after %u, of %u", nvme->name, *nsid, after,
+                  nvme->info.namespace_count);
+        return -EPROTO;
+    }
+    return 0;
+}
+
+int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct chalk_nvme_namespace *ns)
+{
+    uint32_t last = nvme->info.namespace_count, nsid;
+    int error;
+
+    if (after >= last)
+        return -ENOENT;
+    error = next_active(nvme, after, &nsid);
+    if (error == 0)
+        return nsid != 0 ? chalk_nvme_identify_namespace(nvme, nsid, ns) : -ENOENT;
+    if (error == -EPROTO || nvme_state(nvme) != NVME_LIVE)
+        return error;
+
+    /* NVMe 1.0 has no such list, and numbers namespaces from 1 on without gaps. */
+    if (last - after > NAMESPACES_TRIED)
+        last = after + NAMESPACES_TRIED;
+    for (nsid = after + 1; nsid <= last; nsid++) {
+        error = chalk_nvme_identify_namespace(nvme, nsid, ns);
+        if (error != -ENOENT)
+            return error;
+    }
+    return -ENOENT;
+}

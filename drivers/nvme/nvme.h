@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The state of a controller and of a queue pair, and how the parts of the driver call each other:
+ *
+ *     controller.c  a controller's life: reset, enable, shut down, fail
+ *     admin.c       one admin command at a time
+ *     identify.c    what the controller and its namespaces say of themselves, checked
+ *     queue.c       a queue pair's life
+ *     io.c          the hot path: submit, kick, poll
+ *     prp.c         where a request's data is
+ *     status.c      what a completion's status means
+ */
+#ifndef NVME_NVME_H
+#define NVME_NVME_H
+
+#include "registers.h"
+#include <chalk/clock.h>
+#include <chalk/error.h>
+#include <chalk/log.h>
+#include <chalk/mmio.h>
+#include <chalk/nvme.h>
+#include <stdatomic.h>
+
+/* Queue identifiers are bits of one word; bit 0 is the admin queue. */
+#define NVME_QUEUES 64
+
+#define NVME_ADMIN_ENTRIES 32
+
+/* Longer transfers would cost list memory in each slot, and gain nothing: 256 pages fill half a page of list.
+ */
+#define NVME_MAX_TRANSFER ((uint64_t)1 << 20)
+
+/* Keeps command identifiers within 15 bits, with some left to tell old from new: see struct nvme_slot. */
+#define NVME_MAX_DEPTH 4095
+
+/* A request is late when it has seen this many sweeps, so its deadline is kept to one part in that many. */
+#define NVME_SWEEPS 64
+
+enum nvme_state {
+    NVME_LIVE,
+    NVME_STOPPING, /* failed; one core is taking memory away from it */
+    NVME_STOPPED,  /* failed; no DMA any more: requests may be called back */
+};
+
+struct nvme_admin_queue {
+    struct chalk_dma commands, completions;
+    struct chalk_mmio doorbells;
+    uint32_t tail, head, phase;
+    uint16_t cid;
+    _Atomic(uint32_t) interrupts;
+};
+
+struct chalk_nvme {
+    _Atomic(uint32_t) state; /* enum nvme_state; every queue looks at it when it is idle */
+    int error;               /* valid once stopped: -ENODEV, -EPROTO, -ETIMEDOUT, -EIO */
+    struct chalk_device *device;
+    struct chalk_domain *domain;
+    struct chalk_memory *memory;
+    struct chalk_mmio registers;
+    struct chalk_mmio doorbells; /* of I/O queues, from queue 1 on */
+    struct nvme_admin_queue admin;
+    struct chalk_dma answer; /* one page, into which the controller writes identify structures */
+    struct chalk_nvme_info info;
+    uint64_t cap;
+    uint64_t queue_ids;   /* bit n: queue n is in use */
+    unsigned queue_count; /* I/O queues that the controller granted */
+    unsigned page_shift;
+    uint64_t ready_ns;    /* CAP.TO */
+    uint64_t shutdown_ns; /* RTD3E */
+    uint64_t timeout_ns;  /* of an admin command */
+    unsigned core;
+    bool interrupts;
+    char name[CHALK_NAME_SIZE];
+    _Alignas(8) uint8_t identity[4096]; /* what was read from `answer`, once */
+};
+
+/*
+ * A request that may be in flight. The low bits of its command identifier are the slot's index, and never
+ * change; the others count its uses, so that a completion that comes twice, or too late, is told from the
+ * right one.
+ */
+struct nvme_slot {
+    struct chalk_block_request *request; /* NULL: not in flight */
+    uint16_t cid;
+    uint8_t age; /* sweeps that it has seen */
+};
+
+struct nvme_queue {
+    struct chalk_block_queue block; /* what is constant, and the counters: a line and a bit */
+
+    /* hot */
+    struct nvme_command *commands; /* the submission queue */
+    const struct nvme_completion *completions;
+    struct nvme_slot *slots;
+    uint16_t *free; /* a stack of slot indices: the last one used is the next, its lines still warm */
+    uint32_t free_count;
+    uint32_t entries; /* of both queues: one more than requests in flight, so neither overflows */
+
+    uint32_t tail, rung;  /* of the submission queue: the next free entry; what its doorbell was told */
+    uint32_t head, phase; /* of the completion queue: the next entry, and its phase bit when it is new */
+    uint32_t origin;      /* this queue's identifier << 16 */
+    uint32_t nsid;
+    uint16_t slot_mask;
+    uint8_t block_shift, list_shift;
+    uint32_t page;
+    uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
+    uint64_t lists_iova;
+
+    uint64_t next_sweep; /* ticks */
+    struct chalk_nvme *nvme;
+
+    struct chalk_mmio doorbells;
+    uint32_t tail_doorbell, head_doorbell; /* where in that window */
+
+    /* cold */
+    _Alignas(64) uint64_t sweep_ticks; /* between two sweeps */
+    uint64_t timeout_ns;
+    uint32_t warnings; /* failed requests that were logged */
+    int error;         /* not 0: dead, and this is what submissions get */
+    uint16_t id;
+    bool interrupts;
+    struct chalk_dma command_memory, completion_memory, list_memory;
+    size_t size; /* bytes of this structure, its slots and its stack */
+};
+_Static_assert(sizeof(struct nvme_slot) == 16, "four slots share a cache line");
+_Static_assert(offsetof(struct nvme_queue, tail) == 128 && offsetof(struct nvme_queue, nvme) < 192,
+               "what submit and poll change, and an idle poll needs, is one cache line");
+_Static_assert(offsetof(struct nvme_queue, sweep_ticks) == 256,
+               "a request stays within four cache lines of its queue");
+
+/* controller.c */
+
+/*
+ * Ends the use of a controller that failed with `error`: when it returns, which may take a while, the
+ * controller does no DMA any more, and all queues may call their requests back. Only for the first caller it
+ * returns true.
+ */
+bool chalk_nvme_fail(struct chalk_nvme *nvme, int error);
+
+static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
+{
+    return (enum nvme_state)atomic_load_explicit(&nvme->state, memory_order_acquire);
+}
+
+static inline int nvme_error(const struct chalk_nvme *nvme)
+{
+    return nvme_state(nvme) == NVME_STOPPED ? nvme->error : -EIO;
+}
+
+/* admin.c */
+
+int chalk_nvme_admin_open(struct chalk_nvme *nvme);
+void chalk_nvme_admin_close(struct chalk_nvme *nvme);
+
+/*
+ * Runs one admin command to its end. `what` names it in messages; NULL: a refusal is not logged. Returns 0,
+ * with the completion's dword 0 in *result (unless NULL); what chalk_nvme_status_error() makes of a refusal;
+ * or -ETIMEDOUT, -EPROTO, -ENODEV, -EIO when the controller has failed.
+ */
+int chalk_nvme_admin(struct chalk_nvme *nvme, const struct nvme_command *command, const char *what,
+                     uint32_t *result);
+
+/* identify.c */
+
+/* Fills in nvme->info and what follows from it. Errors: -EPROTO, -ENOTSUP, as chalk_nvme_admin(). */
+int chalk_nvme_identify_controller(struct chalk_nvme *nvme);
+
+/* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
+int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);
+
+/* io.c */
+
+extern const struct chalk_block_ops chalk_nvme_live_ops;
+
+/* Requests are no longer taken; what the controller has finished is still found. For a queue that is being
+ * closed. */
+extern const struct chalk_block_ops chalk_nvme_closing_ops;
+
+/* Calls every request that is in flight back, with `status`. The device can no longer reach their memory. */
+void chalk_nvme_cancel(struct nvme_queue *queue, int status);
+
+/* status.c */
+
+/* The errno for a status that is not 0: -EIO, unless another says more. */
+int chalk_nvme_status_error(uint16_t status);
+
+#endif

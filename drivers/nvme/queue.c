@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A queue pair's life: a submission and a completion queue of the same identifier and size, for one namespace
+ * and one core.
+ *
+ * Both rings have one entry more than there are requests in flight. A request holds at most one entry of
+ * each, so neither can ever be full, and nothing has to be counted.
+ */
+#include "nvme.h"
+
+static int pick_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
+{
+    const char *complaint = NULL;
+    int error = chalk_nvme_identify_namespace(nvme, nsid, ns);
+
+    if (error == -ENOENT)
+        chalk_log(CHALK_ERROR, "NVMe %s: there is no namespace %u", nvme->name, nsid);
+    if (error != 0)
+        return error;
+    if (ns->size == 0)
+        complaint = "it has no blocks";
+    else if (ns->metadata_size != 0)
+        complaint = "its format has metadata; format it without (nvme format --lbaf)";
+    else if (ns->block_size > nvme->info.max_transfer || ns->block_size > 65536)
+        complaint = "its blocks are too large";
+    if (complaint != NULL) {
+        chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: %s", nvme->name, nsid, complaint);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* The lowest identifier that is free, and has a vector if it needs one: queue n interrupts through vector n.
+ */
+static int pick_identifier(struct chalk_nvme *nvme, bool interrupts, uint16_t *id)
+{
+    unsigned lowest = (unsigned)__builtin_ctzll(~nvme->queue_ids | 1ull << 63);
+
+    if (interrupts && nvme->info.vectors == 0) {
+        chalk_log(CHALK_ERROR, "NVMe %s: it has no MSI-X vectors; poll it", nvme->name);
+        return -ENOTSUP;
+    }
+    if (lowest > nvme->queue_count || (nvme->queue_ids >> lowest & 1) != 0 ||
+        (interrupts && lowest >= nvme->info.vectors)) {
+        chalk_log(CHALK_ERROR, "NVMe %s: no queue is left: it grants %u, with %u vectors", nvme->name,
+                  nvme->queue_count, nvme->info.vectors);
+        return -ENOSPC;
+    }
+    *id = (uint16_t)lowest;
+    return 0;
+}
+
+static unsigned log2_up(uint64_t value)
+{
+    return value <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(value - 1);
+}
+
+/* The queue, its slots and its stack, in private memory: nothing in there can be reached by a device. */
+static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned depth)
+{
+    size_t slots = (size_t)1 << log2_up(depth);
+    size_t size = sizeof(struct nvme_queue) + slots * sizeof(struct nvme_slot) + depth * sizeof(uint16_t);
+    struct nvme_queue *queue = chalk_memory_get(nvme->memory, size);
+
+    if (queue == NULL)
+        return NULL;
+    queue->size = size;
+    queue->nvme = nvme;
+    queue->block.info.depth = depth;
+    queue->entries = depth + 1;
+    queue->slots = (struct nvme_slot *)(queue + 1);
+    queue->slot_mask = (uint16_t)(slots - 1);
+    queue->free = (uint16_t *)(queue->slots + slots);
+    for (unsigned i = 0; i < depth; i++) {
+        queue->slots[i].cid = (uint16_t)i;
+        queue->free[queue->free_count++] = (uint16_t)(depth - 1 - i);
+    }
+    return queue;
+}
+
+/* The rings, and a PRP list for each request. */
+static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
+{
+    size_t page = nvme->info.page_size;
+    const struct chalk_dma *memory[] = {&queue->command_memory, &queue->completion_memory,
+                                        &queue->list_memory};
+    int error;
+
+    /* A list has an entry a page, and begins at a multiple of its size: so it never crosses a page. */
+    queue->list_shift = (uint8_t)log2_up(nvme->info.max_transfer / page * sizeof(uint64_t));
+    error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_command), page,
+                          &queue->command_memory);
+    if (error == 0)
+        error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_completion), page,
+                              &queue->completion_memory);
+    if (error == 0)
+        error = chalk_dma_get(nvme->memory, (size_t)queue->block.info.depth << queue->list_shift, page,
+                              &queue->list_memory);
+    if (error != 0) {
+        chalk_log(CHALK_ERROR, "NVMe %s: no memory for a queue of %u: it needs %zu KiB of shared memory",
+                  nvme->name, queue->block.info.depth,
+                  (queue->entries * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) +
+                   ((size_t)queue->block.info.depth << queue->list_shift)) /
+                          1024 +
+                      3 * page / 1024);
+        return error;
+    }
+    for (unsigned i = 0; i < sizeof memory / sizeof *memory; i++)
+        chalk_grant_check(nvme->domain, memory[i]->iova, memory[i]->size);
+    queue->commands = queue->command_memory.va;
+    queue->completions = queue->completion_memory.va;
+    queue->lists = queue->list_memory.va;
+    queue->lists_iova = queue->list_memory.iova;
+    queue->phase = 1; /* memory is zeroed: the first lap's phase bits are 1 [Base 3.3.3.2.2] */
+    return 0;
+}
+
+static void release(struct nvme_queue *queue)
+{
+    struct chalk_nvme *nvme = queue->nvme;
+
+    if (queue->interrupts)
+        (void)chalk_vector_attach(nvme->device, queue->id, 0, NULL);
+    if (queue->command_memory.va != NULL)
+        chalk_dma_put(nvme->memory, &queue->command_memory);
+    if (queue->completion_memory.va != NULL)
+        chalk_dma_put(nvme->memory, &queue->completion_memory);
+    if (queue->list_memory.va != NULL)
+        chalk_dma_put(nvme->memory, &queue->list_memory);
+    chalk_memory_put(nvme->memory, queue, queue->size);
+}
+
+/* What requests are checked against, and what the block layer shows. */
+static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns)
+{
+    const struct chalk_nvme_info *info = &queue->nvme->info;
+    uint64_t max_blocks = info->max_transfer / ns->block_size; /* at most 2048: the field has 16 bits */
+
+    queue->nsid = ns->nsid;
+    queue->page = info->page_size;
+    queue->block_shift = (uint8_t)__builtin_ctz(ns->block_size);
+    queue->block.info = (struct chalk_block_info){
+        .block_count = ns->size,
+        .block_size = ns->block_size,
+        .max_blocks = (uint32_t)(max_blocks < ns->size ? max_blocks : ns->size),
+        .segment_align = 4, /* [Base 4.1.1] */
+        .boundary = info->page_size,
+        .depth = queue->block.info.depth,
+        .volatile_cache = info->volatile_cache,
+    };
+}
+
+/* Makes the controller know the pair, completion queue first [Base 5.4, 5.5]. */
+static int create(struct nvme_queue *queue)
+{
+    struct chalk_nvme *nvme = queue->nvme;
+    const struct nvme_command completions = {
+        .cdw0 = NVME_CREATE_CQ,
+        .prp1 = queue->completion_memory.iova,
+        .cdw10 = NVME_QUEUE(queue->id, queue->entries),
+        .cdw11 =
+            NVME_QUEUE_CONTIGUOUS | (queue->interrupts ? NVME_CQ_INTERRUPTS | NVME_CQ_VECTOR(queue->id) : 0),
+    };
+    const struct nvme_command commands = {
+        .cdw0 = NVME_CREATE_SQ,
+        .prp1 = queue->command_memory.iova,
+        .cdw10 = NVME_QUEUE(queue->id, queue->entries),
+        .cdw11 = NVME_QUEUE_CONTIGUOUS | NVME_SQ_CQ(queue->id),
+    };
+    const struct nvme_command undo = {.cdw0 = NVME_DELETE_CQ, .cdw10 = queue->id};
+    int error = chalk_nvme_admin(nvme, &completions, "Create I/O Completion Queue", NULL);
+
+    if (error != 0)
+        return error;
+    error = chalk_nvme_admin(nvme, &commands, "Create I/O Submission Queue", NULL);
+    if (error != 0 && chalk_nvme_admin(nvme, &undo, "Delete I/O Completion Queue", NULL) != 0)
+        (void)chalk_nvme_fail(nvme, -EIO); /* it still knows memory that is about to be freed */
+    return error;
+}
+
+int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
+                          struct chalk_block_queue **opened)
+{
+    unsigned depth = options->depth != 0 ? options->depth : 128;
+    struct chalk_nvme_namespace ns;
+    struct nvme_queue *queue;
+    uint16_t id;
+    int error = pick_namespace(nvme, options->nsid, &ns);
+
+    if (error == 0)
+        error = pick_identifier(nvme, options->interrupts, &id);
+    if (error != 0)
+        return error;
+    if (depth > NVME_MAX_DEPTH)
+        depth = NVME_MAX_DEPTH;
+    if (depth >= nvme->info.max_queue_entries)
+        depth = nvme->info.max_queue_entries - 1u;
+    queue = allocate_private(nvme, depth);
+    if (queue == NULL) {
+        chalk_log(CHALK_ERROR, "NVMe %s: no private memory for a queue of %u", nvme->name, depth);
+        return -ENOMEM;
+    }
+
+    queue->id = id;
+    queue->origin = (uint32_t)id << 16;
+    queue->doorbells = nvme->doorbells;
+    queue->tail_doorbell = 2 * (id - 1u) * nvme->info.doorbell_stride; /* the window begins at queue 1 */
+    queue->head_doorbell = queue->tail_doorbell + nvme->info.doorbell_stride;
+    queue->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 30 * CHALK_S;
+    queue->sweep_ticks = chalk_ns_to_ticks(queue->timeout_ns / NVME_SWEEPS);
+    describe(queue, &ns);
+    error = allocate_shared(nvme, queue);
+    if (error == 0 && options->interrupts) {
+        error = chalk_vector_attach(nvme->device, id, options->core, &queue->block.interrupts);
+        queue->interrupts = error == 0;
+    }
+    if (error == 0)
+        error = create(queue);
+    if (error != 0) {
+        release(queue);
+        return error;
+    }
+    nvme->queue_ids |= 1ull << id;
+    queue->block.ops = &chalk_nvme_live_ops;
+    *opened = &queue->block;
+    return 0;
+}
+
+void chalk_nvme_queue_close(struct chalk_block_queue *block)
+{
+    struct nvme_queue *queue = (struct nvme_queue *)block;
+    struct chalk_nvme *nvme = queue->nvme;
+    const struct nvme_command commands = {.cdw0 = NVME_DELETE_SQ, .cdw10 = queue->id};
+    const struct nvme_command completions = {.cdw0 = NVME_DELETE_CQ, .cdw10 = queue->id};
+
+    /* Callbacks may try to submit again, from here on in vain. */
+    queue->error = -EIO;
+    block->ops = &chalk_nvme_closing_ops;
+
+    /* Once the submission queue is deleted, no command of it is under way [Base 5.7]. What it finished is
+     * found first. */
+    if (chalk_nvme_admin(nvme, &commands, "Delete I/O Submission Queue", NULL) != 0)
+        (void)chalk_nvme_fail(nvme, -EIO);
+    while (nvme_state(nvme) == NVME_LIVE && block->ops->poll(block, 0) > 0)
+        ;
+    if (chalk_nvme_admin(nvme, &completions, "Delete I/O Completion Queue", NULL) != 0)
+        (void)chalk_nvme_fail(nvme, -EIO);
+    chalk_nvme_cancel(queue, -ECANCELED);
+
+    nvme->queue_ids &= ~(1ull << queue->id);
+    release(queue);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What an NVMe controller looks like from outside: its registers, commands, completions and identify
+ * structures.
+ *
+ * Sources, by section: [Base] NVM Express Base Specification 2.0c, [NVM] NVM Command Set Specification 1.0c,
+ * [PCIe] NVMe over PCIe Transport Specification 1.0c. Everything is little endian, and so is every machine
+ * that Chalk runs on. Fields stand in the order of the specification; what this driver has no use for is kept
+ * as reserved bytes, so that each offset can be checked against the document.
+ */
+#ifndef NVME_REGISTERS_H
+#define NVME_REGISTERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- controller properties, in BAR 0 [Base 3.1.3] -------------------------------------------------- */
+
+#define NVME_CAP  0x00 /* RO, 64 bits [Base 3.1.3.1] */
+#define NVME_VS   0x08 /* RO: major 31:16, minor 15:8, tertiary 7:0 [Base 3.1.3.2] */
+#define NVME_CC   0x14 /* RW [Base 3.1.3.5] */
+#define NVME_CSTS 0x1c /* RO [Base 3.1.3.6] */
+#define NVME_AQA  0x24 /* RW [Base 3.1.3.8] */
+#define NVME_ASQ  0x28 /* RW, 64 bits: the address of the admin submission queue [Base 3.1.3.9] */
+#define NVME_ACQ  0x30 /* RW, 64 bits: the address of the admin completion queue [Base 3.1.3.10] */
+
+#define NVME_REGISTERS_SIZE 0x1000 /* the doorbells follow [PCIe 3.1.2] */
+
+/* CAP, controller capabilities [Base 3.1.3.1] */
+#define NVME_CAP_MQES(cap) ((uint32_t)((cap)&0xffff))       /* 15:0, entries of an I/O queue less one */
+#define NVME_CAP_TO(cap)   ((uint32_t)((cap) >> 24 & 0xff)) /* 31:24, to become ready or not, in 500 ms */
+#define NVME_CAP_DSTRD(cap)                                                                                  \
+    ((uint32_t)((cap) >> 32 & 0xf))                          /* 35:32, doorbells are 4 << DSTRD bytes apart  \
+                                                              */
+#define NVME_CAP_CSS_NVM     (1ull << 37)                    /* 37, the NVM command set */
+#define NVME_CAP_MPSMIN(cap) ((uint32_t)((cap) >> 48 & 0xf)) /* 51:48, smallest page: 4096 << MPSMIN */
+
+/* CC, controller configuration [Base 3.1.3.5] */
+#define NVME_CC_EN         (1u << 0)
+#define NVME_CC_CSS_NVM    (0u << 4)                     /* 6:4, the NVM command set */
+#define NVME_CC_MPS(shift) ((uint32_t)((shift)-12) << 7) /* 10:7, pages of 1 << shift bytes */
+#define NVME_CC_AMS_RR     (0u << 11)                    /* 13:11, round robin */
+#define NVME_CC_SHN_MASK   (3u << 14)                    /* 15:14, shutdown notification */
+#define NVME_CC_SHN_NORMAL (1u << 14)
+#define NVME_CC_IOSQES     (6u << 16) /* 19:16, commands of 1 << 6 bytes */
+#define NVME_CC_IOCQES     (4u << 20) /* 23:20, completions of 1 << 4 bytes */
+
+/* CSTS, controller status [Base 3.1.3.6] */
+#define NVME_CSTS_RDY       (1u << 0)
+#define NVME_CSTS_CFS       (1u << 1) /* fatal status: only a reset helps */
+#define NVME_CSTS_SHST_MASK (3u << 2) /* 3:2, shutdown status */
+#define NVME_CSTS_SHST_DONE (2u << 2)
+#define NVME_GONE           UINT32_MAX /* what any register of an unplugged device reads as [PCIe Base 2.3.2] */
+
+/* AQA, admin queue attributes: entries less one of both [Base 3.1.3.8] */
+#define NVME_AQA_SIZES(entries) (((uint32_t)(entries)-1) << 16 | ((uint32_t)(entries)-1))
+
+/* Doorbells of queue `id`: 32 bits, WO [PCIe 3.1.2.1, 3.1.2.2] */
+#define NVME_DOORBELL(id, stride) (NVME_REGISTERS_SIZE + 2 * (size_t)(id) * (stride))
+
+/* ---- commands [Base 3.3.3.1] ----------------------------------------------------------------------- */
+
+struct nvme_command {
+    uint32_t cdw0; /* opcode 7:0, fused 9:8, PRP or SGL 15:14 (0: PRP), command identifier 31:16 */
+    uint32_t nsid;
+    uint32_t cdw2, cdw3;
+    uint64_t mptr;       /* metadata */
+    uint64_t prp1, prp2; /* where the data is [Base 4.1.1] */
+    union {
+        struct {
+            uint32_t cdw10, cdw11;
+        };
+        uint64_t slba; /* of a read or write: the first block [NVM 3.2.4, 3.2.6] */
+    };
+    uint32_t cdw12; /* of a read or write: blocks less one, 15:0 */
+    uint32_t cdw13, cdw14, cdw15;
+};
+_Static_assert(sizeof(struct nvme_command) == 64, "Base 3.3.3.1: a command is 64 bytes");
+_Static_assert(offsetof(struct nvme_command, mptr) == 16, "Base 3.3.3.1");
+_Static_assert(offsetof(struct nvme_command, prp1) == 24, "Base 3.3.3.1");
+_Static_assert(offsetof(struct nvme_command, slba) == 40, "Base 3.3.3.1");
+_Static_assert(offsetof(struct nvme_command, cdw15) == 60, "Base 3.3.3.1");
+
+enum nvme_admin_opcode {                           /* [Base 5] */
+                         NVME_DELETE_SQ = 0x00,    /* [Base 5.7] */
+                         NVME_CREATE_SQ = 0x01,    /* [Base 5.5] */
+                         NVME_DELETE_CQ = 0x04,    /* [Base 5.6] */
+                         NVME_CREATE_CQ = 0x05,    /* [Base 5.4] */
+                         NVME_IDENTIFY = 0x06,     /* [Base 5.17] */
+                         NVME_SET_FEATURES = 0x09, /* [Base 5.27] */
+};
+
+enum nvme_io_opcode {                    /* [NVM 3] */
+                      NVME_FLUSH = 0x00, /* [Base 7.1] */
+                      NVME_WRITE = 0x01, /* [NVM 3.2.6] */
+                      NVME_READ = 0x02,  /* [NVM 3.2.4] */
+};
+
+/* Create I/O queue: dword 10 has the identifier 15:0 and the size less one 31:16 [Base 5.4, 5.5] */
+#define NVME_QUEUE(id, entries) ((uint32_t)((entries)-1) << 16 | (uint32_t)(id))
+#define NVME_QUEUE_CONTIGUOUS   (1u << 0) /* dword 11, both kinds */
+#define NVME_CQ_INTERRUPTS      (1u << 1) /* dword 11 of a completion queue */
+#define NVME_CQ_VECTOR(vector)  ((uint32_t)(vector) << 16)
+#define NVME_SQ_CQ(id)          ((uint32_t)(id) << 16) /* dword 11 of a submission queue */
+
+/* Identify: dword 10, 7:0 [Base 5.17.1] */
+#define NVME_CNS_NAMESPACE  0x00
+#define NVME_CNS_CONTROLLER 0x01
+#define NVME_CNS_ACTIVE     0x02
+
+/* Set Features, number of queues: asked for in dword 11, granted in dword 0 of the completion, each less one;
+ * submission queues 15:0, completion queues 31:16 [Base 5.27.1.5] */
+#define NVME_FEATURE_QUEUES 0x07
+
+#define NVME_NSID_MAX 0xfffffffeu /* the broadcast value follows [Base 3.2.1.2] */
+
+/* ---- completions [Base 3.3.3.2] -------------------------------------------------------------------- */
+
+struct nvme_completion {
+    uint32_t result; /* command specific */
+    uint32_t dword1;
+    uint32_t origin;  /* submission queue head 15:0, submission queue identifier 31:16 */
+    uint32_t outcome; /* command identifier 15:0, phase 16, status 31:17 */
+};
+_Static_assert(sizeof(struct nvme_completion) == 16, "Base 3.3.3.2: a completion is 16 bytes");
+_Static_assert(offsetof(struct nvme_completion, outcome) == 12, "Base 3.3.3.2");
+
+#define NVME_OUTCOME_CID(outcome)    ((uint16_t)(outcome))
+#define NVME_OUTCOME_PHASE(outcome)  ((outcome) >> 16 & 1)
+#define NVME_OUTCOME_STATUS(outcome) ((uint16_t)((outcome) >> 17))
+
+/* Status, shifted by the phase bit [Base 3.3.3.2.1] */
+#define NVME_STATUS_CODE(status) ((status)&0x7ffu) /* type 10:8, code 7:0 */
+
+/* ---- identify controller, 01h [Base 5.17.2.1] ------------------------------------------------------ */
+
+struct nvme_identify_controller {
+    uint16_t vid;   /* PCI vendor identifier */
+    uint16_t ssvid; /* PCI subsystem vendor identifier */
+    char sn[20];    /* serial number, padded with blanks */
+    char mn[40];    /* model number */
+    char fr[8];     /* firmware revision */
+    uint8_t rab;
+    uint8_t ieee[3];
+    uint8_t cmic;
+    uint8_t mdts;    /* largest transfer: smallest page << mdts; 0: no limit */
+    uint16_t cntlid; /* controller identifier */
+    uint32_t ver;
+    uint32_t rtd3r;
+    uint32_t rtd3e; /* microseconds that a normal shutdown may take; 0: not reported */
+    uint8_t reserved92[19];
+    uint8_t cntrltype; /* 0: not reported, 1: I/O controller */
+    uint8_t reserved112[400];
+    uint8_t sqes; /* log2 of a command's size: least 3:0, most 7:4 */
+    uint8_t cqes; /* of a completion's */
+    uint16_t maxcmd;
+    uint32_t nn; /* the highest namespace identifier */
+    uint16_t oncs;
+    uint16_t fuses;
+    uint8_t fna;
+    uint8_t vwc; /* bit 0: a volatile write cache is present */
+    uint8_t reserved526[3570];
+};
+_Static_assert(sizeof(struct nvme_identify_controller) == 4096, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, mn) == 24, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, mdts) == 77, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, rtd3e) == 88, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, nn) == 516, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, vwc) == 525, "Base 5.17.2.1");
+
+#define NVME_CNTRLTYPE_UNKNOWN 0
+#define NVME_CNTRLTYPE_IO      1
+#define NVME_VWC_PRESENT       0x01
+
+/* ---- identify namespace, 00h [NVM 4.1.5.1] --------------------------------------------------------- */
+
+#define NVME_FORMATS 64
+
+struct nvme_identify_namespace {
+    uint64_t nsze; /* blocks */
+    uint64_t ncap;
+    uint64_t nuse;
+    uint8_t nsfeat;
+    uint8_t nlbaf; /* formats less one */
+    uint8_t flbas; /* format in use: 3:0, and its upper bits 6:5 where there are more than 16 */
+    uint8_t reserved27[101];
+    uint32_t lbaf[NVME_FORMATS]; /* metadata bytes 15:0, log2 of the block size 23:16 */
+    uint8_t vendor[3712];
+};
+_Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "NVM 4.1.5.1");
+_Static_assert(offsetof(struct nvme_identify_namespace, nlbaf) == 25, "NVM 4.1.5.1");
+_Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "NVM 4.1.5.1");
+
+#define NVME_LBAF_MS(lbaf)    ((uint16_t)((lbaf)&0xffff))
+#define NVME_LBAF_LBADS(lbaf) ((unsigned)((lbaf) >> 16 & 0xff))
+
+#endif

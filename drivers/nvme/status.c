@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the status of a completion means: its name for people, its errno for programs.
+ */
+#include "nvme.h"
+
+/* Generic, command specific and media statuses: [Base 3.3.3.2.1.1 to .3], [NVM 3.1.2.1 to .3]. */
+static const struct {
+    uint16_t code; /* type << 8 | code */
+    uint16_t error;
+    const char *name;
+} statuses[] = {
+    {0x000, 0, "success"},
+    {0x001, ENOTSUP, "invalid command opcode"},
+    {0x002, EINVAL, "invalid field in command"},
+    {0x003, EIO, "command identifier conflict"},
+    {0x004, EIO, "data transfer error"},
+    {0x005, EIO, "aborted: power loss"},
+    {0x006, EIO, "internal error"},
+    {0x007, ECANCELED, "aborted on request"},
+    {0x008, ECANCELED, "aborted: submission queue deleted"},
+    {0x00b, ENOENT, "invalid namespace or format"},
+    {0x00c, EIO, "command sequence error"},
+    {0x013, EINVAL, "invalid PRP offset"},
+    {0x01c, EIO, "sanitize failed"},
+    {0x01d, EBUSY, "sanitize in progress"},
+    {0x020, EROFS, "namespace is write protected"},
+    {0x021, EAGAIN, "command interrupted"},
+    {0x022, EIO, "transient transport error"},
+    {0x080, ERANGE, "LBA out of range"},
+    {0x081, ENOSPC, "capacity exceeded"},
+    {0x082, EBUSY, "namespace not ready"},
+    {0x083, EBUSY, "reservation conflict"},
+    {0x084, EBUSY, "format in progress"},
+    {0x100, EINVAL, "invalid completion queue"},
+    {0x101, EINVAL, "invalid queue identifier"},
+    {0x102, EINVAL, "invalid queue size"},
+    {0x108, EINVAL, "invalid interrupt vector"},
+    {0x10c, EINVAL, "invalid queue deletion"},
+    {0x10d, EINVAL, "feature identifier not saveable"},
+    {0x10e, EINVAL, "feature not changeable"},
+    {0x180, EINVAL, "conflicting attributes"},
+    {0x181, EINVAL, "invalid protection information"},
+    {0x182, EROFS, "attempted write to read only range"},
+    {0x280, EIO, "write fault"},
+    {0x281, EIO, "unrecovered read error"},
+    {0x282, EILSEQ, "end-to-end guard check error"},
+    {0x283, EILSEQ, "end-to-end application tag check error"},
+    {0x284, EILSEQ, "end-to-end reference tag check error"},
+    {0x285, EIO, "compare failure"},
+    {0x286, EACCES, "access denied"},
+    {0x287, EIO, "deallocated or unwritten logical block"},
+};
+
+/* For codes that are not in the table: status code types [Base Figure 93]. */
+static const char *const types[8] = {
+    "generic error",  "command specific error", "media or data integrity error",
+    "path error",     "reserved error",         "reserved error",
+    "reserved error", "vendor specific error",
+};
+
+const char *chalk_nvme_status_name(uint16_t status)
+{
+    unsigned code = NVME_STATUS_CODE(status);
+
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (statuses[i].code == code)
+            return statuses[i].name;
+    return types[code >> 8];
+}
+
+int chalk_nvme_status_error(uint16_t status)
+{
+    unsigned code = NVME_STATUS_CODE(status);
+
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        if (statuses[i].code == code && code != 0)
+            return -(int)statuses[i].error;
+    return -EIO;
+}
