@@ -82,6 +82,15 @@ static bool make_ios(struct perf *p)
     return true;
 }
 
+static void drop_ios(struct perf *p)
+{
+    free(p->figures);
+    free(p->reciprocal);
+    free(p->batch);
+    free(p->idle);
+    free(p->ios);
+}
+
 /* As little as can be, for it runs inside the timed call. */
 static void reaped(struct chalk_block_request *request, int status)
 {
@@ -399,5 +408,6 @@ int chalk_main(int argc, char *argv[])
         }
     }
     session_close(&p.session);
+    drop_ios(&p); /* closing may still call requests back */
     return status;
 }

@@ -55,6 +55,8 @@ struct verify {
 
     struct slot *slots; /* info->depth of them: a ring in LBA order, from head to tail */
     struct chalk_block_request **batch;
+    uint16_t *orders; /* of the slots' buffers, side by side */
+    struct chalk_dma *segments;
     struct chalk_dma memory;
     uint64_t *expected, *found; /* a block each */
     unsigned words;             /* 8-byte words a block */
@@ -162,15 +164,15 @@ static bool make_slots(struct verify *v)
     size_t page = scatter_page(v->info);
     unsigned pages = scatter_pages(page, v->sizes.largest);
     unsigned depth = v->info->depth;
-    uint16_t *orders = calloc((size_t)depth * pages, sizeof(*orders));
-    struct chalk_dma *segments = calloc((size_t)depth * pages, sizeof(*segments));
 
+    v->orders = calloc((size_t)depth * pages, sizeof(*v->orders));
+    v->segments = calloc((size_t)depth * pages, sizeof(*v->segments));
     v->slots = calloc(depth, sizeof(*v->slots));
     v->batch = calloc(depth, sizeof(*v->batch));
     v->expected = calloc(1, v->info->block_size);
     v->found = calloc(1, v->info->block_size);
     v->words = v->info->block_size / 8;
-    if (!orders || !segments || !v->slots || !v->batch || !v->expected || !v->found ||
+    if (!v->orders || !v->segments || !v->slots || !v->batch || !v->expected || !v->found ||
         chalk_dma_get(v->session.memory, depth * pages * page, page, &v->memory) != 0) {
         complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --sizes", depth,
                  v->sizes.largest);
@@ -182,10 +184,20 @@ static bool make_slots(struct verify *v)
                        pages * page},
             .page = page,
             .page_count = pages,
-            .order = orders + i * pages,
-            .segments = segments + i * pages,
+            .order = v->orders + i * pages,
+            .segments = v->segments + i * pages,
         };
     return true;
+}
+
+static void drop_slots(struct verify *v)
+{
+    free(v->found);
+    free(v->expected);
+    free(v->batch);
+    free(v->slots);
+    free(v->segments);
+    free(v->orders);
 }
 
 static void report_difference(struct verify *v, uint64_t lba)
@@ -493,5 +505,6 @@ int chalk_main(int argc, char *argv[])
              (!write || session_may_write(&v.session, v.start, v.blocks, overwrite)))
         status = make_slots(&v) ? verify(&v, write, !write_only) : EXIT_BAD;
     session_close(&v.session);
+    drop_slots(&v); /* closing may still call requests back */
     return status;
 }
