@@ -2,9 +2,9 @@
 /*
  * Block devices: queues of asynchronous requests, the same for every driver.
  *
- * A queue belongs to one core. Its owner fills requests in, submits some, kicks the queue (one doorbell for all
- * of them), and polls; poll calls each finished request's callback. Every submitted request is finished exactly
- * once. From submission to callback the request and its buffers belong to the driver and the device.
+ * A queue belongs to one core. Its owner fills requests in, submits some, kicks the queue (one doorbell for
+ * all of them), and polls; poll calls each finished request's callback. Every submitted request is finished
+ * exactly once. From submission to callback the request and its buffers belong to the driver and the device.
  *
  *     chalk_block_submit(queue, requests, n);
  *     chalk_block_kick(queue);
@@ -42,12 +42,12 @@ struct chalk_block_request {
 /* What the device is. Constant while it is open. */
 struct chalk_block_info {
     uint64_t block_count;
-    uint32_t block_size;       /* bytes */
-    uint32_t max_blocks;       /* in one request */
-    uint32_t segment_align;    /* bytes: of the first segment's address, and of every size */
-    uint32_t boundary;         /* bytes: every segment but the first starts, and every one but the last ends, on a multiple */
-    unsigned depth;            /* requests in flight at once */
-    bool volatile_cache;       /* a flush is needed for durability */
+    uint32_t block_size;    /* bytes */
+    uint32_t max_blocks;    /* in one request */
+    uint32_t segment_align; /* bytes: of the first segment's address, and of every size */
+    uint32_t boundary;      /* bytes: all segments but the first start, all but the last end, on a multiple */
+    unsigned depth;         /* requests in flight at once */
+    bool volatile_cache;    /* a flush is needed for durability */
 };
 
 struct chalk_block_counters {
@@ -70,14 +70,15 @@ struct chalk_block_queue {
     struct chalk_block_counters counters;
     struct chalk_block_info info;
     /* Goes up with each interrupt of this queue (see chalk_vector_attach()); stays 0 while polled. */
-    _Atomic(uint32_t) interrupts;
+    CHALK_ATOMIC(uint32_t) interrupts;
 };
 
 /*
- * Submits up to `count` requests, in order, and returns how many were taken: fewer than asked when the queue is
- * full, or when a request is wrong and it is not the first. Errors, when the first one is not taken: -EAGAIN (full), -EINVAL (unaligned or
- * wrong segments, no blocks, too many), -ERANGE (beyond the last block), -EIO (the device has failed).
- * Nothing reaches the device before chalk_block_kick(). Costs one indirect call for all of them.
+ * Submits up to `count` requests, in order, and returns how many were taken: fewer than asked when the queue
+ * is full, or when a request is wrong and it is not the first. Errors, when the first one is not taken:
+ * -EAGAIN (full), -EINVAL (unaligned or wrong segments, no blocks, too many), -ERANGE (beyond the last
+ * block), -EIO (the device has failed). Nothing reaches the device before chalk_block_kick(). Costs one
+ * indirect call for all of them.
  */
 static inline int chalk_block_submit(struct chalk_block_queue *queue,
                                      struct chalk_block_request *const *requests, unsigned count)
@@ -92,8 +93,8 @@ static inline void chalk_block_kick(struct chalk_block_queue *queue)
 }
 
 /*
- * Calls back at most `max` finished requests (0: all that are there now). Returns how many; or, once the device
- * has failed and every request was called back, -EIO (-ENODEV if it is gone).
+ * Calls back at most `max` finished requests (0: all that are there now). Returns how many; or, once the
+ * device has failed and every request was called back, -EIO (-ENODEV if it is gone).
  */
 static inline int chalk_block_poll(struct chalk_block_queue *queue, unsigned max)
 {
@@ -101,9 +102,11 @@ static inline int chalk_block_poll(struct chalk_block_queue *queue, unsigned max
 }
 
 /*
- * One request, from submission to the end: for set-up and for tools. Waits at most until the deadline.
- * Errors: as submission, or the request's own status; -ETIMEDOUT: the request still belongs to the device,
- * and its memory stays claimed until the queue is closed.
+ * One request, from submission to the end: for set-up and for tools. Polls at most until the deadline; other
+ * requests of the queue are called back meanwhile. `done` and `context` of the request are not looked at.
+ * Errors: as submission (-EAGAIN: full until the deadline), or the request's own status; -ETIMEDOUT: the
+ * device did not answer, and still owns the request and its segments. Both have to stay as they are until the
+ * queue is closed.
  */
 int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *request, uint64_t deadline);
 

@@ -36,9 +36,10 @@ static inline uint64_t chalk_ns_to_ticks(uint64_t ns)
 /* The deadline that lies `ns` nanoseconds ahead; CHALK_FOREVER if that is beyond the end of time. */
 static inline uint64_t chalk_deadline(uint64_t ns)
 {
-    uint64_t deadline;
+    unsigned __int128 deadline =
+        chalk_ticks() + (((unsigned __int128)ns * chalk_clock_info()->ticks_mult) >> 32);
 
-    return __builtin_add_overflow(chalk_ticks(), chalk_ns_to_ticks(ns), &deadline) ? CHALK_FOREVER : deadline;
+    return deadline < CHALK_FOREVER ? (uint64_t)deadline : CHALK_FOREVER;
 }
 
 static inline bool chalk_expired(uint64_t deadline)

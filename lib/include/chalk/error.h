@@ -14,29 +14,29 @@ extern "C" {
 #endif
 
 #ifndef EPERM
-#define EPERM 1
-#define ENOENT 2
-#define EINTR 4
-#define EIO 5
-#define ENXIO 6
-#define E2BIG 7
-#define EAGAIN 11
-#define ENOMEM 12
-#define EACCES 13
-#define EBUSY 16
-#define EEXIST 17
-#define EXDEV 18
-#define ENODEV 19
-#define EINVAL 22
-#define ENOSPC 28
-#define EROFS 30
-#define ERANGE 34
-#define ENOSYS 38
-#define EPROTO 71
-#define EBADMSG 74
+#define EPERM     1
+#define ENOENT    2
+#define EINTR     4
+#define EIO       5
+#define ENXIO     6
+#define E2BIG     7
+#define EAGAIN    11
+#define ENOMEM    12
+#define EACCES    13
+#define EBUSY     16
+#define EEXIST    17
+#define EXDEV     18
+#define ENODEV    19
+#define EINVAL    22
+#define ENOSPC    28
+#define EROFS     30
+#define ERANGE    34
+#define ENOSYS    38
+#define EPROTO    71
+#define EBADMSG   74
 #define EOVERFLOW 75
-#define EILSEQ 84
-#define ENOTSUP 95
+#define EILSEQ    84
+#define ENOTSUP   95
 #define ETIMEDOUT 110
 #define ECANCELED 125
 #endif
@@ -45,7 +45,7 @@ extern "C" {
 const char *chalk_error_name(int error);
 
 /* Logs the place and ends the program: for the caller's mistakes only. */
-_Noreturn void chalk_assert_failed(const char *expression, const char *file, int line);
+__attribute__((noreturn)) void chalk_assert_failed(const char *expression, const char *file, int line);
 
 #define chalk_assert(e) ((e) ? (void)0 : chalk_assert_failed(#e, __FILE__, __LINE__))
 

@@ -3,8 +3,8 @@
  * Memory for drivers and their buffers, claimed from the platform's spans.
  *
  * A `struct chalk_memory` has two parts. The private part is for the host alone: driver state, request
- * tables, this allocator's own books. The shared part is for devices: rings and buffers, with handles. Only the
- * shared part is ever mapped into a domain, so that no device can reach what the program trusts.
+ * tables, this allocator's own books. The shared part is for devices: rings and buffers, with handles. Only
+ * the shared part is ever mapped into a domain, so that no device can reach what the program trusts.
  *
  * Both parts hand out whole 4 KiB pages, first fit, zeroed. Allocation is for set-up, never for hot paths.
  * One core at a time may use one chalk_memory; different ones are independent.
@@ -45,13 +45,16 @@ int chalk_memory_share(struct chalk_memory *memory, struct chalk_domain *domain)
 /* Undoes it: when it returns no device of `domain` reaches the shared part. */
 void chalk_memory_unshare(struct chalk_memory *memory, struct chalk_domain *domain);
 
-/* Private memory of at least `size` bytes, page-aligned and zeroed; NULL when there is none. */
+/* Private memory of at least `size` bytes, page-aligned and zeroed; NULL when there is none. Putting NULL is
+ * nothing. */
 void *chalk_memory_get(struct chalk_memory *memory, size_t size);
 void chalk_memory_put(struct chalk_memory *memory, void *address, size_t size);
 
 /*
  * Shared memory of `size` bytes, zeroed, contiguous for the program and for devices; both addresses are
- * multiples of `align` (a power of two; at least a page is kept to). Errors: -ENOMEM, -EINVAL.
+ * multiples of `align` (a power of two; at least a page is kept to). Errors: -ENOMEM, -EINVAL (no size, not a
+ * power of two, or more than the pages of the memory underneath keep to). Putting one whose va is NULL is
+ * nothing.
  */
 int chalk_dma_get(struct chalk_memory *memory, size_t size, size_t align, struct chalk_dma *dma);
 void chalk_dma_put(struct chalk_memory *memory, const struct chalk_dma *dma);

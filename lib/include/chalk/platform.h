@@ -22,6 +22,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A counter that interrupts and other cores change: C11 and C++ spell the same thing differently. */
+#ifdef __cplusplus
+#include <atomic>
+#define CHALK_ATOMIC(type) std::atomic<type>
+#else
+#define CHALK_ATOMIC(type) _Atomic(type)
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -177,7 +185,8 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size);
  * Errors: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none), -EINVAL (core).
  * Why: only the platform owns interrupt controllers.
  */
-int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned core, _Atomic(uint32_t) *counter);
+int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned core,
+                        CHALK_ATOMIC(uint32_t) *counter);
 
 /*
  * INTx only: unmasks after the driver has quieted the device. MSI-X: does nothing. -ERANGE, -EINVAL.
@@ -191,7 +200,7 @@ struct chalk_core_info {
     unsigned package, core, thread;   /* topology */
     int node;                         /* NUMA node, -1 when unknown */
     bool running;                     /* started, adopted, or the one that main runs on */
-    const _Atomic(uint32_t) *events;  /* changes whenever something may have happened for this core */
+    const CHALK_ATOMIC(uint32_t) *events; /* changes whenever something may have happened for this core */
 };
 
 /* What core `core` is; -ENOENT past the last. The program starts on core 0. */
@@ -245,7 +254,7 @@ long chalk_console(void *bytes, size_t size, bool write);
 bool chalk_exit_requested(void);
 
 /* Ends the program, with 0 for success. What is still open is not closed in order. */
-_Noreturn void chalk_exit(int status);
+__attribute__((noreturn)) void chalk_exit(int status);
 
 #ifdef __cplusplus
 }
