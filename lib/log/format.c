@@ -22,8 +22,9 @@ static void put(struct output *out, char c)
 
 static void put_many(struct output *out, char c, size_t count)
 {
-    while (count--)
-        put(out, c);
+    for (; count && out->length < out->room; count--)
+        out->buffer[out->length++] = c;
+    out->length += count;
 }
 
 /* One conversion, as it was read: %[flags][width][.precision][length]conversion */

@@ -4,10 +4,13 @@
 #include <chalk/device.h>
 #include <chalk/error.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #define KIB(n) ((size_t)(n) << 10)
 
@@ -54,10 +57,10 @@ static int fault_of(const char *call)
     return fault.error;
 }
 
-/* For mistakes of a test or a driver that no test waits for: they must not go by unseen. */
+/* For mistakes of a test or a driver that no test waits for: the test that is running has failed. */
 static _Noreturn void die(const char *what)
 {
-    fprintf(stderr, "fake platform: %s\n", what);
+    fail_msg("fake platform: %s%s%s", what, fake.console_size ? "; the console has:\n" : "", fake.console);
     abort();
 }
 
@@ -79,6 +82,7 @@ void fake_reset(void)
     memset(&fake, 0, sizeof fake);
     fake.now = 1000;
     fake.step = 100;
+    fake.clock = (struct chalk_clock){.hertz = 1000000000, .ns_mult = 1ull << 32, .ticks_mult = 1ull << 32};
     fake.grow_limit = KIB(64 * 1024);
     fake.grow_page = KIB(2048);
 }
@@ -206,6 +210,25 @@ int chalk_bus_next(struct chalk_bus_info *info)
     return 0;
 }
 
+struct chalk_domain *fake_domain_add(void)
+{
+    struct chalk_domain *domain = calloc(1, sizeof *domain);
+
+    if (!domain)
+        die("out of memory");
+    domain->devices = 1;
+    return domain;
+}
+
+void fake_domain_remove(struct chalk_domain *domain)
+{
+    if (--domain->devices != 0)
+        return;
+    if (domain->mappings)
+        die("a domain ended with memory still mapped");
+    free(domain);
+}
+
 int chalk_device_open(const char *name, struct chalk_domain **domain, struct chalk_device **device)
 {
     int error = fault_of(__func__);
@@ -219,12 +242,10 @@ int chalk_device_open(const char *name, struct chalk_domain **domain, struct cha
             return -EBUSY;
         if (model->held)
             return model->held;
-        if (!*domain) {
-            *domain = calloc(1, sizeof **domain);
-            if (!*domain)
-                die("out of memory");
-        }
-        (*domain)->devices++;
+        if (!*domain)
+            *domain = fake_domain_add();
+        else
+            (*domain)->devices++;
         model->open = true;
         model->opens++;
         model->domain = *domain;
@@ -246,11 +267,7 @@ void chalk_device_close(struct chalk_device *device)
     config_put(model, CHALK_PCI_COMMAND, 2,
                config_get(model, CHALK_PCI_COMMAND, 2) & ~(uint32_t)CHALK_PCI_COMMAND_MASTER);
     memset(model->vectors, 0, sizeof model->vectors);
-    if (--model->domain->devices == 0) {
-        if (model->domain->mappings)
-            die("a domain ended with memory still mapped");
-        free(model->domain);
-    }
+    fake_domain_remove(model->domain);
     model->domain = NULL;
     model->open = false;
     device->model = NULL;
@@ -519,9 +536,7 @@ unsigned long long fake_ticks(void)
 
 const struct chalk_clock *chalk_clock_info(void)
 {
-    static const struct chalk_clock clock = {
-        .hertz = 1000000000, .ns_mult = 1ull << 32, .ticks_mult = 1ull << 32};
-    return &clock;
+    return &fake.clock;
 }
 
 long chalk_console(void *bytes, size_t size, bool write)
@@ -563,9 +578,7 @@ bool chalk_exit_requested(void)
 void chalk_exit(int status)
 {
     fake.exit_status = status;
-    if (!fake_exit_armed) {
-        fprintf(stderr, "%s", fake.console);
+    if (!fake_exit_armed)
         die("the program ended, and no test expected it");
-    }
     longjmp(fake_exit_place, 1);
 }

@@ -52,8 +52,10 @@ struct fake {
     struct fake_device devices[4];
     unsigned device_count;
 
-    /* Time: chalk_ticks() returns `now`, and moves it on by `step`. One tick is one nanosecond. */
+    /* Time: chalk_ticks() moves `now` on by `step` ticks and returns it. One tick is one nanosecond at first.
+     */
     uint64_t now, step;
+    struct chalk_clock clock;
 
     /* Called whenever the program looks at the time or waits, so that a model works behind its back. */
     void (*idle)(void *argument);
@@ -86,6 +88,10 @@ void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_
 
 /* A device with this identity, its memory BARs still to be filled in; `name` such as "0000:00:03.0". */
 struct fake_device *fake_device_add(const char *name, uint16_t vendor, uint16_t device, uint32_t class_code);
+
+/* A domain without a device. */
+struct chalk_domain *fake_domain_add(void);
+void fake_domain_remove(struct chalk_domain *domain);
 
 /* The `after`-th next call (from 0) of the platform function `call` ("chalk_dma_map") returns `error`. */
 void fake_fail(const char *call, unsigned after, int error);

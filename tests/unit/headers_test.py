@@ -1,0 +1,63 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The public headers compile alone, in C and C++, beside <errno.h>, and have the right numbers.
+
+    headers_test.py INCLUDE_FOLDER
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from tap import Tap  # noqa: E402
+
+MUSL = '/usr/include/x86_64-linux-musl'
+STRICT = ['-Wall', '-Wextra', '-Wconversion', '-Wno-sign-conversion', '-Werror', '-march=x86-64-v2']
+C = ['-x', 'c', '-std=gnu11', *STRICT, '-Wshadow', '-Wstrict-prototypes', '-Wundef']
+CXX = ['-x', 'c++', '-std=gnu++17', *STRICT]
+VARIANTS = ([], ['-DCHALK_DEBUG', '-DCHALK_INSTRUMENTED'])
+
+
+def complaints(compiler, arguments, source):
+    """What the compiler has to say of this source; nothing if it is fine."""
+    run = subprocess.run([compiler, *arguments, '-fsyntax-only', '-I', sys.argv[1], '-'], input=source, text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return run.stdout if run.returncode else ''
+
+
+def main():
+    folder = os.path.join(sys.argv[1], 'chalk')
+    headers = sorted(os.listdir(folder))
+    with Tap() as tap:
+        for compiler, language in (('cc', C), ('clang', C), ('c++', CXX), ('clang++', CXX)):
+            if not shutil.which(compiler):
+                tap.skip(f'headers with {compiler}', f'no {compiler}')
+                continue
+            for header in headers:
+                line = f'#include <chalk/{header}>\n'
+                found = ''.join(complaints(compiler, language + variant, line * 2 + 'int main(void);\n')
+                                for variant in VARIANTS)
+                tap.result(not found, f'{header} alone, with {compiler}', found)
+            everything = ''.join(f'#include <chalk/{header}>\n' for header in headers)
+            for order, source in (('before', everything + '#include <errno.h>\n'),
+                                  ('after', '#include <errno.h>\n' + everything)):
+                found = complaints(compiler, language, source)
+                tap.result(not found, f'all headers {order} <errno.h>, with {compiler}', found)
+
+        numbers = re.findall(r'^#define (E\w+) +(\d+)$', open(os.path.join(folder, 'error.h')).read(), re.M)
+        tap.result(len(numbers) > 20, 'error.h has numbers to compare', numbers)
+        asserts = '#include <errno.h>\n' + ''.join(
+            f'_Static_assert({name} == {number}, "{name} is another number here");\n' for name, number in numbers)
+        found = complaints('cc', C, asserts)
+        tap.result(not found, f'{len(numbers)} error numbers are those of glibc', found)
+        if os.path.isdir(MUSL):
+            found = complaints('cc', [*C, '-nostdinc', '-isystem', MUSL], asserts)
+            tap.result(not found, f'{len(numbers)} error numbers are those of musl', found)
+        else:
+            tap.skip('error numbers are those of musl', 'no musl-dev')
+
+
+if __name__ == '__main__':
+    main()
