@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files about PCI share: one function on the bus, and how its configuration space is reached.
+ *
+ *   pci_config.c  configuration space, in memory (ECAM) or by ports
+ *   pci_header.c  what a header says: capabilities, base address registers
+ *   pci.c         the scan of the bus
+ *   device.c      devices that somebody opened
+ *   domain.c      what they may touch
+ *   msi.c         their interrupts
+ *
+ * Numbers in comments: PCI Local Bus 3.0 ("PCI"), PCI Express Base 5.0 ("PCIe").
+ */
+#ifndef CHALK_BAREMETAL_PCI_H
+#define CHALK_BAREMETAL_PCI_H
+
+#include <chalk/device.h>
+#include <stdatomic.h>
+
+/* More of the configuration header than drivers need (PCI 6.1; bridges: PCI-to-PCI Bridge 1.2, 3.2) */
+#define PCI_COMMAND_IO        0x0001
+#define PCI_REVISION          0x08 /* and the class code above it */
+#define PCI_CACHE_LINE        0x0c
+#define PCI_HEADER_TYPE       0x0e
+#define PCI_HEADER_MULTIPLE   0x80
+#define PCI_BAR               0x10
+#define PCI_BRIDGE_BUSES      0x18 /* primary, secondary, subordinate */
+#define PCI_SUBSYSTEM         0x2c
+#define PCI_ROM               0x30
+#define PCI_INTERRUPT         0x3c
+#define PCI_CLASS_BASE(class) ((class) >> 16)
+#define PCI_CLASS_BASE_BRIDGE 0x06
+#define PCI_CAP_POWER         0x01 /* PCI Power Management 1.2, 3.2 */
+#define PCI_CAP_ADVANCED      0x13 /* Advanced Capabilities for Conventional PCI ECN */
+#define PCI_CONVENTIONAL_SIZE 256
+#define PCI_EXTENDED_SIZE     4096
+
+/* One base address register (PCI 6.2.5.1). */
+struct pci_bar {
+    uint64_t base; /* 0: firmware gave it no address */
+    uint64_t size; /* 0: there is no such register */
+    bool memory;   /* else ports */
+};
+
+/* One function. Those that scans found stay as they are; the second half is valid while it is open. */
+struct chalk_device {
+    volatile uint8_t *space;     /* its configuration space; NULL: by ports */
+    struct chalk_device *bridge; /* that leads to its bus; NULL: a root bus */
+    uint16_t segment;
+    uint8_t bus, slot; /* slot: device << 3 | function */
+    uint8_t header;    /* 0: an endpoint, 1: a bridge */
+    uint8_t revision;
+    uint16_t vendor, device, subsystem_vendor, subsystem_device;
+    uint32_t class_code;
+    char name[16];
+
+    struct chalk_domain *domain; /* NULL: closed */
+    struct pci_bar bars[6];
+    uint8_t express, power, advanced, msi, msix; /* offsets of capabilities, 0: none */
+    bool msix_on;
+    unsigned vector_count;
+    uintptr_t msix_table;
+};
+
+/* A lock for books that are kept when things are opened and closed, never on a hot path. */
+struct lock {
+    atomic_flag taken;
+};
+static inline void lock_take(struct lock *lock)
+{
+    while (atomic_flag_test_and_set_explicit(&lock->taken, memory_order_acquire))
+        __builtin_ia32_pause();
+}
+static inline void lock_drop(struct lock *lock)
+{
+    atomic_flag_clear_explicit(&lock->taken, memory_order_release);
+}
+
+/* ---- pci_config.c ---- */
+/* Buses whose configuration space is reached in one way. */
+struct pci_range {
+    uintptr_t space; /* of bus 0, whether or not the range has it; 0: ports */
+    uint16_t segment;
+    uint8_t first, last;
+};
+#define PCI_MAX_RANGES 8
+/* Maps configuration space, and returns how many ranges there are; 0: this machine has no PCI. */
+unsigned pci_ranges(struct pci_range ranges[PCI_MAX_RANGES]);
+/* Whether any of it is RAM, which no device's address may be. */
+bool pci_overlaps_ram(uint64_t base, uint64_t size);
+/* `offset` is aligned, and below 4096; beyond what the machine can reach everything reads as ones. */
+uint32_t pci_read(const struct chalk_device *device, unsigned offset, unsigned width);
+void pci_write(const struct chalk_device *device, unsigned offset, unsigned width, uint32_t value);
+
+/* ---- pci_header.c ---- */
+/* The offset of the first capability `id`; 0: none. */
+uint8_t pci_capability(const struct chalk_device *device, uint8_t id);
+/* Fills device->bars. Decoding is off for a moment; afterwards the command register is as before. */
+void pci_size_bars(struct chalk_device *device);
+
+/* ---- pci.c ---- */
+/* The i-th function on the bus, or NULL. */
+struct chalk_device *pci_device(unsigned i);
+
+/* ---- domain.c ---- */
+/* A domain with one more device in it, a new one for NULL; NULL when there are no more. */
+struct chalk_domain *domain_join(struct chalk_domain *domain);
+/* One device less; with the last one it and all that was mapped in it are gone. */
+void domain_leave(struct chalk_domain *domain);
+
+/* ---- msi.c ---- */
+/* Interrupts off, whatever the firmware left, and nothing attached. */
+void msi_reset(struct chalk_device *device);
+/* The device has forgotten its interrupts in a reset: programs those that are attached. */
+void msi_restore(struct chalk_device *device);
+
+#endif
