@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What keeps VFIO from a device, and the command that mends it. Linux answers all of it with a handful of
+ * errno values; what is really missing shows in /sys.
+ */
+#include "sysfs.h"
+#include "vfio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <chalk/log.h>
+
+/* The command that takes a device away from `driver` (empty: from none) and gives it to vfio-pci. */
+static void rebind_command(char *text, size_t size, const char *name, const char *driver)
+{
+    const char *unbind = driver[0] != '\0' ? " && echo $D > driver/unbind" : "";
+
+    snprintf(text, size,
+             "modprobe vfio-pci; D=%s; cd /sys/bus/pci/devices/$D && echo vfio-pci > driver_override%s; "
+             "echo $D > /sys/bus/pci/drivers_probe",
+             name, unbind);
+}
+
+int hosted_cure_missing_module(const char *name)
+{
+    chalk_log(CHALK_ERROR,
+              "%s cannot be opened: Linux's VFIO is not loaded; root loads it with: modprobe vfio-pci", name);
+    return -ENXIO;
+}
+
+int hosted_cure_no_iommu(const char *name)
+{
+    chalk_log(
+        CHALK_ERROR,
+        "%s cannot be opened: the IOMMU is off, and without one a device could write anywhere;\n"
+        "  turn VT-d or AMD-Vi on in the firmware, and boot Linux with intel_iommu=on (AMD: amd_iommu=on)",
+        name);
+    return -ENXIO;
+}
+
+int hosted_cure_unbound(const char *name)
+{
+    char driver[64], command[512];
+
+    hosted_sysfs_link(driver, sizeof driver, "/sys/bus/pci/devices/%s/driver", name);
+    if (strstr(driver, "vfio") != NULL) {
+        chalk_log(CHALK_ERROR, "%s is bound to %s, but its group has no file in /dev/vfio: is /dev complete?",
+                  name, driver);
+        return -ENXIO;
+    }
+    rebind_command(command, sizeof command, name, driver);
+    if (driver[0] == '\0') {
+        chalk_log(CHALK_ERROR, "%s is bound to no driver; root gives it to VFIO with:\n  %s", name, command);
+        return -ENXIO;
+    }
+    chalk_log(
+        CHALK_ERROR,
+        "%s is held by Linux's driver %s; root gives it to VFIO (when nothing uses it any more) with:\n  %s",
+        name, driver, command);
+    return -EBUSY;
+}
+
+int hosted_cure_access(const char *name, const char *path)
+{
+    chalk_log(CHALK_ERROR, "%s cannot be opened: no permission for %s; root gives it with: chown %u %s", name,
+              path, (unsigned)geteuid(), path);
+    return -EACCES;
+}
+
+/* Drivers that do no DMA on behalf of anybody, and so may stay (vfio.rst, "VFIO Usage Example"). */
+static bool harmless(const char *driver)
+{
+    return driver[0] == '\0' || strstr(driver, "vfio") != NULL || strcmp(driver, "pcieport") == 0 ||
+           strcmp(driver, "pci-stub") == 0;
+}
+
+int hosted_cure_not_viable(const char *name, unsigned group)
+{
+    char path[64], driver[64], command[512];
+    bool named = false;
+    struct dirent *entry;
+    DIR *folder;
+
+    snprintf(path, sizeof path, "/sys/kernel/iommu_groups/%u/devices", group);
+    folder = opendir(path);
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        hosted_sysfs_link(driver, sizeof driver, "/sys/bus/pci/devices/%s/driver", entry->d_name);
+        if (entry->d_name[0] == '.' || strcmp(entry->d_name, name) == 0 || harmless(driver))
+            continue;
+        rebind_command(command, sizeof command, entry->d_name, driver);
+        chalk_log(
+            CHALK_ERROR,
+            "%s cannot be opened: the hardware cannot keep it apart from %s (IOMMU group %u), which Linux's "
+            "driver %s holds;\n  root gives that to VFIO too with: %s",
+            name, entry->d_name, group, driver, command);
+        named = true;
+    }
+    if (folder != NULL)
+        closedir(folder);
+    if (!named)
+        chalk_log(CHALK_ERROR, "%s cannot be opened: IOMMU group %u is not viable; see: ls -l %s/*/driver",
+                  name, group, path);
+    return -EPERM;
+}

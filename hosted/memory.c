@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Spans: memory asked of Linux. Each is a file of its own without a name, mapped shared, so that the pages
+ * stay where they are and can be handed to a device model by descriptor; in hugepages where there are any,
+ * because then the IOMMU walks fewer tables and VFIO pins in fewer steps. It is bound to its node before its
+ * pages are allocated, allocated before it is touched (a lack is an error here, not a SIGBUS later), and kept
+ * out of forked children, whose copies would take the pages away from under the device.
+ */
+#define _GNU_SOURCE
+#include "memory.h"
+#include "iova.h"
+#include "start.h"
+#include "sysfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hugetlbfs.h>
+#include <linux/mempolicy.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chalk/log.h>
+
+struct piece {
+    struct chalk_span span;
+    int fd;
+};
+
+static struct piece *pieces;
+static unsigned piece_count;
+static bool told; /* that there are no hugepages */
+
+#define SMALL_PAGE ((size_t)4096)
+#define MAX_NODE   1023
+
+static bool contains(const struct chalk_span *span, const void *va)
+{
+    return (uintptr_t)va - (uintptr_t)span->va < span->size;
+}
+
+bool hosted_memory_owned(const void *va, size_t size)
+{
+    for (unsigned i = 0; i < piece_count; i++) {
+        const struct chalk_span *span = &pieces[i].span;
+
+        if (contains(span, va))
+            return size <= span->size - ((uintptr_t)va - (uintptr_t)span->va);
+    }
+    return false;
+}
+
+size_t hosted_memory_page(const void *va)
+{
+    size_t page = 0;
+
+    hosted_lock();
+    for (unsigned i = 0; i < piece_count; i++)
+        if (contains(&pieces[i].span, va))
+            page = pieces[i].span.page;
+    hosted_unlock();
+    return page;
+}
+
+int chalk_span_get(unsigned i, struct chalk_span *span)
+{
+    int error = -ENOENT;
+
+    hosted_lock();
+    if (i < piece_count) {
+        *span = pieces[i].span;
+        error = 0;
+    }
+    hosted_unlock();
+    return error;
+}
+
+/* A file of pages of that size: in a hugetlbfs that we may write to, else without any mount. */
+static int open_pages(size_t page)
+{
+    const char *mount;
+    int fd;
+
+    if (page == SMALL_PAGE)
+        return memfd_create("chalk", MFD_CLOEXEC);
+    mount = hugetlbfs_find_path_for_size((long)page);
+    if (mount != NULL && access(mount, W_OK | X_OK) == 0) {
+        fd = hugetlbfs_unlinked_fd_for_size((long)page);
+        if (fd >= 0) {
+            fcntl(fd, F_SETFD, FD_CLOEXEC);
+            return fd;
+        }
+    }
+    return memfd_create("chalk",
+                        MFD_CLOEXEC | MFD_HUGETLB | ((unsigned)__builtin_ctzll(page) << MAP_HUGE_SHIFT));
+}
+
+/* By raw system call: libnuma would be a dependency for two of them. */
+static int bind_to_node(void *va, size_t size, int node)
+{
+    unsigned long mask[(MAX_NODE + 1) / (8 * sizeof(unsigned long))] = {0};
+    unsigned bits = 8 * sizeof mask[0];
+
+    mask[(unsigned)node / bits] = 1ul << ((unsigned)node % bits);
+    return syscall(SYS_mbind, va, size, MPOL_BIND, mask, (unsigned long)MAX_NODE + 1, 0) == 0 ? 0 : -errno;
+}
+
+static int node_of(void *va)
+{
+    int node;
+
+    return syscall(SYS_get_mempolicy, &node, NULL, 0, va, MPOL_F_NODE | MPOL_F_ADDR) == 0 ? node : -1;
+}
+
+/* fallocate() obeys the policy that mbind() gave a shared mapping, and fails where a first touch would kill.
+ */
+static int allocate(int fd, void *va, size_t size, size_t page)
+{
+    while (fallocate(fd, 0, 0, (off_t)size) != 0)
+        if (errno != EINTR)
+            return -errno;
+    for (size_t i = 0; i < size; i += page)
+        (void)*(volatile char *)((char *)va + i);
+    return 0;
+}
+
+static int map_pages(struct piece *piece, size_t size, size_t page, int node)
+{
+    int fd = open_pages(page);
+    void *va = MAP_FAILED;
+    int error = 0;
+
+    if (fd < 0)
+        return -errno;
+    if (ftruncate(fd, (off_t)size) == 0)
+        va = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (va == MAP_FAILED) {
+        error = -errno;
+        close(fd);
+        return error;
+    }
+    if (node >= 0)
+        error = bind_to_node(va, size, node);
+    if (error == 0)
+        error = allocate(fd, va, size, page);
+    if (error == 0 && madvise(va, size, MADV_DONTFORK) != 0)
+        error = -errno;
+    if (error != 0) {
+        munmap(va, size);
+        close(fd);
+        return error;
+    }
+    piece->fd = fd;
+    piece->span = (struct chalk_span){.va = va, .size = size, .page = page, .node = node_of(va)};
+    return 0;
+}
+
+/* The command that makes `size` bytes of hugepages free, given those that are there. */
+static void reserve_command(char *text, size_t room, size_t size, size_t page, int node)
+{
+    char folder[96];
+    size_t kib = page / 1024;
+    long all, unused;
+
+    if (node >= 0)
+        chalk_format(folder, sizeof folder, "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB", node,
+                     kib);
+    else
+        chalk_format(folder, sizeof folder, "/sys/kernel/mm/hugepages/hugepages-%zukB", kib);
+    all = hosted_sysfs_number(0, "%s/nr_hugepages", folder);
+    unused = hosted_sysfs_number(0, "%s/free_hugepages", folder);
+    chalk_format(text, room, "echo %ld > %s/nr_hugepages", all - unused + (long)(size / page), folder);
+}
+
+static bool round_up(size_t size, size_t page, size_t *rounded)
+{
+    if (__builtin_add_overflow(size, page - 1, rounded))
+        return false;
+    *rounded &= ~(page - 1);
+    return *rounded <= PTRDIFF_MAX;
+}
+
+/* In pages of one size. */
+static int grow_in(size_t size, size_t page, int node, uint64_t limit, struct piece *piece)
+{
+    uint64_t iova;
+    size_t rounded;
+    int error;
+
+    if (!round_up(size, page, &rounded))
+        return -ENOMEM;
+    error = hosted_iova_take(rounded, page, limit, &iova);
+    if (error != 0)
+        return error;
+    error = map_pages(piece, rounded, page, node);
+    if (error != 0)
+        hosted_iova_put(iova, rounded);
+    else
+        piece->span.iova = iova;
+    return error;
+}
+
+static int keep(const struct piece *piece)
+{
+    struct piece *grown = realloc(pieces, (piece_count + 1) * sizeof *grown);
+
+    if (grown == NULL)
+        return -ENOMEM;
+    pieces = grown;
+    pieces[piece_count++] = *piece;
+    return 0;
+}
+
+static void give_back(const struct piece *piece)
+{
+    munmap(piece->span.va, piece->span.size);
+    close(piece->fd);
+}
+
+/* The largest pages that do not waste most of themselves: 1 GiB only for what fills one. */
+static size_t best_page(size_t size)
+{
+    const size_t huge = (size_t)1 << 30;
+
+    return size >= huge && hosted_sysfs_exists("/sys/kernel/mm/hugepages/hugepages-1048576kB")
+               ? huge
+               : (size_t)2 << 20;
+}
+
+static int grow_largest(size_t size, int node, uint64_t limit, struct piece *piece)
+{
+    char command[160];
+    size_t page = best_page(size);
+    int error = -ENOMEM;
+
+    if (!hosted_options()->ordinary_pages) {
+        for (; page > SMALL_PAGE; page = page > (size_t)2 << 20 ? (size_t)2 << 20 : SMALL_PAGE) {
+            error = grow_in(size, page, node, limit, piece);
+            if (error == 0 || error == -ERANGE)
+                return error;
+        }
+        if (!told) {
+            reserve_command(command, sizeof command, size, (size_t)2 << 20, node);
+            chalk_log(CHALK_WARNING,
+                      "no %zu KiB of free hugepages, so ordinary pages are used, which are slower;\n"
+                      "  root reserves some with: %s",
+                      size / 1024, command);
+            told = true;
+        }
+    }
+    return grow_in(size, SMALL_PAGE, node, limit, piece);
+}
+
+static int grow(size_t size, size_t page, int node, uint64_t limit, struct piece *piece)
+{
+    char command[160];
+    int error;
+
+    if (page == 0)
+        return grow_largest(size, node, limit, piece);
+    error = grow_in(size, page, node, limit, piece);
+    if (error != 0 && error != -ERANGE && page > SMALL_PAGE) {
+        reserve_command(command, sizeof command, size + page - 1, page, node);
+        chalk_log(CHALK_ERROR,
+                  "no %zu KiB of free memory in pages of %zu KiB; root reserves them with:\n  %s",
+                  size / 1024, page / 1024, command);
+        error = -ENOMEM;
+    }
+    return error;
+}
+
+int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+{
+    /* Who names no limit gets addresses that every IOMMU can translate. */
+    uint64_t limit = max_address == UINT64_MAX ? HOSTED_IOVA_EASY : max_address;
+    struct piece piece = {.fd = -1};
+    int error;
+
+    if (size == 0 || size > PTRDIFF_MAX || node < -1 || node > MAX_NODE ||
+        (page != 0 && (page < SMALL_PAGE || (page & (page - 1)) != 0 || page > (size_t)1 << 30)))
+        return -EINVAL;
+    hosted_lock();
+    error = grow(size, page, node, limit, &piece);
+    if (error == 0) {
+        error = keep(&piece);
+        if (error != 0) {
+            hosted_iova_put(piece.span.iova, piece.span.size);
+            give_back(&piece);
+        } else {
+            *span = piece.span;
+        }
+    } else if (error == -ERANGE) {
+        chalk_log(CHALK_ERROR, "no %zu KiB of device addresses are free at or below 0x%llx", size / 1024,
+                  (unsigned long long)limit);
+    } else if (page <= SMALL_PAGE) {
+        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", size / 1024,
+                  node >= 0 ? " on the node that was asked for" : "", strerror(-error));
+        error = -ENOMEM;
+    }
+    hosted_unlock();
+    return error;
+}
+
+void hosted_memory_stop(void)
+{
+    for (unsigned i = 0; i < piece_count; i++)
+        give_back(&pieces[i]);
+    free(pieces);
+    pieces = NULL;
+    piece_count = 0;
+    told = false;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the process owns of memory. */
+#ifndef HOSTED_MEMORY_H
+#define HOSTED_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether [va, va + size) lies in one span. Under hosted_lock(). */
+bool hosted_memory_owned(const void *va, size_t size);
+
+/* The page size of the span that `va` lies in; 0 if it lies in none. */
+size_t hosted_memory_page(const void *va);
+
+/* Gives every span back to Linux. Under hosted_lock(). */
+void hosted_memory_stop(void);
+
+#endif

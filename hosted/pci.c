@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The bus: a scan by libpci, kept from the first chalk_bus_next() of a walk to the last. */
+#include "pci.h"
+#include "start.h"
+#include "sysfs.h"
+
+#include <errno.h>
+#include <pci/pci.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <chalk/log.h>
+
+static struct chalk_bus_info *found;
+static unsigned found_count;
+
+/* Hexadecimal digits up to `end`, at most `digits` of them. */
+static bool parse_hex(const char **text, unsigned digits, char end, unsigned long *value)
+{
+    const char *start = *text;
+
+    *value = 0;
+    for (; **text != '\0' && **text != end; (*text)++) {
+        char c = **text;
+        char lower = (char)(c | 0x20);
+
+        if (c >= '0' && c <= '9')
+            *value = *value * 16 + (unsigned long)(c - '0');
+        else if (lower >= 'a' && lower <= 'f')
+            *value = *value * 16 + (unsigned long)(lower - 'a' + 10);
+        else
+            return false;
+    }
+    if (**text != end || *text == start || *text - start > (long)digits)
+        return false;
+    *text += end != '\0';
+    return true;
+}
+
+int hosted_pci_name(const char *text, char name[CHALK_NAME_SIZE])
+{
+    const char *first = strchr(text, ':');
+    unsigned long domain = 0, bus, slot, function;
+
+    /* A domain has up to 8 digits: that of an Intel VMD is 10000. */
+    if (first != NULL && strchr(first + 1, ':') != NULL && !parse_hex(&text, 8, ':', &domain))
+        return -EINVAL;
+    if (!parse_hex(&text, 2, ':', &bus) || !parse_hex(&text, 2, '.', &slot) ||
+        !parse_hex(&text, 1, '\0', &function))
+        return -EINVAL;
+    if (slot > 31 || function > 7)
+        return -EINVAL;
+    snprintf(name, CHALK_NAME_SIZE, "%04lx:%02lx:%02lx.%lx", domain, bus, slot, function);
+    return 0;
+}
+
+/* libpci would end the program; it must not return either. Under hosted_lock(), so one is enough. */
+static jmp_buf failed;
+static char failure[160];
+
+static void on_error(char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+static void on_error(char *format, ...)
+{
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(failure, sizeof failure, format, list);
+    va_end(list);
+    longjmp(failed, 1);
+}
+
+static void on_warning(char *format, ...) __attribute__((format(printf, 1, 2)));
+static void on_warning(char *format, ...)
+{
+    char text[160];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    chalk_log(CHALK_TRACE, "libpci: %s", text);
+}
+
+static void describe(struct pci_dev *device, struct chalk_bus_info *info)
+{
+    pci_fill_info(device, PCI_FILL_IDENT | PCI_FILL_CLASS | PCI_FILL_CLASS_EXT | PCI_FILL_SUBSYS |
+                              PCI_FILL_NUMA_NODE);
+    *info = (struct chalk_bus_info){
+        .vendor = device->vendor_id,
+        .device = device->device_id,
+        .subsystem_vendor = device->subsys_vendor_id,
+        .subsystem_device = device->subsys_id,
+        .class_code = (uint32_t)device->device_class << 8 | device->prog_if,
+        .revision = device->rev_id,
+        .node = device->numa_node,
+    };
+    snprintf(info->name, sizeof info->name, "%04x:%02x:%02x.%x", (unsigned)device->domain, device->bus,
+             device->dev, device->func);
+    hosted_sysfs_link(info->bound_to, sizeof info->bound_to, "/sys/bus/pci/devices/%s/driver", info->name);
+}
+
+/* The order of lspci: a longer domain is a greater one. */
+static int by_name(const void *left, const void *right)
+{
+    const char *a = ((const struct chalk_bus_info *)left)->name,
+               *b = ((const struct chalk_bus_info *)right)->name;
+    size_t a_length = strlen(a), b_length = strlen(b);
+
+    return a_length != b_length ? (a_length < b_length ? -1 : 1) : strcmp(a, b);
+}
+
+static int scan(void)
+{
+    struct pci_access *access = pci_alloc();
+    unsigned count = 0;
+
+    hosted_pci_stop();
+    access->method = PCI_ACCESS_SYS_BUS_PCI; /* never by ports */
+    access->error = on_error;
+    access->warning = on_warning;
+    if (setjmp(failed) != 0) {
+        chalk_log(CHALK_ERROR, "the PCI bus cannot be scanned: %s", failure);
+        hosted_pci_stop();
+        pci_cleanup(access);
+        return -ENXIO;
+    }
+    pci_init(access);
+    pci_scan_bus(access);
+    for (struct pci_dev *device = access->devices; device != NULL; device = device->next)
+        count++;
+    found = calloc(count + 1, sizeof *found);
+    for (struct pci_dev *device = access->devices; found != NULL && device != NULL; device = device->next)
+        describe(device, &found[found_count++]);
+    pci_cleanup(access);
+    if (found == NULL)
+        return -ENOMEM;
+    qsort(found, found_count, sizeof *found, by_name);
+    return 0;
+}
+
+int chalk_bus_next(struct chalk_bus_info *info)
+{
+    unsigned next = info->cursor;
+    int error = 0;
+
+    hosted_lock();
+    if (next == 0)
+        error = scan();
+    if (error == 0 && next >= found_count) {
+        hosted_pci_stop();
+        error = -ENOENT;
+    }
+    if (error == 0) {
+        *info = found[next];
+        info->cursor = next + 1;
+    }
+    hosted_unlock();
+    return error;
+}
+
+void hosted_pci_stop(void)
+{
+    free(found);
+    found = NULL;
+    found_count = 0;
+}

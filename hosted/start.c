@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Up and down: the order in which the parts of the hosted platform start and stop. Nothing happens before
+ * chalk_start(), and after chalk_stop() the process is as it was.
+ */
+#include "start.h"
+#include "clock.h"
+#include "cores.h"
+#include "guard.h"
+#include "iova.h"
+#include "memory.h"
+#include "pci.h"
+#include "signals.h"
+#include "vfio.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <chalk/error.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct chalk_start_options options;
+static bool up;
+
+void hosted_lock(void)
+{
+    pthread_mutex_lock(&lock);
+    chalk_assert(up);
+}
+
+void hosted_unlock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+const struct chalk_start_options *hosted_options(void)
+{
+    return &options;
+}
+
+static int start(void)
+{
+    int error;
+
+    hosted_clock_start();
+    hosted_iova_start();
+    error = hosted_cores_start();
+    if (error != 0)
+        return error;
+    if (options.handle_signals) {
+        hosted_signals_start();
+        hosted_guard_start();
+    }
+    return 0;
+}
+
+int chalk_start(const struct chalk_start_options *wanted)
+{
+    int error;
+
+    pthread_mutex_lock(&lock);
+    if (up) {
+        error = -EBUSY;
+    } else {
+        options = wanted != NULL ? *wanted : (struct chalk_start_options){0};
+        error = start();
+        up = error == 0;
+    }
+    pthread_mutex_unlock(&lock);
+    return error;
+}
+
+void chalk_stop(void)
+{
+    hosted_lock();
+    hosted_devices_stop();
+    if (hosted_cores_stop()) {
+        /* Only now does no core use memory any more. */
+        hosted_memory_stop();
+        hosted_iova_stop();
+        hosted_pci_stop();
+        hosted_guard_stop();
+        hosted_signals_stop();
+        up = false;
+    }
+    hosted_unlock();
+}
+
+void chalk_exit(int status)
+{
+    exit(status);
+}

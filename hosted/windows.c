@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Windows: parts of a BAR, mapped where VFIO lets us, else served by reads and writes of the device's file.
+ * What may be mapped is a list of areas: a kernel may hold back the page of the MSI-X table. A window is
+ * wholly one or the other.
+ */
+#include "start.h"
+#include "vfio.h"
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <chalk/device.h>
+#include <chalk/memory.h>
+#include <chalk/mmio.h>
+
+_Static_assert(VFIO_PCI_BAR5_REGION_INDEX == REGION_BARS - 1, "BARs come first");
+
+/* ---- served ---- */
+
+/* A device that does not answer reads as all ones, here as on the bus. */
+static uint64_t served_read(const struct chalk_mmio *window, size_t offset, unsigned width)
+{
+    const struct chalk_device *device = window->owner;
+    uint64_t value = 0;
+
+    if (offset > window->size || width > window->size - offset ||
+        pread(device->fd, &value, width, (off_t)(window->origin + offset)) != (ssize_t)width)
+        return UINT64_MAX;
+    return value;
+}
+
+static void served_write(const struct chalk_mmio *window, size_t offset, unsigned width, uint64_t value)
+{
+    const struct chalk_device *device = window->owner;
+
+    if (offset <= window->size && width <= window->size - offset)
+        (void)!pwrite(device->fd, &value, width, (off_t)(window->origin + offset));
+}
+
+static const struct chalk_mmio_ops served = {served_read, served_write};
+
+/* ---- mapped ---- */
+
+static bool mappable(const struct region *region, uint64_t offset, size_t size)
+{
+    for (unsigned i = 0; i < region->area_count; i++)
+        if (offset >= region->areas[i].first && offset + (size - 1) <= region->areas[i].last)
+            return true;
+    return false;
+}
+
+/* VFIO maps registers uncached, whatever is asked: also right for CHALK_WRITE_COMBINE, only slower. */
+static int map_window(struct chalk_device *device, const struct region *region, uint64_t offset,
+                      struct chalk_mmio *mmio)
+{
+    uint64_t first = offset & ~(uint64_t)(CHALK_PAGE - 1);
+    size_t size = (size_t)((offset - first + mmio->size + CHALK_PAGE - 1) & ~(uint64_t)(CHALK_PAGE - 1));
+    struct window *window = malloc(sizeof *window);
+
+    if (window == NULL)
+        return -ENOMEM;
+    window->size = size;
+    window->va =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd, (off_t)(region->offset + first));
+    if (window->va == MAP_FAILED) {
+        free(window);
+        return -ENOMEM;
+    }
+    window->next = device->windows;
+    device->windows = window;
+    mmio->base = (uintptr_t)window->va + (uintptr_t)(offset - first);
+    return 0;
+}
+
+int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset, size_t size,
+                     enum chalk_attribute attribute, struct chalk_mmio *window)
+{
+    const struct region *region = &device->regions[bar < REGION_BARS ? bar : 0];
+    uint32_t address;
+    int error = 0;
+
+    (void)attribute;
+    if (bar >= REGION_BARS || region->size == 0)
+        return -ENODEV;
+    /* Bit 0 of a BAR says that it is I/O ports (PCI 3.0 6.2.5.1). */
+    if (chalk_config_read(device, 0x10 + 4 * bar, 4, &address) != 0 || (address & 1) != 0)
+        return -ENODEV;
+    if (size == 0 || offset > region->size || size > region->size - offset)
+        return -ERANGE;
+    *window = (struct chalk_mmio){.size = size, .owner = device, .origin = region->offset + offset};
+    hosted_lock();
+    if (mappable(region, offset, size))
+        error = map_window(device, region, offset, window);
+    else
+        window->ops = &served;
+    hosted_unlock();
+    return error;
+}
+
+/* ---- what the kernel says about regions ---- */
+
+static int set_areas(struct region *region, const struct vfio_region_info *info, size_t size)
+{
+    size_t at = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? info->cap_offset : 0;
+    const struct vfio_region_info_cap_sparse_mmap *sparse = NULL;
+
+    if ((info->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0 || region->size == 0)
+        return 0;
+    for (unsigned steps = 0; at != 0 && at <= size - sizeof(struct vfio_info_cap_header) && steps < 16;
+         steps++) {
+        const struct vfio_region_info_cap_sparse_mmap *cap = (const void *)((const char *)info + at);
+
+        if (cap->header.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP && at + sizeof *cap <= size &&
+            cap->nr_areas <= (size - at - sizeof *cap) / sizeof cap->areas[0])
+            sparse = cap;
+        at = cap->header.next;
+    }
+    region->areas = calloc(sparse != NULL ? sparse->nr_areas + 1 : 1, sizeof *region->areas);
+    if (region->areas == NULL)
+        return -ENOMEM;
+    if (sparse == NULL)
+        region->areas[region->area_count++] = (struct range){0, region->size - 1};
+    for (unsigned i = 0; sparse != NULL && i < sparse->nr_areas; i++)
+        if (sparse->areas[i].size != 0)
+            region->areas[region->area_count++] =
+                (struct range){sparse->areas[i].offset, sparse->areas[i].offset + sparse->areas[i].size - 1};
+    return 0;
+}
+
+static int open_region(struct chalk_device *device, unsigned index, struct region *region)
+{
+    struct vfio_region_info head = {.argsz = sizeof head, .index = index};
+    struct vfio_region_info *info;
+    int error;
+
+    if (ioctl(device->fd, VFIO_DEVICE_GET_REGION_INFO, &head) != 0)
+        return errno == EINVAL ? 0 : -errno; /* EINVAL: the device has no such region */
+    info = calloc(1, head.argsz);
+    if (info == NULL)
+        return -ENOMEM;
+    info->argsz = head.argsz;
+    info->index = index;
+    if (ioctl(device->fd, VFIO_DEVICE_GET_REGION_INFO, info) != 0) {
+        error = -errno;
+    } else {
+        region->size = info->size;
+        region->offset = info->offset;
+        error = set_areas(region, info, head.argsz);
+    }
+    free(info);
+    return error;
+}
+
+int hosted_regions_open(struct chalk_device *device)
+{
+    int error = open_region(device, VFIO_PCI_CONFIG_REGION_INDEX, &device->regions[REGION_CONFIG]);
+
+    for (unsigned bar = 0; bar < REGION_BARS && error == 0; bar++)
+        error = open_region(device, bar, &device->regions[bar]);
+    return error;
+}
+
+void hosted_regions_close(struct chalk_device *device)
+{
+    while (device->windows != NULL) {
+        struct window *window = device->windows;
+
+        device->windows = window->next;
+        munmap(window->va, window->size);
+        free(window);
+    }
+    for (unsigned i = 0; i < REGION_COUNT; i++)
+        free(device->regions[i].areas);
+}
