@@ -400,7 +400,9 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
                   (unsigned long)bar->size);
         return -ERANGE;
     }
-    if (bar->base == 0 || pci_overlaps_ram(bar->base, bar->size)) {
+    uint64_t start = bar->base + offset;
+    int error = bar->base != 0 ? memory_map_device(start, size, attribute) : -EINVAL;
+    if (error == -EINVAL) { /* RAM is there, or nothing can be */
         chalk_log(CHALK_ERROR,
                   "pci: %s: the firmware gave base address register %u no usable address (0x%lx); in its "
                   "set-up, turn "
@@ -408,9 +410,6 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
                   device->name, index, (unsigned long)bar->base);
         return -ENODEV;
     }
-    uint64_t start = bar->base + offset, page = start & ~(MEMORY_PAGE - 1);
-    uint64_t end = (start + size + MEMORY_PAGE - 1) & ~(MEMORY_PAGE - 1);
-    int error = memory_map_device(page, end - page, attribute);
     if (error != 0)
         return error;
     *window = (struct chalk_mmio){.base = (uintptr_t)start, .size = size};

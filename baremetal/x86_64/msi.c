@@ -32,9 +32,9 @@
 #define MSI_CONTROL_MASK  0x0100u
 #define MSI_ADDRESS       0x04
 
-#define MESSAGE_ADDRESS  0xfee00000u /* destination in bits 19:12; fixed delivery, edge: data is the vector  \
-                                      */
-#define MESSAGE_MAX_APIC 255u        /* more needs interrupt remapping */
+/* The message: destination in address bits 19:12, fixed delivery; the data is the vector */
+#define MESSAGE_ADDRESS  0xfee00000u
+#define MESSAGE_MAX_APIC 255u /* more needs interrupt remapping */
 
 enum { MAX_ATTACHMENTS = 256 };
 
@@ -87,19 +87,17 @@ static int map_table(struct chalk_device *device)
     unsigned size = device->vector_count * ENTRY_SIZE, index = where & MSIX_TABLE_BAR;
     const struct pci_bar *bar = index < 6 ? &device->bars[index] : NULL;
 
-    if (bar == NULL || !bar->memory || bar->base == 0 || offset >= bar->size || size > bar->size - offset ||
-        pci_overlaps_ram(bar->base, bar->size)) {
-        chalk_log(CHALK_ERROR,
-                  "pci: %s has its MSI-X table where there is nothing (BAR %u + 0x%x); use it polled",
-                  device->name, index, offset);
-        return -ENOTSUP;
-    }
-    uint64_t start = bar->base + offset, page = start & ~(MEMORY_PAGE - 1);
-    uint64_t end = (start + size + MEMORY_PAGE - 1) & ~(MEMORY_PAGE - 1);
-    int error = memory_map_device(page, end - page, CHALK_UNCACHED);
+    int error = -EINVAL;
+    if (bar != NULL && bar->memory && bar->base != 0 && offset < bar->size && size <= bar->size - offset)
+        error = memory_map_device(bar->base + offset, size, CHALK_UNCACHED);
     if (error == 0)
-        device->msix_table = (uintptr_t)start;
-    return error;
+        device->msix_table = (uintptr_t)(bar->base + offset);
+    if (error != -EINVAL)
+        return error;
+    chalk_log(CHALK_ERROR,
+              "pci: %s has its MSI-X table where there is nothing (BAR %u + 0x%x); use it polled",
+              device->name, index, offset);
+    return -ENOTSUP;
 }
 
 /* Turns MSI-X on with every entry masked. The function is masked until that is done. */

@@ -86,8 +86,6 @@ struct pci_range {
 #define PCI_MAX_RANGES 8
 /* Maps configuration space, and returns how many ranges there are; 0: this machine has no PCI. */
 unsigned pci_ranges(struct pci_range ranges[PCI_MAX_RANGES]);
-/* Whether any of it is RAM, which no device's address may be. */
-bool pci_overlaps_ram(uint64_t base, uint64_t size);
 /* `offset` is aligned, and below 4096; beyond what the machine can reach everything reads as ones. */
 uint32_t pci_read(const struct chalk_device *device, unsigned offset, unsigned width);
 void pci_write(const struct chalk_device *device, unsigned offset, unsigned width, uint32_t value);

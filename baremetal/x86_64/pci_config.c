@@ -14,14 +14,6 @@ enum { ADDRESS_PORT = 0xcf8, DATA_PORT = 0xcfc, BUS_SHIFT = 20 };
 
 static struct lock ports = {ATOMIC_FLAG_INIT};
 
-bool pci_overlaps_ram(uint64_t base, uint64_t size)
-{
-    for (unsigned i = 0; i < boot.ram_count; i++)
-        if (base < boot.ram[i].end && boot.ram[i].start < base + size)
-            return true;
-    return false;
-}
-
 unsigned pci_ranges(struct pci_range ranges[PCI_MAX_RANGES])
 {
     unsigned count = 0;
@@ -30,10 +22,9 @@ unsigned pci_ranges(struct pci_range ranges[PCI_MAX_RANGES])
         uint64_t start = acpi.segments[i].base + ((uint64_t)acpi.segments[i].first_bus << BUS_SHIFT);
         uint64_t end = acpi.segments[i].base + ((acpi.segments[i].last_bus + 1ull) << BUS_SHIFT);
 
-        if (pci_overlaps_ram(start, end - start) ||
-            memory_map_device(start, end - start, CHALK_UNCACHED) != 0) {
+        if (memory_map_device(start, end - start, CHALK_UNCACHED) != 0) {
             chalk_log(CHALK_WARNING,
-                      "pci: configuration space at 0x%lx cannot be used: the firmware's MCFG table is wrong",
+                      "pci: there can be no configuration space at 0x%lx, where the firmware's MCFG has it",
                       (unsigned long)start);
             continue;
         }
