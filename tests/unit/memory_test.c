@@ -329,6 +329,23 @@ static void spans_that_are_there_are_used_before_any_is_grown(void **state)
     chalk_memory_destroy(another);
 }
 
+static void hole_of_exactly_the_size_is_filled(void **state)
+{
+    struct chalk_memory *held[3];
+
+    (void)state;
+    fake.grow_limit = 0;
+    fake_span_add(CHALK_SPAN_RAM, 9 * CHALK_PAGE, CHALK_PAGE, 0, -1);
+    for (unsigned i = 0; i < 3; i++) /* a page of books, one that is private, one that is shared */
+        held[i] = create(CHALK_PAGE, CHALK_PAGE);
+    for (unsigned i = 0; i < 3; i++) {
+        chalk_memory_destroy(held[i]);
+        held[i] = create(CHALK_PAGE, CHALK_PAGE);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        chalk_memory_destroy(held[i]);
+}
+
 static void node_is_respected(void **state)
 {
     struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB, .node = 1};
@@ -361,6 +378,8 @@ static void unknown_nodes_will_do(void **state)
 static void shared_part_in_large_pages_can_be_mapped_in_large_pages(void **state)
 {
     (void)state;
+    fake.grow_limit = 0;
+    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, 2 * MIB, 0, -1);
     struct chalk_memory *memory = create(MIB, 4 * MIB);
     struct chalk_dma all = shared_part(memory);
 
@@ -546,6 +565,7 @@ int main(void)
         TEST(putting_twice_ends_the_program),
         TEST(limit_of_addresses_binds_the_shared_part),
         TEST(spans_that_are_there_are_used_before_any_is_grown),
+        TEST(hole_of_exactly_the_size_is_filled),
         TEST(node_is_respected),
         TEST(unknown_nodes_will_do),
         TEST(shared_part_in_large_pages_can_be_mapped_in_large_pages),
