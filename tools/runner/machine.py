@@ -64,7 +64,7 @@ KVM_GET_API_VERSION, KVM_CREATE_VM, KVM_CHECK_EXTENSION, KVM_CAP_SPLIT_IRQCHIP =
 
 
 def kvm_trouble():
-    """Why KVM cannot be used here, or None: the device may be there and the processor still refuse."""
+    """Why there is no KVM to use here, or None."""
     try:
         with open('/dev/kvm', 'rb+', buffering=0) as kvm:
             if fcntl.ioctl(kvm, KVM_GET_API_VERSION) != 12:
@@ -77,14 +77,22 @@ def kvm_trouble():
     return None
 
 
+def processor_virtualizes():
+    """A KVM that does without VT-x and AMD-V makes machines, but cannot run every instruction of theirs."""
+    with open('/proc/cpuinfo') as file:
+        return re.search(r'^flags\s*:.*\b(vmx|svm)\b', file.read(), re.MULTILINE) is not None
+
+
 def choose_accel(args):
     if args.accel == 'tcg' or args.icount:
         return 'tcg'
     trouble = kvm_trouble()
-    if trouble and args.accel == 'kvm':
-        raise Failure(f"--accel kvm: {trouble}: run as root or in group kvm, on a machine with virtualization, or use "
-                      "--accel tcg")
-    return 'tcg' if trouble else 'kvm'
+    if args.accel == 'kvm':
+        if trouble:
+            raise Failure(f'--accel kvm: {trouble}: run as root or in group kvm, on a machine with virtualization, or '
+                          'use --accel tcg')
+        return 'kvm'
+    return 'kvm' if not trouble and processor_virtualizes() else 'tcg'
 
 
 # ---- the machine ----
@@ -108,6 +116,7 @@ class Machine:
         self.asked_to_end = None  # how to ask the program to end, given a signal: a function, once that is possible
         self.shutdown_reason = None
         self._grace_ends = None
+        self._signal = None
 
         accel = choose_accel(args)
         irqchip = 'split' if accel == 'kvm' else 'off'
@@ -217,6 +226,9 @@ class Machine:
                     key.data(data)
             now = time.monotonic()
             if self._grace_ends and now >= self._grace_ends:
+                if self._signal:
+                    say(self._name, f'the program did not end within {GRACE} s: killed')
+                    raise SystemExit(128 + self._signal)
                 break
             if deadline and now >= deadline:
                 self._process.kill()
@@ -255,6 +267,7 @@ class Machine:
             say(self._name, f'{name}: asking the program to end (again: at once)')
             self.asked_to_end(number)
             self._grace_ends = time.monotonic() + GRACE
+            self._signal = number
             return
         self._process.kill()
         raise SystemExit(128 + number)
