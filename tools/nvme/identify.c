@@ -14,13 +14,13 @@
 #include "session.h"
 
 /* "512 bytes", "64 MiB", "1.5 GiB": exact below 1 KiB, else to a tenth. */
-static const char *size_text(uint64_t bytes, char text[32])
+static const char *size_text(uint64_t bytes, char text[48])
 {
     static const char units[] = "KMGTPE";
     unsigned unit = 0;
 
     if (bytes < 1024) {
-        snprintf(text, 32, "%" PRIu64 " bytes", bytes);
+        snprintf(text, 48, "%" PRIu64 " bytes", bytes);
         return text;
     }
     while (unit + 1 < sizeof(units) - 1 && bytes >> (10 * (unit + 2)) != 0)
@@ -30,16 +30,16 @@ static const char *size_text(uint64_t bytes, char text[32])
     uint64_t tenths = (bytes % one) * 10 / one;
 
     if (tenths != 0)
-        snprintf(text, 32, "%" PRIu64 ".%" PRIu64 " %ciB", bytes / one, tenths, units[unit]);
+        snprintf(text, 48, "%" PRIu64 ".%" PRIu64 " %ciB", bytes / one, tenths, units[unit]);
     else
-        snprintf(text, 32, "%" PRIu64 " %ciB", bytes / one, units[unit]);
+        snprintf(text, 48, "%" PRIu64 " %ciB", bytes / one, units[unit]);
     return text;
 }
 
 static void print_controller(const struct session *session, bool verbose)
 {
     const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
-    char text[32];
+    char text[48];
 
     printf("Controller\n");
     if (verbose) {
@@ -68,7 +68,7 @@ static void print_controller(const struct session *session, bool verbose)
 
 static void print_namespace(const struct chalk_nvme_namespace *ns)
 {
-    char text[32];
+    char text[48];
     unsigned formats = sizeof(ns->formats) / sizeof(ns->formats[0]);
 
     printf("\nNamespace %" PRIu32 "\n", ns->nsid);

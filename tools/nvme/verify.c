@@ -98,7 +98,7 @@ static bool parse_sizes(const char *text, struct sizes *sizes)
             if (*size > sizes->largest)
                 sizes->largest = *size;
         } else {
-            complain("--sizes %.*s: must be bytes from 1 to 64M, or odd, or block, with commas between",
+            complain("--sizes '%.*s': must be bytes from 1 to 64M, or odd, or block, with commas between",
                      (int)length, text);
             return false;
         }
