@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the program wants of its processor: descriptor tables, a stack for each kind of trap, and the features
+ * that compiled code takes for granted. Source: Intel SDM vol. 3.
+ *
+ * Every vector switches to a stack of its own kind, so a trap neither destroys the red zone of what it
+ * interrupts nor needs that stack to be sound. Kinds that may interrupt each other have different stacks.
+ */
+#include "machine.h"
+#include "x86.h"
+
+enum { STACK_DEVICE, STACK_EXCEPTION, STACK_DOUBLE_FAULT, STACK_NMI, STACK_MACHINE_CHECK, STACK_COUNT };
+
+#define STACK_SIZE 16384u
+
+struct stack {
+    char guard[MEMORY_PAGE];
+    char bytes[STACK_SIZE];
+} __attribute__((aligned(MEMORY_PAGE)));
+
+static struct stack stacks[STACK_COUNT];
+static const char *const stack_names[STACK_COUNT] = {
+    [STACK_DEVICE] = "device interrupt stack",     [STACK_EXCEPTION] = "exception stack",
+    [STACK_DOUBLE_FAULT] = "double fault stack",   [STACK_NMI] = "NMI stack",
+    [STACK_MACHINE_CHECK] = "machine check stack",
+};
+
+extern char main_stack_guard[], main_stack_top[]; /* boot.S */
+extern const char trap_stubs[][16], trap_syscall[];
+extern const uint64_t boot_gdt[3];
+
+/* 8.7: the 64-bit task state segment */
+struct task_state {
+    uint32_t reserved0;
+    uint64_t rsp[3], reserved1, ist[7], reserved2;
+    uint16_t reserved3, io_map;
+} __attribute__((packed));
+_Static_assert(sizeof(struct task_state) == 104, "SDM vol. 3 figure 8-11");
+
+/* 6.14.1: a 64-bit interrupt gate */
+struct gate {
+    uint16_t offset_low, selector;
+    uint8_t stack, type;
+    uint16_t offset_middle;
+    uint32_t offset_high, reserved;
+};
+_Static_assert(sizeof(struct gate) == 16, "SDM vol. 3 figure 6-8");
+
+struct table_pointer {
+    uint16_t limit;
+    uint64_t base;
+} __attribute__((packed));
+
+#define SELECTOR_CODE  0x08
+#define SELECTOR_TASK  0x18
+#define GATE_INTERRUPT 0x8e /* present, ring 0, interrupts off on entry */
+#define DESCRIPTOR_TSS 0x89ull
+
+enum { VECTOR_NMI = 2, VECTOR_DOUBLE_FAULT = 8, VECTOR_MACHINE_CHECK = 18, VECTOR_FIRST_DEVICE = 32 };
+
+static uint64_t gdt[5];
+static struct task_state task_state;
+static struct gate idt[256];
+
+static unsigned stack_of(unsigned vector)
+{
+    switch (vector) {
+    case VECTOR_NMI:
+        return STACK_NMI;
+    case VECTOR_DOUBLE_FAULT:
+        return STACK_DOUBLE_FAULT;
+    case VECTOR_MACHINE_CHECK:
+        return STACK_MACHINE_CHECK;
+    default:
+        return vector < VECTOR_FIRST_DEVICE ? STACK_EXCEPTION : STACK_DEVICE;
+    }
+}
+
+static void load_descriptors(void)
+{
+    uint64_t task = (uint64_t)&task_state, limit = sizeof task_state - 1;
+
+    for (unsigned i = 0; i < STACK_COUNT; i++)
+        task_state.ist[i] = (uint64_t)(&stacks[i] + 1);
+    task_state.io_map = sizeof task_state;
+    for (unsigned i = 0; i < 3; i++)
+        gdt[i] = boot_gdt[i];
+    /* 3.5 and 8.2.3: base and limit in pieces */
+    gdt[3] = limit | (task & 0xffffff) << 16 | DESCRIPTOR_TSS << 40 | (task >> 24 & 0xff) << 56;
+    gdt[4] = task >> 32;
+    for (unsigned i = 0; i < 256; i++) {
+        uint64_t stub = (uint64_t)trap_stubs[i];
+
+        idt[i] = (struct gate){.offset_low = (uint16_t)stub,
+                               .selector = SELECTOR_CODE,
+                               .stack = (uint8_t)(stack_of(i) + 1),
+                               .type = GATE_INTERRUPT,
+                               .offset_middle = (uint16_t)(stub >> 16),
+                               .offset_high = (uint32_t)(stub >> 32)};
+    }
+    const struct table_pointer g = {sizeof gdt - 1, (uint64_t)gdt}, i = {sizeof idt - 1, (uint64_t)idt};
+    __asm__ volatile("lgdt %0; lidt %1; ltr %w2" : : "m"(g), "m"(i), "r"(SELECTOR_TASK) : "memory");
+}
+
+/* SDM vol. 1 13.3: a component may be enabled if CPUID.0xD.0 has it; AVX needs SSE, AVX-512's three go
+ * together. */
+static void enable_vector_state(void)
+{
+    const uint64_t x87_sse = 0x3, avx = 0x4, avx512 = 0xe0;
+    uint64_t state = x87_sse;
+    const uint32_t xsave = 1u << 26;
+
+    if (!(cpuid(1, 0).c & xsave))
+        return;
+    cr4_write(cr4_read() | CR4_OSXSAVE);
+    struct cpuid r = cpuid(0xd, 0);
+    if (r.a & avx)
+        state |= avx;
+    if ((r.a & avx) && (r.a & avx512) == avx512)
+        state |= avx512;
+    __asm__ volatile("xsetbv" : : "a"((uint32_t)state), "d"(0), "c"(0));
+}
+
+/* Every object is compiled for x86-64-v2: psABI 3.1.1. */
+static void check_level(void)
+{
+    const uint32_t sse3 = 1u << 0, ssse3 = 1u << 9, cx16 = 1u << 13, sse4_1 = 1u << 19, sse4_2 = 1u << 20,
+                   popcnt = 1u << 23, level = sse3 | ssse3 | cx16 | sse4_1 | sse4_2 | popcnt;
+    const uint32_t no_execute = 1u << 20;
+
+    if ((cpuid(1, 0).c & level) != level || !(cpuid(0x80000001, 0).d & no_execute))
+        machine_refuse("this processor is below x86-64-v2 with no-execute pages; use a newer one "
+                       "(QEMU: -cpu max)");
+}
+
+/* 12.11.2: pages choose by PCD and PWT: 0 write-back, 1 write-combining, 2 UC-, 3 uncached; 4-7 the same. */
+static void set_page_attributes(void)
+{
+    msr_write(MSR_PAT, 0x0007010600070106ull);
+}
+
+void cpu_start(void)
+{
+    load_descriptors();
+    check_level();
+    cr0_write((cr0_read() | CR0_WRITE_PROTECT) & ~(CR0_CACHE_DISABLE | CR0_NOT_WRITE_THROUGH));
+    cr4_write(cr4_read() | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    set_page_attributes();
+    enable_vector_state();
+    /* libc's `syscall` comes to us, in the same ring, with flags as they are (SDM vol. 2, SYSCALL). */
+    msr_write(MSR_EFER, msr_read(MSR_EFER) | EFER_SCE | EFER_NXE);
+    msr_write(MSR_STAR, (uint64_t)SELECTOR_CODE << 32);
+    msr_write(MSR_LSTAR, (uint64_t)trap_syscall);
+    msr_write(MSR_FMASK, 0);
+}
+
+static void guard(void *page)
+{
+    int error = chalk_page_guard(page);
+
+    if (error != 0)
+        panic("no guard page at %p: error %d", page, error);
+}
+
+void cpu_guard_stacks(void)
+{
+    guard(main_stack_guard);
+    for (unsigned i = 0; i < STACK_COUNT; i++)
+        guard(stacks[i].guard);
+}
+
+static bool within(uint64_t address, bool want_guard, uint64_t bottom, uint64_t top, uint64_t *start,
+                   uint64_t *end)
+{
+    uint64_t from = want_guard ? bottom - MEMORY_PAGE : bottom, to = want_guard ? bottom : top;
+
+    if (address < from || address >= to)
+        return false;
+    if (start != NULL)
+        *start = from;
+    if (end != NULL)
+        *end = to;
+    return true;
+}
+
+const char *cpu_stack(uint64_t address, bool want_guard, uint64_t *start, uint64_t *end)
+{
+    if (within(address, want_guard, (uint64_t)main_stack_guard + MEMORY_PAGE, (uint64_t)main_stack_top, start,
+               end))
+        return "main stack";
+    for (unsigned i = 0; i < STACK_COUNT; i++)
+        if (within(address, want_guard, (uint64_t)stacks[i].bytes, (uint64_t)(&stacks[i] + 1), start, end))
+            return stack_names[i];
+    return NULL;
+}
+
+bool cpu_random(uint64_t *value)
+{
+    const uint32_t rdrand = 1u << 30;
+    bool ok = false;
+
+    if (!(cpuid(1, 0).c & rdrand))
+        return false;
+    for (unsigned i = 0; i < 10 && !ok; i++) /* SDM vol. 1 7.3.17.1: ten tries */
+        __asm__ volatile("rdrand %0; setc %1" : "=r"(*value), "=qm"(ok) : : "cc");
+    return ok;
+}

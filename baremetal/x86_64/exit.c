@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The end: the status goes to whoever runs a test (QEMU's isa-debug-exit device, which ends QEMU with
+ * status * 2 + 1), else the power goes off (ACPI 6.5 4.8.3.2.1 and 7.4.2), else nothing happens any more.
+ */
+#include "machine.h"
+#include "x86.h"
+
+enum {
+    DEBUG_EXIT = 0xf4, /* on a PC, a coprocessor's port that has had no coprocessor since the 486 */
+    SCI_ENABLE = 1 << 0,
+    SLEEP_TYPE_SHIFT = 10,
+    SLEEP_ENABLE = 1 << 13,
+    SLEEP_UNKNOWN = 0xffff,
+    ACPI_WAIT_STEPS = 1000000, /* port reads: about a second */
+};
+
+static void sleep_in(uint16_t port, uint16_t type)
+{
+    if (port != 0)
+        out16(port, (uint16_t)((type & 7) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE));
+}
+
+static void power_off(void)
+{
+    if (acpi.pm1a_control == 0 || acpi.sleep_type_a == SLEEP_UNKNOWN)
+        return;
+    if (acpi.smi_command != 0 && acpi.smi_acpi_enable != 0 && !(in16(acpi.pm1a_control) & SCI_ENABLE)) {
+        out8(acpi.smi_command, acpi.smi_acpi_enable);
+        for (unsigned i = 0; i < ACPI_WAIT_STEPS && !(in16(acpi.pm1a_control) & SCI_ENABLE); i++)
+            continue;
+    }
+    sleep_in(acpi.pm1a_control, acpi.sleep_type_a);
+    sleep_in(acpi.pm1b_control, acpi.sleep_type_b);
+}
+
+_Noreturn void chalk_exit(int status)
+{
+    serial_drain();
+    out8(DEBUG_EXIT, (uint8_t)status);
+    power_off();
+    for (;;)
+        __asm__ volatile("cli; hlt");
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The bottom of libc: musl's, unchanged but for its `hlt` (see link/musl.py). Where it would enter a Linux
+ * kernel, its `syscall` instruction comes here, in the same ring (cpu.c, trap.S). What a console program
+ * needs is answered; the rest is -ENOSYS, which musl reports as any libc does.
+ */
+#include "machine.h"
+#include "x86.h"
+
+#include <chalk/clock.h>
+#include <chalk/main.h>
+#include <elf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define ARGUMENTS_MAX 128u
+#define HEAP_MAX      (64ull << 20)
+#define ARCH_SET_FS   0x1002 /* arch_prctl(2) */
+
+int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
+                      void (*fini)(void), void (*loader)(void));
+
+extern const Elf64_Ehdr image_start[];
+
+/* ---- the heap: pages for mmap, first fit ---- */
+
+static struct {
+    char *base;
+    size_t pages;
+    uint64_t used[HEAP_MAX / MEMORY_PAGE / 64]; /* a bit a page */
+} heap;
+
+static bool is_used(size_t page)
+{
+    return heap.used[page / 64] >> page % 64 & 1;
+}
+
+static void set_used(size_t page, size_t count, bool used)
+{
+    for (; count > 0; page++, count--)
+        if (used)
+            heap.used[page / 64] |= 1ull << page % 64;
+        else
+            heap.used[page / 64] &= ~(1ull << page % 64);
+}
+
+static long map_pages(size_t size, long flags)
+{
+    size_t count = size / MEMORY_PAGE + (size % MEMORY_PAGE != 0), run = 0;
+
+    if (size == 0 || !(flags & MAP_ANONYMOUS) || (flags & MAP_FIXED))
+        return -EINVAL;
+    for (size_t page = 0; page < heap.pages; page++) {
+        run = is_used(page) ? 0 : run + 1;
+        if (run == count) {
+            char *address = heap.base + (page + 1 - count) * MEMORY_PAGE;
+
+            set_used(page + 1 - count, count, true);
+            memset(address, 0, count * MEMORY_PAGE);
+            return (long)address;
+        }
+    }
+    return -ENOMEM;
+}
+
+static long unmap_pages(uint64_t address, size_t size)
+{
+    uint64_t offset = address - (uint64_t)heap.base, whole = heap.pages * MEMORY_PAGE;
+
+    if (address % MEMORY_PAGE != 0 || offset >= whole || size == 0 || size > whole - offset)
+        return -EINVAL;
+    set_used(offset / MEMORY_PAGE, (size + MEMORY_PAGE - 1) / MEMORY_PAGE, false);
+    return 0;
+}
+
+/* ---- the console ---- */
+
+static long write_console(long file, const struct iovec *parts, long count)
+{
+    long written = 0;
+
+    if (file != 1 && file != 2)
+        return -EBADF;
+    for (long i = 0; i < count; i++)
+        written += chalk_console(parts[i].iov_base, parts[i].iov_len, true);
+    return written;
+}
+
+/* Waits for something to be typed, or for a request to end, which is the end of the input. */
+static long read_console(long file, const struct iovec *parts, long count)
+{
+    long size = 0;
+
+    if (file != 0)
+        return -EBADF;
+    for (long i = 0; i < count; i++)
+        while (size == 0 && parts[i].iov_len > 0 && !chalk_exit_requested())
+            size = chalk_console(parts[i].iov_base, parts[i].iov_len, false);
+    return size;
+}
+
+/* ---- time and chance ---- */
+
+static long get_time(long id, struct timespec *now)
+{
+    const struct chalk_clock *c = chalk_clock_info();
+    uint64_t ns = id == CLOCK_REALTIME ? c->wall_ns + chalk_ticks_to_ns(chalk_ticks() - c->wall_ticks)
+                                       : chalk_ticks_to_ns(chalk_ticks());
+
+    if (id != CLOCK_REALTIME && id != CLOCK_MONOTONIC && id != CLOCK_MONOTONIC_RAW)
+        return -EINVAL;
+    now->tv_sec = (time_t)(ns / CHALK_S);
+    now->tv_nsec = (long)(ns % CHALK_S);
+    return 0;
+}
+
+/* Not for keys: without RDRAND it is the time stamp counter, stirred (splitmix64's finalizer). */
+static uint64_t chance(void)
+{
+    uint64_t value;
+
+    if (cpu_random(&value))
+        return value;
+    value = chalk_ticks();
+    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9ull;
+    value = (value ^ value >> 27) * 0x94d049bb133111ebull;
+    return value ^ value >> 31;
+}
+
+static long fill_random(char *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t value = chance();
+
+        memcpy(bytes + i, &value, size - i < 8 ? size - i : 8);
+    }
+    return (long)size;
+}
+
+/* ---- system calls ---- */
+
+long libc_system_call(long number, long a, long b, long c, long d, long e)
+{
+    (void)e;
+    switch (number) {
+    case SYS_write:
+        return write_console(a, &(struct iovec){(void *)b, (size_t)c}, 1);
+    case SYS_writev:
+        return write_console(a, (const struct iovec *)b, c);
+    case SYS_read:
+        return read_console(a, &(struct iovec){(void *)b, (size_t)c}, 1);
+    case SYS_readv:
+        return read_console(a, (const struct iovec *)b, c);
+    case SYS_ioctl:
+        return -ENOTTY; /* so that isatty() says no, as it does of a hosted program's pipe */
+    case SYS_mmap:
+        return map_pages((size_t)b, d);
+    case SYS_munmap:
+        return unmap_pages((uint64_t)a, (size_t)b);
+    case SYS_clock_gettime:
+        return get_time(a, (struct timespec *)b);
+    case SYS_getrandom:
+        return fill_random((char *)a, (size_t)b);
+    case SYS_arch_prctl:
+        if (a != ARCH_SET_FS)
+            return -EINVAL;
+        msr_write(MSR_FS_BASE, (uint64_t)b);
+        return 0;
+    case SYS_set_tid_address:
+    case SYS_gettid:
+    case SYS_getpid:
+        return 1;
+    case SYS_futex: /* one thread: nobody to wake, nobody to wait for */
+    case SYS_madvise:
+    case SYS_sched_yield:
+        return 0;
+    case SYS_exit:
+    case SYS_exit_group:
+        chalk_exit((int)a);
+    default:
+        return -ENOSYS; /* brk too: malloc then uses mmap alone */
+    }
+}
+
+/* ---- the start ---- */
+
+/*
+ * Splits the command line in place, as a shell would: words at blanks, '...' as it is, "..." and \x. GRUB
+ * adds quotes and backslashes of its own where it passes a blank or a quote on.
+ */
+static int split_command_line(char *line, char *argv[])
+{
+    char *from = line, *to = line;
+    int argc = 0;
+
+    for (;;) {
+        char quote = '\0';
+
+        while (*from == ' ' || *from == '\t')
+            from++;
+        if (*from == '\0')
+            return argc;
+        if (argc == ARGUMENTS_MAX)
+            machine_refuse("more than %u words on the command line; shorten it", ARGUMENTS_MAX);
+        argv[argc++] = to;
+        while (*from != '\0' && (quote != '\0' || (*from != ' ' && *from != '\t'))) {
+            if (*from == quote) {
+                quote = '\0';
+                from++;
+            } else if (quote == '\0' && (*from == '"' || *from == '\'')) {
+                quote = *from++;
+            } else {
+                if (*from == '\\' && quote != '\'' && from[1] != '\0')
+                    from++;
+                *to++ = *from++;
+            }
+        }
+        if (quote != '\0')
+            machine_refuse("the command line has an unmatched %c; close it", quote);
+        if (*from != '\0')
+            from++;
+        *to++ = '\0';
+    }
+}
+
+static int run(int argc, char *argv[], char *environment[])
+{
+    (void)environment;
+    setvbuf(stdout, NULL, _IOLBF, 0); /* a line that was printed is seen, whatever comes next */
+    return chalk_main(argc, argv);
+}
+
+/* What Linux leaves on a new program's stack: psABI x86-64 3.4.1. */
+_Noreturn void libc_start(void *base, size_t size)
+{
+    static char *argv[ARGUMENTS_MAX + 2];
+    static union {
+        char *text;
+        uint64_t value;
+    } stack[ARGUMENTS_MAX + 64];
+    const uint64_t auxiliary[][2] = {
+        {AT_PAGESZ, MEMORY_PAGE},
+        {AT_PHDR, (uint64_t)image_start + image_start->e_phoff},
+        {AT_PHNUM, image_start->e_phnum},
+        {AT_PHENT, image_start->e_phentsize},
+        {AT_RANDOM, (uint64_t)(uint64_t[2]){chance(), chance()}},
+        {AT_UID, 0},
+        {AT_EUID, 0},
+        {AT_GID, 0},
+        {AT_EGID, 0},
+        {AT_SECURE, 0},
+        {AT_NULL, 0},
+    };
+    unsigned n = 0;
+
+    heap.base = base;
+    heap.pages = (size < HEAP_MAX ? size : HEAP_MAX) / MEMORY_PAGE;
+    argv[0] = (char *)symbols_program();
+    int argc = 1 + split_command_line(boot.command_line, argv + 1);
+    for (int i = 0; i < argc; i++)
+        stack[n++].text = argv[i];
+    n += 2; /* the end of the arguments, and of an empty environment */
+    for (unsigned i = 0; i < sizeof auxiliary / sizeof auxiliary[0]; i++) {
+        stack[n++].value = auxiliary[i][0];
+        stack[n++].value = auxiliary[i][1];
+    }
+    __libc_start_main(run, argc, &stack[0].text, NULL, NULL, NULL);
+    chalk_exit(1);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The console: the first serial port, a 16550 (National PC16550D), polled. Nothing here waits without a
+ * bound, and a machine without the port loses its words but not its life.
+ */
+#include "machine.h"
+#include "x86.h"
+
+#include <chalk/clock.h>
+
+enum {
+    PORT = 0x3f8,
+    DATA = PORT,                 /* and the divisor's low byte, when DLAB is set */
+    INTERRUPT_ENABLE = PORT + 1, /* and its high byte */
+    FIFO_CONTROL = PORT + 2,
+    LINE_CONTROL = PORT + 3,
+    MODEM_CONTROL = PORT + 4,
+    LINE_STATUS = PORT + 5,
+    SCRATCH = PORT + 7,
+
+    LINE_8N1 = 0x03,
+    LINE_DLAB = 0x80,
+    FIFO_ENABLE_AND_CLEAR = 0x07,
+    MODEM_DTR_RTS = 0x03,
+    STATUS_DATA_READY = 0x01,
+    STATUS_FIFO_EMPTY = 0x20,
+    STATUS_IDLE = 0x40,
+
+    FIFO_SIZE = 16,
+    DIVISOR = 1, /* 115200 baud */
+    CONTROL_C = 0x03,
+};
+
+/* A port access takes about a microsecond on a PC: 20 ms, while a full FIFO takes 1.4 ms at 115200 baud. */
+#define WAIT_STEPS 20000
+
+static struct {
+    bool present, exit_requested;
+    uint64_t next_look;
+    unsigned head, tail; /* of what was typed and not yet read */
+    char typed[256];
+} serial;
+
+void serial_start(void)
+{
+    out8(SCRATCH, 0x5a);
+    serial.present = in8(SCRATCH) == 0x5a;
+    if (!serial.present)
+        return;
+    out8(INTERRUPT_ENABLE, 0);
+    out8(LINE_CONTROL, LINE_DLAB | LINE_8N1);
+    out8(DATA, DIVISOR);
+    out8(INTERRUPT_ENABLE, 0);
+    out8(LINE_CONTROL, LINE_8N1);
+    out8(FIFO_CONTROL, FIFO_ENABLE_AND_CLEAR);
+    out8(MODEM_CONTROL, MODEM_DTR_RTS);
+}
+
+static bool wait_for(uint8_t status)
+{
+    for (unsigned i = 0; i < WAIT_STEPS; i++)
+        if (in8(LINE_STATUS) & status)
+            return true;
+    return false;
+}
+
+void serial_write(const char *bytes, size_t size)
+{
+    if (!serial.present)
+        return;
+    for (size_t i = 0; i < size; i++) {
+        if (i % FIFO_SIZE == 0 && !wait_for(STATUS_FIFO_EMPTY))
+            return; /* nobody drains it: what is left is lost */
+        out8(DATA, (uint8_t)bytes[i]);
+    }
+}
+
+void serial_drain(void)
+{
+    if (serial.present)
+        wait_for(STATUS_IDLE);
+}
+
+static void collect_typed(void)
+{
+    for (unsigned i = 0; i < FIFO_SIZE && serial.present && in8(LINE_STATUS) & STATUS_DATA_READY; i++) {
+        uint8_t byte = in8(DATA);
+
+        if (byte == CONTROL_C)
+            serial.exit_requested = true;
+        else if (serial.head - serial.tail < sizeof serial.typed)
+            serial.typed[serial.head++ % sizeof serial.typed] = (char)byte;
+    }
+}
+
+long chalk_console(void *bytes, size_t size, bool write)
+{
+    char *to = bytes;
+    size_t n = 0;
+
+    if (write) {
+        serial_write(bytes, size);
+        return (long)size;
+    }
+    collect_typed();
+    while (n < size && serial.tail != serial.head)
+        to[n++] = serial.typed[serial.tail++ % sizeof serial.typed];
+    return (long)n;
+}
+
+/* A look at the port leaves a virtual machine, so a loop that asks all the time looks once a millisecond. */
+bool chalk_exit_requested(void)
+{
+    uint64_t now = chalk_ticks();
+
+    if (!serial.exit_requested && now >= serial.next_look) {
+        collect_typed();
+        serial.next_look = now + chalk_clock_info()->hertz / 1000;
+    }
+    return serial.exit_requested;
+}

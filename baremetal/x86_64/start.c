@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The order in which a PC becomes a program. Each step needs those above it and nothing below.
+ */
+#include "machine.h"
+#include "x86.h"
+
+#include <chalk/log.h>
+
+_Noreturn void machine_start(uint32_t magic, uint64_t information);
+
+/* The 8259s are live under PVH and would interrupt at vectors that mean exceptions (8259A: OCW1). */
+static void silence_old_interrupts(void)
+{
+    out8(0x21, 0xff);
+    out8(0xa1, 0xff);
+}
+
+_Noreturn void machine_start(uint32_t magic, uint64_t information)
+{
+    void *heap;
+    size_t heap_size;
+
+    silence_old_interrupts();
+    serial_start();
+    cpu_start();
+    boot_parse(magic, information);
+    acpi_discover(boot.rsdp); /* says itself what is missing, and the rest does without */
+    memory_start(&heap, &heap_size);
+    cpu_guard_stacks();
+    clock_start();
+    interrupt_start();
+    pci_start();
+    libc_start(heap, heap_size);
+}
+
+_Noreturn void machine_refuse(const char *format, ...)
+{
+    char text[512];
+    va_list list;
+
+    va_start(list, format);
+    chalk_format_list(text, sizeof text, format, list);
+    va_end(list);
+    chalk_log(CHALK_ERROR, "%s", text);
+    chalk_exit(1);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Names for addresses, from the table that link/ld puts into the image: it survives strip, because it is
+ * data.
+ */
+#include "machine.h"
+
+struct symbol {
+    uint32_t address;
+    uint32_t name; /* offset from the table's start */
+};
+
+/* Sorted by address; names follow. Empty (start == end) when the image was linked without link/ld. */
+struct symbol_table {
+    uint32_t count;
+    uint32_t program; /* offset of the program's name */
+    struct symbol symbols[];
+};
+
+extern const struct symbol_table symbols_start[];
+extern const char symbols_end[], text_start[], text_end[];
+
+static const char *name_at(uint32_t offset)
+{
+    return (const char *)symbols_start + offset;
+}
+
+static bool have_table(void)
+{
+    const char *end = symbols_end;
+
+    __asm__("" : "+r"(end)); /* two symbols, which the compiler takes for different objects */
+    return (const char *)symbols_start != end;
+}
+
+const char *symbols_program(void)
+{
+    return have_table() ? name_at(symbols_start->program) : "image";
+}
+
+const char *symbols_find(uint64_t address, uint64_t *offset)
+{
+    const struct symbol *s = symbols_start->symbols;
+    uint32_t low = 0, high;
+
+    if (!have_table() || address < (uint64_t)text_start || address >= (uint64_t)text_end)
+        return NULL;
+    for (high = symbols_start->count; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (s[middle].address <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return NULL;
+    *offset = address - s[low - 1].address;
+    return name_at(s[low - 1].name);
+}
