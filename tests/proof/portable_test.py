@@ -15,7 +15,7 @@ CASES = {
     'msr': 'void f(void) { __asm__ volatile("rdmsr"); }',
     'control register': 'long f(void) { long v; __asm__ volatile("mov %%cr3, %0" : "=r"(v)); return v; }',
     'thread-local': 'static __thread int t; int f(void) { return ++t; }',
-    'constructor': '__attribute__((constructor)) void f(void) { }',
+    'constructor': 'int v; __attribute__((constructor)) void f(void) { v = 1; }',
 }
 
 

@@ -9,9 +9,12 @@ linker put into either is cut out of the executable, its relocation sites are ma
 with the object that it came from; those that are in both are compared with each other, and their relocations
 (place, kind, target) too. Whatever differs is named, and the exit status is 1.
 """
+import bisect
 import collections
 import io
+import os
 import re
+import subprocess
 import sys
 
 from elftools.elf.elffile import ELFFile
@@ -27,9 +30,10 @@ def relocations_of(elf, section, base):
     found = {}
     symbols = elf.get_section(section['sh_link'])
     for entry in section.iter_relocations():
+        # a section has no name that both links share; memcpy is memcpy@GLIBC_2.14 in one
         symbol = symbols.get_symbol(entry['r_info_sym'])
-        named = symbol['st_info']['type'] != 'STT_SECTION' and symbol['st_info']['bind'] != 'STB_LOCAL'
-        found[entry['r_offset'] - base] = (entry['r_info_type'], symbol.name if named else '')
+        name = '' if symbol['st_info']['type'] == 'STT_SECTION' else symbol.name.partition('@')[0]
+        found[entry['r_offset'] - base] = (entry['r_info_type'], name)
     return found
 
 
@@ -43,8 +47,6 @@ def object_sections(data):
 
 def archive_members(path):
     """(member name, bytes) of an archive, thin or not."""
-    import subprocess
-    import os
     names = subprocess.run(['ar', 't', path], check=True, text=True, stdout=subprocess.PIPE).stdout.split()
     thin = open(path, 'rb').read(8) == b'!<thin>\n'
     for name in names:
@@ -75,14 +77,13 @@ class Executable:
         self.segments = [s for s in self.elf.iter_segments() if s['p_type'] == 'PT_LOAD']
         self.relocations = {}
         for section in self.elf.iter_sections():
-            if section['sh_type'] == 'SHT_RELA' and not section['sh_flags'] & 2:
+            if section['sh_type'] == 'SHT_RELA' and self.elf.get_section(section['sh_info'])['sh_flags'] & 2:
                 self.relocations.update(relocations_of(self.elf, section, 0))
         if not self.relocations:
             sys.exit(f'{path} has no relocations: link it with --emit-relocs')
         self.sorted = sorted(self.relocations)
 
     def cut(self, address, size):
-        import bisect
         for segment in self.segments:
             if segment['p_vaddr'] <= address and address + size <= segment['p_vaddr'] + segment['p_filesz']:
                 offset = segment['p_offset'] + address - segment['p_vaddr']
