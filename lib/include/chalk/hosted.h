@@ -27,7 +27,7 @@ struct chalk_start_options {
  */
 int chalk_start(const struct chalk_start_options *options);
 
-/* Takes it down: every device was closed, and memory goes back to Linux. */
+/* Takes it down: every device was closed and every chalk_memory destroyed, and memory goes back to Linux. */
 void chalk_stop(void);
 
 /* Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it. -ENOSPC. */
