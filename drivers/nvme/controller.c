@@ -58,8 +58,11 @@ static int wait_status(const struct chalk_nvme *nvme, uint32_t mask, uint32_t va
     }
 }
 
-/* Takes the controller out of service. When it returns 0 the controller does no DMA [Base 3.7.2]. */
-static int disable(const struct chalk_nvme *nvme)
+/*
+ * Takes the controller out of service; one that is just coming up has `patience_ns` to do so. When it returns 0 the
+ * controller does no DMA [Base 3.7.2].
+ */
+static int disable(const struct chalk_nvme *nvme, uint64_t patience_ns)
 {
     uint32_t cc = chalk_mmio_read32(&nvme->registers, NVME_CC), csts = status(nvme);
     int error;
@@ -68,7 +71,7 @@ static int disable(const struct chalk_nvme *nvme)
         return -ENODEV;
     /* To clear CC.EN before the controller is ready has undefined results [Base 3.1.3.5]. */
     if ((cc & NVME_CC_EN) != 0 && (csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == 0) {
-        error = wait_status(nvme, NVME_CSTS_RDY, NVME_CSTS_RDY, nvme->ready_ns, &csts);
+        error = wait_status(nvme, NVME_CSTS_RDY, NVME_CSTS_RDY, patience_ns, &csts);
         if (error == -ENODEV || error == -ETIMEDOUT)
             return error;
     }
@@ -84,7 +87,7 @@ static int disable(const struct chalk_nvme *nvme)
 static int stop(const struct chalk_nvme *nvme)
 {
     uint32_t command;
-    int error = disable(nvme);
+    int error = disable(nvme, 0);
 
     if (error != 0 && error != -ENODEV)
         error = chalk_device_reset(nvme->device, chalk_deadline(5 * CHALK_S));
@@ -159,7 +162,7 @@ static int reset(struct chalk_nvme *nvme)
     }
     nvme->ready_ns = (NVME_CAP_TO(nvme->cap) + 1) * 500 * CHALK_MS;
 
-    error = disable(nvme);
+    error = disable(nvme, nvme->ready_ns);
     if (error == -ETIMEDOUT || error == -EIO) {
         chalk_log(CHALK_WARNING,
                   "NVMe %s: found in a state that it does not leave (status 0x%08x); resetting it",
@@ -168,7 +171,7 @@ static int reset(struct chalk_nvme *nvme)
         if (error == 0)
             error = chalk_pci_bus_master(nvme->device, false);
         if (error == 0)
-            error = disable(nvme);
+            error = disable(nvme, nvme->ready_ns);
     }
     if (error != 0)
         chalk_log(CHALK_ERROR, "NVMe %s: cannot be disabled (status 0x%08x); power the machine off and on",

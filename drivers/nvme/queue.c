@@ -3,8 +3,9 @@
  * A queue pair's life: a submission and a completion queue of the same identifier and size, for one namespace
  * and one core.
  *
- * Both rings have one entry more than there are requests in flight. A request holds at most one entry of
- * each, so neither can ever be full, and nothing has to be counted.
+ * Both rings have one entry more than there are requests in flight. A request holds at most one entry of each, so
+ * nothing has to be counted: the submission queue is never full, and the completion queue only while a poll that has
+ * yet to ring its doorbell submits again, for which the controller waits [Base 3.3.1.2.1].
  */
 #include "nvme.h"
 

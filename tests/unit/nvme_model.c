@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See nvme_model.h. Citations as in drivers/nvme/registers.h. */
+#include "nvme_model.h"
+#include <chalk/device.h>
+#include <chalk/error.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct nvme_model the_model;
+
+__attribute__((format(printf, 2, 3))) static void fault(struct nvme_model *model, const char *format, ...)
+{
+    va_list list;
+
+    if (model->faults++ != 0)
+        return;
+    va_start(list, format);
+    fputs("# model: ", stderr);
+    vfprintf(stderr, format, list);
+    fputc('\n', stderr);
+    va_end(list);
+}
+
+static uint64_t page_size(const struct nvme_model *model)
+{
+    return 4096ull << (model->cc >> 7 & 0xf);
+}
+
+static uint32_t stride(const struct nvme_model *model)
+{
+    return 4u << NVME_CAP_DSTRD(model->cap);
+}
+
+/* ---- data ------------------------------------------------------------------------------------------ */
+
+/* Moves `size` bytes between `local` and one page's worth of the program's memory. */
+static bool move(struct nvme_model *model, uint64_t address, void *local, size_t size, bool to_program)
+{
+    void *memory =
+        fake_device_dma(model->device, address, size, to_program ? CHALK_DEVICE_WRITES : CHALK_DEVICE_READS);
+
+    if (memory == NULL) {
+        fault(model, "%zu bytes at 0x%llx cannot be reached", size, (unsigned long long)address);
+        return false;
+    }
+    memcpy(to_program ? memory : local, to_program ? local : memory, size);
+    return true;
+}
+
+/* Moves a command's data as PRPs say [Base 4.1.1]. */
+static bool transfer(struct nvme_model *model, const struct nvme_command *command, uint8_t *local,
+                     size_t size, bool to_program)
+{
+    uint64_t page = page_size(model), list = command->prp2, address = command->prp1;
+    size_t piece = page - address % page;
+
+    if (address % 4 != 0)
+        fault(model, "PRP1 0x%llx is not a multiple of 4", (unsigned long long)address);
+    if (piece > size)
+        piece = size;
+    if (!move(model, address, local, piece, to_program))
+        return false;
+    local += piece;
+    size -= piece;
+    if (size == 0)
+        return true;
+    if (size <= page) {
+        if (list % page != 0)
+            fault(model, "PRP2 0x%llx is not a page", (unsigned long long)list);
+        return move(model, list, local, size, to_program);
+    }
+    if (list % 8 != 0)
+        fault(model, "PRP list 0x%llx is not a multiple of 8", (unsigned long long)list);
+    while (size != 0) {
+        if (!move(model, list, &address, 8, false))
+            return false;
+        list += 8;
+        if (list % page == 0 && size > page) { /* the last entry of a page, and not the last of the list */
+            list = address;
+            continue;
+        }
+        if (address % page != 0)
+            fault(model, "PRP entry 0x%llx is not a page", (unsigned long long)address);
+        piece = size < page ? size : page;
+        if (!move(model, address, local, piece, to_program))
+            return false;
+        local += piece;
+        size -= piece;
+    }
+    return true;
+}
+
+/* ---- completions ----------------------------------------------------------------------------------- */
+
+static uint32_t next_completion(const struct nvme_model_queue *queue)
+{
+    return queue->posted + 1 == queue->entries ? 0 : queue->posted + 1;
+}
+
+void model_post(struct nvme_model *model, unsigned id, struct nvme_completion completion)
+{
+    struct nvme_model_queue *queue = &model->queues[id];
+    uint32_t next = next_completion(queue);
+
+    if (next == queue->taken)
+        fault(model, "completion queue %u overflows", id);
+    completion.outcome = (completion.outcome & ~(1u << 16)) | queue->phase << 16;
+    move(model, queue->completions + queue->posted * sizeof completion, &completion, sizeof completion, true);
+    queue->posted = next;
+    if (next == 0)
+        queue->phase ^= 1;
+    if (queue->interrupts)
+        fake_interrupt(model->device, id);
+}
+
+static void complete(struct nvme_model *model, unsigned id, uint32_t cdw0, uint16_t status, uint32_t result)
+{
+    struct nvme_completion completion = {
+        .result = result,
+        .origin = id << 16 | model->queues[id].head,
+        .outcome = cdw0 >> 16 | (uint32_t)status << 17,
+    };
+
+    if (model->tamper == NULL || model->tamper(model, id, &completion))
+        model_post(model, id, completion);
+}
+
+/* ---- commands -------------------------------------------------------------------------------------- */
+
+static uint16_t identify(struct nvme_model *model, const struct nvme_command *command)
+{
+    uint8_t answer[4096] = {0};
+    uint32_t nsid = command->nsid;
+
+    switch (command->cdw10 & 0xff) {
+    case NVME_CNS_CONTROLLER:
+        memcpy(answer, &model->controller, sizeof answer);
+        break;
+    case NVME_CNS_NAMESPACE:
+        if (nsid == 0 || nsid > model->controller.nn)
+            return 0x00b;
+        if (nsid <= 3)
+            memcpy(answer, &model->namespaces[nsid - 1], sizeof answer);
+        break;
+    case NVME_CNS_ACTIVE:
+        if (model->no_active_list)
+            return 0x002;
+        for (uint32_t i = 1, n = 0; i <= 3; i++)
+            if (i > nsid && model->namespaces[i - 1].lbaf[0] != 0)
+                memcpy(answer + 4 * n++, &i, 4);
+        break;
+    default:
+        return 0x002;
+    }
+    if (!model->drops_identify)
+        transfer(model, command, answer, sizeof answer, true);
+    return 0;
+}
+
+static uint16_t create(struct nvme_model *model, const struct nvme_command *command, bool completions)
+{
+    unsigned id = command->cdw10 & 0xffff;
+    uint32_t entries = (command->cdw10 >> 16) + 1;
+    struct nvme_model_queue *queue = &model->queues[id];
+
+    if (id == 0 || id >= MODEL_QUEUES)
+        return 0x101;
+    if (entries < 2 || entries - 1 > NVME_CAP_MQES(model->cap))
+        return 0x102;
+    if ((command->cdw11 & NVME_QUEUE_CONTIGUOUS) == 0 || command->prp1 % page_size(model) != 0)
+        return 0x013;
+    if (completions) {
+        if (queue->entries != 0)
+            return 0x101;
+        *queue = (struct nvme_model_queue){
+            .completions = command->prp1,
+            .entries = entries,
+            .phase = 1,
+            .interrupts = (command->cdw11 & NVME_CQ_INTERRUPTS) != 0,
+        };
+        if (queue->interrupts && command->cdw11 >> 16 != id)
+            fault(model, "queue %u interrupts through vector %u", id, command->cdw11 >> 16);
+        return 0;
+    }
+    if (queue->entries == 0 || command->cdw11 >> 16 != id)
+        return 0x100;
+    queue->commands = command->prp1;
+    queue->has_commands = true;
+    return 0;
+}
+
+static uint16_t delete (struct nvme_model *model, const struct nvme_command *command, bool completions)
+{
+    unsigned id = command->cdw10 & 0xffff;
+    struct nvme_model_queue *queue = &model->queues[id];
+
+    if (id == 0 || id >= MODEL_QUEUES || queue->entries == 0)
+        return 0x101;
+    if (!completions)
+        queue->has_commands = false;
+    else if (queue->has_commands)
+        return 0x10c;
+    else
+        memset(queue, 0, sizeof *queue);
+    return 0;
+}
+
+static void admin(struct nvme_model *model, const struct nvme_command *command)
+{
+    uint8_t opcode = command->cdw0 & 0xff;
+    uint16_t status = 0x001;
+    uint32_t result = 0;
+
+    if (model->refuse_admin != 0 && opcode == model->refuse_opcode) {
+        status = model->refuse_admin;
+    } else if (opcode == NVME_IDENTIFY) {
+        status = identify(model, command);
+    } else if (opcode == NVME_SET_FEATURES) {
+        status = command->cdw10 == NVME_FEATURE_QUEUES ? 0 : 0x002;
+        result = model->granted;
+    } else if (opcode == NVME_CREATE_CQ || opcode == NVME_CREATE_SQ) {
+        status = create(model, command, opcode == NVME_CREATE_CQ);
+    } else if (opcode == NVME_DELETE_CQ || opcode == NVME_DELETE_SQ) {
+        status = delete (model, command, opcode == NVME_DELETE_CQ);
+    }
+    complete(model, 0, command->cdw0, status, result);
+}
+
+static void io(struct nvme_model *model, unsigned id, const struct nvme_command *command)
+{
+    uint8_t opcode = command->cdw0 & 0xff;
+    const struct nvme_identify_namespace *ns = &model->namespaces[(command->nsid - 1) % 3];
+    unsigned shift = NVME_LBAF_LBADS(ns->lbaf[ns->flbas & 0xf]);
+    uint64_t first = command->slba, count = (command->cdw12 & 0xffff) + 1;
+
+    model->commands++;
+    if (model->lose != 0) {
+        model->lose--;
+        return;
+    }
+    if (model->refuse != 0) {
+        complete(model, id, command->cdw0, model->refuse, 0);
+        return;
+    }
+    if (opcode == NVME_READ || opcode == NVME_WRITE) {
+        if (command->nsid == 0 || command->nsid > 3 || first >= ns->nsze || count > ns->nsze - first ||
+            (first + count) << shift > MODEL_DISK) {
+            complete(model, id, command->cdw0, 0x080, 0);
+            return;
+        }
+        transfer(model, command, model->disk + (first << shift), count << shift, opcode == NVME_READ);
+    } else if (opcode != NVME_FLUSH) {
+        fault(model, "opcode 0x%02x", opcode);
+    }
+    complete(model, id, command->cdw0, 0, 0);
+}
+
+unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit)
+{
+    struct nvme_model_queue *queue = &model->queues[id];
+    unsigned ran = 0;
+
+    /* With no room for a completion, no command is begun [Base 3.3.1.2.1]. */
+    while (queue->head != queue->tail && (limit == 0 || ran < limit) &&
+           next_completion(queue) != queue->taken) {
+        struct nvme_command command;
+
+        if (!move(model, queue->commands + queue->head * sizeof command, &command, sizeof command, false))
+            break;
+        queue->head = queue->head + 1 == queue->entries ? 0 : queue->head + 1;
+        ran++;
+        if (model->mute)
+            continue;
+        if (id == 0)
+            admin(model, &command);
+        else
+            io(model, id, &command);
+    }
+    return ran;
+}
+
+/* ---- registers ------------------------------------------------------------------------------------- */
+
+static void stop(struct nvme_model *model)
+{
+    memset(model->queues, 0, sizeof model->queues);
+    if (!model->never_idle)
+        model->csts = 0;
+}
+
+static void enable(struct nvme_model *model)
+{
+    uint32_t entries = (model->aqa & 0xfff) + 1;
+
+    model->enables++;
+    model->enabled_without_master |=
+        (model->device->config[CHALK_PCI_COMMAND] & CHALK_PCI_COMMAND_MASTER) == 0;
+    model->enabled_without_vectors |= model->device->vectors[0].counter == NULL;
+    if (model->fatal)
+        model->csts |= NVME_CSTS_CFS;
+    if (model->never_ready || model->fatal)
+        return;
+    if (model->asq % page_size(model) != 0 || model->acq % page_size(model) != 0 ||
+        model->aqa >> 16 != entries - 1)
+        fault(model, "admin queues: AQA 0x%x ASQ 0x%llx ACQ 0x%llx", model->aqa,
+              (unsigned long long)model->asq, (unsigned long long)model->acq);
+    model->queues[0] = (struct nvme_model_queue){
+        .commands = model->asq,
+        .completions = model->acq,
+        .entries = entries,
+        .phase = 1,
+        .interrupts = model->admin_interrupts,
+        .has_commands = true,
+    };
+    model->csts = NVME_CSTS_RDY;
+}
+
+static void configure(struct nvme_model *model, uint32_t value)
+{
+    uint32_t before = model->cc;
+
+    model->cc = value;
+    if ((value & NVME_CC_SHN_MASK) != 0 && (before & NVME_CC_SHN_MASK) == 0) {
+        model->shutdowns++;
+        if (!model->never_shut_down)
+            model->csts |= NVME_CSTS_SHST_DONE;
+    }
+    if ((before & NVME_CC_EN) != 0 && (value & NVME_CC_EN) == 0) {
+        if ((model->csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == 0)
+            fault(model, "CC.EN cleared before the controller was ready");
+        stop(model);
+    }
+    if ((before & NVME_CC_EN) == 0 && (value & NVME_CC_EN) != 0) {
+        if ((model->csts & NVME_CSTS_RDY) != 0)
+            fault(model, "CC.EN set while the controller was ready");
+        enable(model);
+    }
+}
+
+static void doorbell(struct nvme_model *model, size_t offset, uint32_t value)
+{
+    unsigned index = (unsigned)(offset / stride(model)), id = index / 2;
+    struct nvme_model_queue *queue = &model->queues[id % MODEL_QUEUES];
+
+    model->doorbells++;
+    if (offset % stride(model) != 0 || id >= MODEL_QUEUES || value >= queue->entries) {
+        if ((model->csts & NVME_CSTS_RDY) != 0)
+            fault(model, "doorbell at 0x%zx: %u", offset, value);
+        return;
+    }
+    if (index % 2 != 0) {
+        queue->taken = value;
+    } else {
+        if (!queue->has_commands)
+            fault(model, "doorbell of submission queue %u, which is not there", id);
+        queue->tail = value;
+    }
+    if (id == 0 || !model->hold)
+        model_run(model, id, 0);
+}
+
+static uint64_t read_register(const struct chalk_mmio *window, size_t offset, unsigned width)
+{
+    struct nvme_model *model = window->owner;
+    uint64_t at = window->origin + offset;
+
+    model->register_reads++;
+    if (width != 4 || at % 4 != 0 || offset + width > window->size)
+        fault(model, "read of %u bytes at 0x%llx", width, (unsigned long long)at);
+    if (model->device->gone)
+        return UINT32_MAX;
+    switch (at) {
+    case NVME_CAP:
+        return (uint32_t)model->cap;
+    case NVME_CAP + 4:
+        return model->cap >> 32;
+    case NVME_VS:
+        return model->version;
+    case NVME_CC:
+        return model->cc;
+    case NVME_CSTS:
+        return model->csts;
+    default:
+        fault(model, "read of 0x%llx", (unsigned long long)at);
+        return 0;
+    }
+}
+
+static void write_register(const struct chalk_mmio *window, size_t offset, unsigned width, uint64_t value)
+{
+    struct nvme_model *model = window->owner;
+    uint64_t at = window->origin + offset;
+
+    if (width != 4 || at % 4 != 0 || offset + width > window->size)
+        fault(model, "write of %u bytes at 0x%llx", width, (unsigned long long)at);
+    if (model->device->gone)
+        return;
+    if (at >= NVME_REGISTERS_SIZE) {
+        doorbell(model, at - NVME_REGISTERS_SIZE, (uint32_t)value);
+        return;
+    }
+    switch (at) {
+    case NVME_CC:
+        configure(model, (uint32_t)value);
+        break;
+    case NVME_AQA:
+        model->aqa = (uint32_t)value;
+        break;
+    case NVME_ASQ:
+        model->asq = (model->asq & ~0xffffffffull) | value;
+        break;
+    case NVME_ASQ + 4:
+        model->asq = (uint32_t)model->asq | value << 32;
+        break;
+    case NVME_ACQ:
+        model->acq = (model->acq & ~0xffffffffull) | value;
+        break;
+    case NVME_ACQ + 4:
+        model->acq = (uint32_t)model->acq | value << 32;
+        break;
+    default:
+        fault(model, "write of 0x%llx", (unsigned long long)at);
+    }
+}
+
+static const struct chalk_mmio_ops registers = {.read = read_register, .write = write_register};
+
+static int function_reset(struct fake_device *device)
+{
+    struct nvme_model *model = device->model;
+
+    stop(model);
+    model->csts = 0;
+    model->cc = 0;
+    return 0;
+}
+
+void model_unplug(struct nvme_model *model)
+{
+    model->device->gone = true;
+}
+
+static void pad(char *field, size_t size, const char *text)
+{
+    memset(field, ' ', size);
+    memcpy(field, text, strlen(text));
+}
+
+struct nvme_model *model_add(void)
+{
+    static const uint8_t msix[] = {CHALK_PCI_CAP_MSIX, 0, FAKE_VECTORS - 1, 0};
+    struct nvme_model *model = &the_model;
+    struct nvme_identify_controller *id = &model->controller;
+
+    memset(model, 0, sizeof *model);
+    model->device = fake_device_add(MODEL_NAME, 0x1b36, 0x0010, CHALK_CLASS_NVME);
+    model->device->model = model;
+    model->device->reset = function_reset;
+    model->device->bars[0].size = 64 << 10;
+    model->device->bars[0].ops = &registers;
+    model->device->config[CHALK_PCI_STATUS] = CHALK_PCI_STATUS_CAPS;
+    model->device->config[CHALK_PCI_CAPABILITIES] = 0x40;
+    memcpy(model->device->config + 0x40, msix, sizeof msix);
+
+    model->cap = 1023 | 2ull << 24 | NVME_CAP_CSS_NVM;
+    model->version = 0x010400;
+    model->granted = (MODEL_QUEUES - 2) << 16 | (MODEL_QUEUES - 2);
+    id->vid = 0x1b36;
+    id->ssvid = 0x1af4;
+    pad(id->sn, sizeof id->sn, "S1");
+    pad(id->mn, sizeof id->mn, "Model of a controller");
+    pad(id->fr, sizeof id->fr, "1.0");
+    id->mdts = 5; /* 128 KiB */
+    id->cntlid = 7;
+    id->sqes = 0x66;
+    id->cqes = 0x44;
+    id->nn = 3;
+    id->vwc = 1;
+    model->namespaces[0] = (struct nvme_identify_namespace){
+        .nsze = MODEL_DISK / 512,
+        .ncap = MODEL_DISK / 512,
+        .nuse = 100,
+        .lbaf[0] = 9 << 16,
+    };
+    return model;
+}

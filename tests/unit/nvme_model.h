@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An NVMe controller for unit tests, on the fake platform: registers, an admin queue, I/O queues and a small
+ * disk.
+ *
+ * It does what the specification says, at the moment a doorbell is written, and only through memory that was
+ * mapped for it. What a test wants otherwise it writes into the model: lies in the identify structures, a
+ * register that never changes, completions that are held back, forged or withheld. Whatever the driver does
+ * wrong is counted in `faults`, and the first one told.
+ */
+#ifndef NVME_MODEL_H
+#define NVME_MODEL_H
+
+#include "drivers/nvme/registers.h"
+#include "platform_fake.h"
+
+#define MODEL_NAME   "0000:00:04.0"
+#define MODEL_QUEUES 8 /* the admin queue included */
+#define MODEL_DISK   ((size_t)4 << 20)
+
+struct nvme_model_queue {
+    uint64_t commands, completions;
+    uint32_t entries;    /* 0: there is none */
+    uint32_t head, tail; /* of the submission queue */
+    uint32_t posted, taken,
+        phase; /* of the completion queue: where the next one goes; what the driver has told */
+    bool interrupts, has_commands;
+};
+
+struct nvme_model {
+    struct fake_device *device;
+
+    /* what it says; a test may change it before the driver looks */
+    uint64_t cap;
+    uint32_t version, granted; /* granted: dword 0 of Set Features (number of queues) */
+    struct nvme_identify_controller controller;
+    struct nvme_identify_namespace namespaces[3]; /* identifiers 1 to 3 */
+    bool no_active_list;
+    bool admin_interrupts;
+
+    /* how it misbehaves */
+    bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
+    bool mute;                                            /* takes commands and never completes them */
+    bool drops_identify;   /* completes Identify without having written anything */
+    bool hold;             /* I/O commands stay in the submission queue until model_run() */
+    unsigned lose;         /* of I/O commands, the next so many are taken and forgotten */
+    uint16_t refuse;       /* status of every I/O command */
+    uint16_t refuse_admin; /* status of admin commands with opcode `refuse_opcode` */
+    uint8_t refuse_opcode;
+    /* Called with each completion before it is posted to queue `id`; false: it is not. */
+    bool (*tamper)(struct nvme_model *model, unsigned id, struct nvme_completion *completion);
+
+    /* what happened */
+    uint32_t cc, csts, aqa;
+    uint64_t asq, acq;
+    struct nvme_model_queue queues[MODEL_QUEUES];
+    unsigned commands; /* I/O commands executed */
+    unsigned doorbells, register_reads, enables, shutdowns;
+    bool enabled_without_master, enabled_without_vectors;
+    unsigned faults;
+    uint8_t disk[MODEL_DISK];
+};
+
+/* A controller with one namespace of 512-byte blocks, on the fake bus as MODEL_NAME. After fake_reset(). */
+struct nvme_model *model_add(void);
+
+/* Executes what is in the submission queue of `id`, at most `limit` commands (0: all). Returns how many. */
+unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit);
+
+/* Posts a completion to queue `id`, whatever it says; its phase bit is made right. */
+void model_post(struct nvme_model *model, unsigned id, struct nvme_completion completion);
+
+/* Unplugs it: every register and all of configuration space read as ones. */
+void model_unplug(struct nvme_model *model);
+
+#endif
