@@ -31,8 +31,11 @@ enum {
     CONTROL_C = 0x03,
 };
 
-/* A port access takes about a microsecond on a PC: 20 ms, while a full FIFO takes 1.4 ms at 115200 baud. */
-#define WAIT_STEPS 20000
+/*
+ * A port access takes about a microsecond on a PC, so this is seconds, while a full FIFO takes 1.4 ms at
+ * 115200 baud. In a virtual machine it takes as long as whoever reads the console is away.
+ */
+#define WAIT_STEPS 5000000
 
 static struct {
     bool present, exit_requested;
@@ -69,8 +72,10 @@ void serial_write(const char *bytes, size_t size)
     if (!serial.present)
         return;
     for (size_t i = 0; i < size; i++) {
-        if (i % FIFO_SIZE == 0 && !wait_for(STATUS_FIFO_EMPTY))
-            return; /* nobody drains it: what is left is lost */
+        if (i % FIFO_SIZE == 0 && !wait_for(STATUS_FIFO_EMPTY)) {
+            serial.present = false; /* it sends nothing any more: nobody shall wait for it again */
+            return;
+        }
         out8(DATA, (uint8_t)bytes[i]);
     }
 }
