@@ -32,10 +32,10 @@ enum {
 };
 
 /*
- * A port access takes about a microsecond on a PC, so this is seconds, while a full FIFO takes 1.4 ms at
- * 115200 baud. In a virtual machine it takes as long as whoever reads the console is away.
+ * A full FIFO takes 1.4 ms at 115200 baud, which is a few thousand port accesses. In a virtual machine it takes as
+ * long as whoever reads the console is away: an emulated port access takes 0.1 us at the least, so this is 5 s.
  */
-#define WAIT_STEPS 5000000
+#define WAIT_STEPS 50000000
 
 static struct {
     bool present, exit_requested;
