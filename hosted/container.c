@@ -209,7 +209,7 @@ static int open_group(unsigned number, const char *name)
     fd = open_patiently(path);
     if (fd < 0) {
         if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-            return hosted_cure_unbound(name);
+            return hosted_cure_no_file(name, path);
         if (errno == EACCES || errno == EPERM)
             return hosted_cure_access(name, path);
         if (errno != EBUSY)

@@ -17,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include <chalk/clock.h>
 #include <chalk/error.h>
 #include <chalk/log.h>
 
@@ -251,6 +253,17 @@ int hosted_cores_start(void)
         free_cores();
     }
     return error;
+}
+
+void hosted_cores_await(void)
+{
+    uint64_t deadline = chalk_deadline(CHALK_S);
+
+    for (unsigned i = 1; i < core_count; i++)
+        while (running(&cores[i]) && !chalk_expired(deadline)) {
+            chalk_core_wake(i);
+            nanosleep(&(struct timespec){.tv_nsec = CHALK_MS}, NULL);
+        }
 }
 
 bool hosted_cores_stop(void)

@@ -50,6 +50,10 @@ struct core {
 
 int hosted_cores_start(void);
 
+/* Wakes the other cores, and gives them up to a second to end. Not under hosted_lock(), which they may need
+ * for it. */
+void hosted_cores_await(void);
+
 /* Ends the calling thread's being core 0. False, with a message, if another core still runs. */
 bool hosted_cores_stop(void);
 

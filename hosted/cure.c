@@ -42,26 +42,40 @@ int hosted_cure_no_iommu(const char *name)
     return -ENXIO;
 }
 
-int hosted_cure_unbound(const char *name)
+/* All of VFIO's drivers, vfio-pci and those for one device, have it in their names. */
+static bool is_vfio(const char *driver)
 {
+    return strstr(driver, "vfio") != NULL;
+}
+
+int hosted_cure_driver(const char *name)
+{
+    const char *missing =
+        hosted_sysfs_exists("/sys/bus/pci/drivers/vfio-pci") ? "" : ", and VFIO is not loaded";
     char driver[64], command[512];
 
     hosted_sysfs_link(driver, sizeof driver, "/sys/bus/pci/devices/%s/driver", name);
-    if (strstr(driver, "vfio") != NULL) {
-        chalk_log(CHALK_ERROR, "%s is bound to %s, but its group has no file in /dev/vfio: is /dev complete?",
-                  name, driver);
-        return -ENXIO;
-    }
+    if (is_vfio(driver))
+        return 0;
     rebind_command(command, sizeof command, name, driver);
     if (driver[0] == '\0') {
-        chalk_log(CHALK_ERROR, "%s is bound to no driver; root gives it to VFIO with:\n  %s", name, command);
+        chalk_log(CHALK_ERROR, "%s is bound to no driver%s; root gives it to VFIO with:\n  %s", name, missing,
+                  command);
         return -ENXIO;
     }
-    chalk_log(
-        CHALK_ERROR,
-        "%s is held by Linux's driver %s; root gives it to VFIO (when nothing uses it any more) with:\n  %s",
-        name, driver, command);
+    chalk_log(CHALK_ERROR,
+              "%s is held by Linux's driver %s%s; root gives it to VFIO (when nothing uses it any more) "
+              "with:\n  %s",
+              name, driver, missing, command);
     return -EBUSY;
+}
+
+int hosted_cure_no_file(const char *name, const char *path)
+{
+    chalk_log(CHALK_ERROR,
+              "%s cannot be opened: it is VFIO's, but there is no %s; is /dev complete? See: ls -l /dev/vfio",
+              name, path);
+    return -ENXIO;
 }
 
 int hosted_cure_access(const char *name, const char *path)
@@ -74,7 +88,7 @@ int hosted_cure_access(const char *name, const char *path)
 /* Drivers that do no DMA on behalf of anybody, and so may stay (vfio.rst, "VFIO Usage Example"). */
 static bool harmless(const char *driver)
 {
-    return driver[0] == '\0' || strstr(driver, "vfio") != NULL || strcmp(driver, "pcieport") == 0 ||
+    return driver[0] == '\0' || is_vfio(driver) || strcmp(driver, "pcieport") == 0 ||
            strcmp(driver, "pci-stub") == 0;
 }
 

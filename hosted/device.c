@@ -75,9 +75,6 @@ static int open_file(struct chalk_device *device)
 
     device->fd = ioctl(device->group->fd, VFIO_GROUP_GET_DEVICE_FD, device->name);
     if (device->fd < 0) {
-        /* Other devices of the group are VFIO's, this one is not. */
-        if (errno == ENODEV || errno == EINVAL)
-            return hosted_cure_unbound(device->name);
         error = -errno;
         chalk_log(CHALK_ERROR, "%s cannot be opened: %s", device->name, strerror(errno));
         return error;
@@ -124,6 +121,9 @@ static int enter_domain(struct chalk_device *device, struct chalk_domain *wanted
 
     if (hosted_sysfs_link(number, sizeof number, "/sys/bus/pci/devices/%s/iommu_group", device->name) <= 0)
         return hosted_cure_no_iommu(device->name);
+    error = hosted_cure_driver(device->name);
+    if (error != 0)
+        return error;
     group = hosted_group_find((unsigned)strtoul(number, NULL, 10), &domain);
     if (group != NULL && wanted != NULL && wanted != domain)
         return -EXDEV;

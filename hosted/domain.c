@@ -99,15 +99,16 @@ static int out_of_memory(const struct chalk_domain *domain, size_t size)
     if (needed <= limit.rlim_max)
         chalk_log(CHALK_ERROR,
                   "%s: mapping %zu KiB takes %llu bytes of locked memory in all (each domain is charged), "
-                  "and the limit "
-                  "is %llu;\n  before starting: ulimit -l %llu",
+                  "and "
+                  "RLIMIT_MEMLOCK is %llu;\n  before starting: ulimit -l %llu",
                   domain->name, size / 1024, (unsigned long long)needed, (unsigned long long)limit.rlim_cur,
                   (unsigned long long)(needed + 1023) / 1024);
     else
         chalk_log(CHALK_ERROR,
                   "%s: mapping %zu KiB takes %llu bytes of locked memory in all (each domain is charged), "
-                  "and the limit "
-                  "is %llu;\n  before starting, in the same shell: sudo prlimit --pid $$ --memlock=%llu",
+                  "and "
+                  "RLIMIT_MEMLOCK is %llu;\n  before starting, in the same shell: sudo prlimit --pid $$ "
+                  "--memlock=%llu",
                   domain->name, size / 1024, (unsigned long long)needed, (unsigned long long)limit.rlim_cur,
                   (unsigned long long)needed);
     return -ENOMEM;

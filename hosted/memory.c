@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <hugetlbfs.h>
 #include <linux/mempolicy.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -114,6 +115,21 @@ static int node_of(void *va)
     return syscall(SYS_get_mempolicy, &node, NULL, 0, va, MPOL_F_NODE | MPOL_F_ADDR) == 0 ? node : -1;
 }
 
+/* Asked for more ordinary pages than there are, Linux does not say no: it kills somebody. */
+static bool too_much(size_t size)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    unsigned long long kib = UINT64_MAX / 1024;
+    char line[128];
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL &&
+           sscanf(line, "MemAvailable: %llu", &kib) != 1)
+        ;
+    if (file != NULL)
+        fclose(file);
+    return size / 1024 > kib;
+}
+
 /* fallocate() obeys the policy that mbind() gave a shared mapping, and fails where a first touch would kill.
  */
 static int allocate(int fd, void *va, size_t size, size_t page)
@@ -128,10 +144,13 @@ static int allocate(int fd, void *va, size_t size, size_t page)
 
 static int map_pages(struct piece *piece, size_t size, size_t page, int node)
 {
-    int fd = open_pages(page);
     void *va = MAP_FAILED;
     int error = 0;
+    int fd;
 
+    if (page == SMALL_PAGE && too_much(size))
+        return -ENOMEM;
+    fd = open_pages(page);
     if (fd < 0)
         return -errno;
     if (ftruncate(fd, (off_t)size) == 0)
@@ -157,7 +176,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node)
     return 0;
 }
 
-/* The command that makes `size` bytes of hugepages free, given those that are there. */
+/* The command that makes `size` more bytes of hugepages free, given those that are there. */
 static void reserve_command(char *text, size_t room, size_t size, size_t page, int node)
 {
     char folder[96];
@@ -171,7 +190,8 @@ static void reserve_command(char *text, size_t room, size_t size, size_t page, i
         chalk_format(folder, sizeof folder, "/sys/kernel/mm/hugepages/hugepages-%zukB", kib);
     all = hosted_sysfs_number(0, "%s/nr_hugepages", folder);
     unused = hosted_sysfs_number(0, "%s/free_hugepages", folder);
-    chalk_format(text, room, "echo %ld > %s/nr_hugepages", all - unused + (long)(size / page), folder);
+    chalk_format(text, room, "echo %ld > %s/nr_hugepages", all - unused + (long)((size - 1) / page + 1),
+                 folder);
 }
 
 static bool round_up(size_t size, size_t page, size_t *rounded)
@@ -242,11 +262,12 @@ static int grow_largest(size_t size, int node, uint64_t limit, struct piece *pie
                 return error;
         }
         if (!told) {
-            reserve_command(command, sizeof command, size, (size_t)2 << 20, node);
+            /* More than this span takes, as it is seldom the last. */
+            reserve_command(command, sizeof command, size + ((size_t)64 << 20), (size_t)2 << 20, node);
             chalk_log(CHALK_WARNING,
                       "no %zu KiB of free hugepages, so ordinary pages are used, which are slower;\n"
                       "  root reserves some with: %s",
-                      size / 1024, command);
+                      (size + 1023) / 1024, command);
             told = true;
         }
     }
@@ -260,12 +281,18 @@ static int grow(size_t size, size_t page, int node, uint64_t limit, struct piece
 
     if (page == 0)
         return grow_largest(size, node, limit, piece);
+    if (page > SMALL_PAGE && !hosted_sysfs_exists("/sys/kernel/mm/hugepages/hugepages-%zukB", page / 1024)) {
+        chalk_log(CHALK_ERROR,
+                  "this machine has no pages of %zu KiB; those it has: ls /sys/kernel/mm/hugepages",
+                  page / 1024);
+        return -EINVAL;
+    }
     error = grow_in(size, page, node, limit, piece);
     if (error != 0 && error != -ERANGE && page > SMALL_PAGE) {
-        reserve_command(command, sizeof command, size + page - 1, page, node);
+        reserve_command(command, sizeof command, size, page, node);
         chalk_log(CHALK_ERROR,
                   "no %zu KiB of free memory in pages of %zu KiB; root reserves them with:\n  %s",
-                  size / 1024, page / 1024, command);
+                  (size + 1023) / 1024, page / 1024, command);
         error = -ENOMEM;
     }
     return error;
@@ -292,10 +319,10 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
             *span = piece.span;
         }
     } else if (error == -ERANGE) {
-        chalk_log(CHALK_ERROR, "no %zu KiB of device addresses are free at or below 0x%llx", size / 1024,
-                  (unsigned long long)limit);
+        chalk_log(CHALK_ERROR, "no %zu KiB of device addresses are free at or below 0x%llx",
+                  (size + 1023) / 1024, (unsigned long long)limit);
     } else if (page <= SMALL_PAGE) {
-        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", size / 1024,
+        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size + 1023) / 1024,
                   node >= 0 ? " on the node that was asked for" : "", strerror(-error));
         error = -ENOMEM;
     }

@@ -8,7 +8,8 @@
 
 #include <chalk/platform.h>
 
-/* Writes an address ("3:0.0", "0000:03:00.0") as Linux spells it ("0000:03:00.0"). Errors: -EINVAL. */
+/* name.c: writes an address ("3:0.0", "0000:03:00.0") as Linux spells it ("0000:03:00.0"). Errors: -EINVAL.
+ */
 int hosted_pci_name(const char *text, char name[CHALK_NAME_SIZE]);
 
 void hosted_pci_stop(void);

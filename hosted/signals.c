@@ -29,10 +29,7 @@ bool hosted_signal_take(int signal, void (*handler)(int, siginfo_t *, void *), i
     struct sigaction action = {.sa_sigaction = handler, .sa_flags = SA_SIGINFO | flags};
 
     sigemptyset(&action.sa_mask);
-    if (sigaction(signal, NULL, before) != 0 ||
-        ((before->sa_flags & SA_SIGINFO) == 0 && before->sa_handler == SIG_IGN))
-        return false;
-    return sigaction(signal, &action, NULL) == 0;
+    return sigaction(signal, &action, before) == 0;
 }
 
 void hosted_signal_release(int signal, void (*handler)(int, siginfo_t *, void *),

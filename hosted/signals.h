@@ -9,7 +9,7 @@
 void hosted_signals_start(void);
 void hosted_signals_stop(void);
 
-/* Takes `signal` over; what handled it goes to `earlier`. False if it was ignored, and then it stays so. */
+/* Takes `signal` over; what handled it goes to `earlier`. */
 bool hosted_signal_take(int signal, void (*handler)(int, siginfo_t *, void *), int flags,
                         struct sigaction *earlier);
 

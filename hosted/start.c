@@ -73,6 +73,7 @@ int chalk_start(const struct chalk_start_options *wanted)
 
 void chalk_stop(void)
 {
+    hosted_cores_await();
     hosted_lock();
     hosted_devices_stop();
     if (hosted_cores_stop()) {

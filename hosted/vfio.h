@@ -97,11 +97,13 @@ int hosted_group_open(struct chalk_domain *domain, unsigned number, const char *
 /* Closes it when it has no device left. */
 void hosted_group_drop(struct chalk_domain *domain, struct group *group);
 
-/* cure.c: messages that say what keeps VFIO from a device. Each returns the errno for it. */
+/* cure.c: messages that say what keeps VFIO from a device. Each returns the errno for it, the second 0 if all
+ * is well. */
 
-int hosted_cure_missing_module(const char *name);
 int hosted_cure_no_iommu(const char *name);
-int hosted_cure_unbound(const char *name);
+int hosted_cure_driver(const char *name);
+int hosted_cure_missing_module(const char *name);
+int hosted_cure_no_file(const char *name, const char *path);
 int hosted_cure_access(const char *name, const char *path);
 int hosted_cure_not_viable(const char *name, unsigned group);
 
