@@ -23,7 +23,7 @@ def main():
                 name = f'{world}: {block} B blocks, depth {depth}, {mode}'
                 cases[name] = [*map(str, arguments)] + (['--interrupts'] if mode == 'interrupts' else [])
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
-        disks = '+'.join((worlds.disk(folder, 'a.img', 8), worlds.disk(folder, 'b.img', 8)))
+        disks = '+'.join((worlds.disk(folder, 'a.img', 32), worlds.disk(folder, 'b.img', 32)))
         device = f'nvme:{disks},ns2.logical_block_size=4096'
         program = os.path.join(build, 'nvme-verify-instrumented')
         if world == 'hosted':
