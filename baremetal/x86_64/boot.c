@@ -178,7 +178,7 @@ static void add_module(uint64_t start, uint64_t size, const char *text, size_t l
 {
     size_t n = 0, last = 0;
 
-    if (size == 0 || at(start, size) == NULL || start < LOW_MEMORY_END)
+    if (size == 0 || at(start, size) == NULL || start < MEMORY_PAGE)
         return;
     if (boot.module_count == sizeof boot.modules / sizeof boot.modules[0]) {
         chalk_log(CHALK_WARNING, "more than %u boot modules; those after are ignored", boot.module_count);
