@@ -102,6 +102,17 @@ static void load_descriptors(void)
     __asm__ volatile("lgdt %0; lidt %1; ltr %w2" : : "m"(g), "m"(i), "r"(SELECTOR_TASK) : "memory");
 }
 
+/* psABI 3.2.3: a program starts with x87 at full precision and no floating-point exceptions. Reset leaves
+ * single. */
+static void reset_floating_point(void)
+{
+    const uint32_t all_masked = 0x1f80;
+
+    cr0_write((cr0_read() | CR0_MONITOR | CR0_NUMERIC_ERROR) & ~(CR0_EMULATE | CR0_TASK_SWITCHED));
+    cr4_write(cr4_read() | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    __asm__ volatile("fninit; ldmxcsr %0" : : "m"(all_masked));
+}
+
 /* SDM vol. 1 13.3: a component may be enabled if CPUID.0xD.0 has it; AVX needs SSE, AVX-512's three go
  * together. */
 static void enable_vector_state(void)
@@ -144,8 +155,9 @@ void cpu_start(void)
     load_descriptors();
     check_level();
     cr0_write((cr0_read() | CR0_WRITE_PROTECT) & ~(CR0_CACHE_DISABLE | CR0_NOT_WRITE_THROUGH));
-    cr4_write(cr4_read() | CR4_MCE | CR4_OSFXSR | CR4_OSXMMEXCPT);
+    cr4_write(cr4_read() | CR4_MCE);
     set_page_attributes();
+    reset_floating_point();
     enable_vector_state();
     /* libc's `syscall` comes to us, in the same ring, with flags as they are (SDM vol. 2, SYSCALL). */
     msr_write(MSR_EFER, msr_read(MSR_EFER) | EFER_SCE | EFER_NXE);

@@ -21,6 +21,10 @@
 #define EFER_SCE 0x001ull
 #define EFER_NXE 0x800ull
 
+#define CR0_MONITOR           (1ull << 1)
+#define CR0_EMULATE           (1ull << 2)
+#define CR0_TASK_SWITCHED     (1ull << 3)
+#define CR0_NUMERIC_ERROR     (1ull << 5)
 #define CR0_WRITE_PROTECT     (1ull << 16)
 #define CR0_NOT_WRITE_THROUGH (1ull << 29)
 #define CR0_CACHE_DISABLE     (1ull << 30)
