@@ -50,11 +50,11 @@ int acpi_discover(uint64_t rsdp)
 
     if (error == -ENOENT)
         chalk_log(CHALK_WARNING,
-                  "acpi: no ACPI tables, so one processor and PCI by ports; boot with firmware that has "
-                  "ACPI (QEMU: without -no-acpi)");
+                  "acpi: no tables, so one processor, and PCI by ports; boot firmware that has ACPI "
+                  "(QEMU: without -no-acpi)");
     else if (error != 0)
         chalk_log(CHALK_WARNING,
-                  "acpi: the root table is broken, so one processor and PCI by ports; update the "
+                  "acpi: the root table is broken, so one processor, and PCI by ports; update the "
                   "firmware");
     return error;
 }

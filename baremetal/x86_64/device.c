@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Devices that somebody opened: their registers, their configuration space, and the way back to how they
- * started.
+ * Devices that somebody opened: their registers, their configuration space, and their reset.
  *
  * A function of the bus is its own handle. Opening leaves it decoding memory, with bus mastering off and no
  * interrupt armed, behind bridges that pass both on (firmware does not always turn that on).
@@ -25,7 +24,7 @@
 #define EXPRESS_PENDING       0x0020u
 #define EXPRESS_LINK_CONTROL  0x10
 #define EXPRESS_CONTROL_2     0x28
-/* Advanced Capabilities for Conventional PCI ECN, 6.x.1 */
+/* Advanced Capabilities for Conventional PCI ECN, the Advanced Features capability */
 #define ADVANCED_CAPABILITIES 0x03
 #define ADVANCED_HAS_RESET    0x03 /* function-level reset, and a bit for pending transactions */
 #define ADVANCED_CONTROL      0x04
@@ -395,9 +394,8 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
     }
     if (size == 0 || offset >= bar->size || size > bar->size - offset) {
         chalk_log(CHALK_ERROR,
-                  "pci: %s: bytes 0x%lx to 0x%lx are not in base address register %u, of 0x%lx bytes",
-                  device->name, (unsigned long)offset, (unsigned long)(offset + size), index,
-                  (unsigned long)bar->size);
+                  "pci: %s: base address register %u has 0x%lx bytes, not 0x%lx of them at 0x%lx",
+                  device->name, index, (unsigned long)bar->size, (unsigned long)size, (unsigned long)offset);
         return -ERANGE;
     }
     uint64_t start = bar->base + offset;
@@ -405,8 +403,7 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
     if (error == -EINVAL) { /* RAM is there, or nothing can be */
         chalk_log(CHALK_ERROR,
                   "pci: %s: the firmware gave base address register %u no usable address (0x%lx); in its "
-                  "set-up, turn "
-                  "'above 4G decoding' on and 'plug and play OS' off",
+                  "set-up, turn 'above 4G decoding' on and 'plug and play OS' off",
                   device->name, index, (unsigned long)bar->base);
         return -ENODEV;
     }

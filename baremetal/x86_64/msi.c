@@ -236,8 +236,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
     chalk_assert(device->domain != NULL);
     if (device->vector_count == 0) {
         chalk_log(CHALK_ERROR,
-                  "pci: %s has neither MSI-X nor MSI, and its interrupt pin is not used on bare metal; use "
-                  "it polled",
+                  "pci: %s has no MSI-X and no MSI, and interrupt pins are not used; use it polled",
                   device->name);
         return -ENOTSUP;
     }
