@@ -26,6 +26,10 @@
 static struct core *cores;
 static unsigned core_count;
 
+/* The processors that this process might use before any thread was pinned. */
+static cpu_set_t *allowed;
+static size_t allowed_size;
+
 struct core *hosted_core(unsigned number)
 {
     return number < core_count ? &cores[number] : NULL;
@@ -83,16 +87,20 @@ int chalk_core_info(unsigned number, struct chalk_core_info *info)
 static void pin(const struct core *core)
 {
     cpu_set_t *set;
-    size_t size = CPU_ALLOC_SIZE(core->processor + 1);
 
-    if (!hosted_options()->pin || (set = CPU_ALLOC(core->processor + 1)) == NULL)
+    if (!hosted_options()->pin || (set = calloc(1, allowed_size)) == NULL)
         return;
-    CPU_ZERO_S(size, set);
-    CPU_SET_S(core->processor, size, set);
-    if (sched_setaffinity(0, size, set) != 0)
-        chalk_log(CHALK_WARNING, "cannot pin core %u to processor %u (%s): it may move",
+    CPU_SET_S(core->processor, allowed_size, set);
+    if (sched_setaffinity(0, allowed_size, set) != 0)
+        chalk_log(CHALK_WARNING, "core %u cannot be pinned to processor %u (%s): it may move",
                   (unsigned)(core - cores), core->processor, strerror(errno));
-    CPU_FREE(set);
+    free(set);
+}
+
+static void unpin(void)
+{
+    if (hosted_options()->pin)
+        sched_setaffinity(0, allowed_size, allowed);
 }
 
 static void *run(void *argument)
@@ -183,6 +191,7 @@ static void leave(struct core *core)
     chalk_assert(atomic_load(&core->state) == CORE_ADOPTED && pthread_equal(core->thread, pthread_self()));
     hosted_events_close(core);
     hosted_guard_leave();
+    unpin();
     atomic_store(&core->state, CORE_FREE);
 }
 
@@ -194,21 +203,19 @@ void chalk_core_leave(unsigned number)
     hosted_unlock();
 }
 
-/* The processors that this process may use; as many bits as the kernel has. */
-static cpu_set_t *allowed(unsigned *bits)
+/* The kernel refuses a set with fewer bits than it has itself. */
+static int ask_allowed(void)
 {
-    for (*bits = 1024; *bits <= 1u << 20; *bits *= 2) {
-        cpu_set_t *set = CPU_ALLOC(*bits);
-
-        if (set == NULL)
-            return NULL;
-        if (sched_getaffinity(0, CPU_ALLOC_SIZE(*bits), set) == 0)
-            return set;
-        CPU_FREE(set);
-        if (errno != EINVAL)
-            return NULL;
+    for (allowed_size = 128; allowed_size <= 1u << 17; allowed_size *= 2) {
+        allowed = calloc(1, allowed_size);
+        if (allowed == NULL)
+            return -ENOMEM;
+        if (sched_getaffinity(0, allowed_size, allowed) == 0)
+            return 0;
+        free(allowed);
     }
-    return NULL;
+    allowed = NULL;
+    return -errno;
 }
 
 static void free_cores(void)
@@ -220,63 +227,66 @@ static void free_cores(void)
     core_count = 0;
     free(cores);
     cores = NULL;
+    free(allowed);
+    allowed = NULL;
+}
+
+static int make_cores(void)
+{
+    unsigned count = (unsigned)CPU_COUNT_S(allowed_size, allowed);
+
+    cores = aligned_alloc(_Alignof(struct core), count * sizeof *cores);
+    if (cores == NULL)
+        return -ENOMEM;
+    memset(cores, 0, count * sizeof *cores);
+    for (unsigned processor = 0; core_count < count; processor++) {
+        if (!CPU_ISSET_S(processor, allowed_size, allowed))
+            continue;
+        cores[core_count].processor = processor;
+        cores[core_count].wake_fd = -1;
+        pthread_mutex_init(&cores[core_count].lock, NULL);
+        core_count++;
+    }
+    return 0;
 }
 
 int hosted_cores_start(void)
 {
-    unsigned bits, count;
-    cpu_set_t *set = allowed(&bits);
-    int error;
+    int error = ask_allowed();
 
-    if (set == NULL)
-        return -ENOMEM;
-    count = (unsigned)CPU_COUNT_S(CPU_ALLOC_SIZE(bits), set);
-    cores = aligned_alloc(_Alignof(struct core), count * sizeof *cores);
-    if (cores == NULL) {
-        CPU_FREE(set);
-        return -ENOMEM;
-    }
-    memset(cores, 0, count * sizeof *cores);
-    for (unsigned i = 0, processor = 0; i < count; processor++) {
-        if (!CPU_ISSET_S(processor, CPU_ALLOC_SIZE(bits), set))
-            continue;
-        cores[i].processor = processor;
-        cores[i].wake_fd = -1;
-        pthread_mutex_init(&cores[i].lock, NULL);
-        i++;
-    }
-    CPU_FREE(set);
-    core_count = count;
-    error = adopt(0);
-    if (error < 0) {
+    if (error == 0)
+        error = make_cores();
+    if (error == 0)
+        error = adopt(0);
+    if (error != 0) {
         chalk_log(CHALK_ERROR, "core 0 cannot start: %s", strerror(-error));
         free_cores();
     }
     return error;
 }
 
-void hosted_cores_await(void)
+bool hosted_cores_await(void)
 {
     uint64_t deadline = chalk_deadline(CHALK_S);
 
-    for (unsigned i = 1; i < core_count; i++)
+    for (unsigned i = 1; i < core_count; i++) {
         while (running(&cores[i]) && !chalk_expired(deadline)) {
             chalk_core_wake(i);
             nanosleep(&(struct timespec){.tv_nsec = CHALK_MS}, NULL);
         }
-}
-
-bool hosted_cores_stop(void)
-{
-    for (unsigned i = 1; i < core_count; i++) {
-        join(&cores[i]);
         if (running(&cores[i])) {
             chalk_log(CHALK_WARNING, "core %u still runs, so the platform stays up until the process ends",
                       i);
             return false;
         }
     }
+    return true;
+}
+
+void hosted_cores_stop(void)
+{
+    for (unsigned i = 1; i < core_count; i++)
+        join(&cores[i]);
     leave(&cores[0]);
     free_cores();
-    return true;
 }

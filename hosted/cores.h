@@ -50,12 +50,14 @@ struct core {
 
 int hosted_cores_start(void);
 
-/* Wakes the other cores, and gives them up to a second to end. Not under hosted_lock(), which they may need
- * for it. */
-void hosted_cores_await(void);
+/*
+ * Wakes the other cores, and gives them up to a second to end. False, with a message, if one still runs. Not
+ * under hosted_lock(), which they may need for ending.
+ */
+bool hosted_cores_await(void);
 
-/* Ends the calling thread's being core 0. False, with a message, if another core still runs. */
-bool hosted_cores_stop(void);
+/* The calling thread, now the only one, is core 0 no longer. */
+void hosted_cores_stop(void);
 
 /* NULL if there is no such core. */
 struct core *hosted_core(unsigned number);

@@ -23,6 +23,16 @@ static struct chalk_device *devices;
 
 /* ---- configuration space ---- */
 
+/* No device has vendor 0xffff, which is what nobody's answer reads as (PCI 3.0 6.1). */
+static bool gone(const struct chalk_device *device)
+{
+    uint16_t vendor;
+
+    return pread(device->fd, &vendor, sizeof vendor, (off_t)device->regions[REGION_CONFIG].offset) !=
+               (ssize_t)sizeof vendor ||
+           vendor == 0xffff;
+}
+
 int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned width, uint32_t *value)
 {
     const struct region *region = &device->regions[REGION_CONFIG];
@@ -35,10 +45,7 @@ int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned wid
         *value = ones; /* as a conventional device answers above 255 */
     else if (pread(device->fd, value, width, (off_t)(region->offset + offset)) != (ssize_t)width)
         return errno == ENODEV ? -ENODEV : -EIO;
-    /* No device has vendor 0xffff: what answers so is gone (PCI 3.0 6.1). */
-    if (offset == 0 && (*value & 0xffff & ones) == (0xffff & ones) && width > 1)
-        return -ENODEV;
-    return 0;
+    return *value == ones && gone(device) ? -ENODEV : 0;
 }
 
 int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned width, uint32_t value)

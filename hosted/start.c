@@ -73,16 +73,17 @@ int chalk_start(const struct chalk_start_options *wanted)
 
 void chalk_stop(void)
 {
-    hosted_cores_await();
+    bool alone = hosted_cores_await();
+
     hosted_lock();
     hosted_devices_stop();
-    if (hosted_cores_stop()) {
-        /* Only now does no core use memory any more. */
+    if (alone) {               /* else other cores still use all of this */
+        hosted_signals_stop(); /* its handler wakes a core */
+        hosted_guard_stop();
+        hosted_cores_stop();
         hosted_memory_stop();
         hosted_iova_stop();
         hosted_pci_stop();
-        hosted_guard_stop();
-        hosted_signals_stop();
         up = false;
     }
     hosted_unlock();
