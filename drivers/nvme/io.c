@@ -24,59 +24,11 @@ static inline struct nvme_queue *queue_of(struct chalk_block_queue *block)
 
 /* ---- submit ---------------------------------------------------------------------------------------- */
 
-/* Data in many pieces: its pages go into the slot's list. */
-static __attribute__((noinline)) int list_pages(struct nvme_queue *queue,
-                                                const struct chalk_block_request *request, unsigned index,
-                                                uint64_t bytes, struct nvme_prp *prp)
+/* Writes a command for `request` into the next entry of the submission queue. The doorbell is kick()'s. */
+static inline void issue(struct nvme_queue *queue, struct chalk_block_request *request, uint32_t opcode,
+                         uint64_t lba, uint32_t last_block, struct nvme_prp prp)
 {
-    size_t offset = (size_t)index << queue->list_shift;
-
-    return chalk_nvme_prp_list(request->segments, request->segment_count, bytes, queue->page,
-                               (uint64_t *)((char *)queue->lists + offset), queue->lists_iova + offset, prp);
-}
-
-/* Checks a read or write, and says where its data is. */
-static inline int describe(struct nvme_queue *queue, const struct chalk_block_request *request,
-                           unsigned index, struct nvme_prp *prp)
-{
-    const struct chalk_block_info *info = &queue->block.info;
-    uint64_t bytes = (uint64_t)request->count << queue->block_shift;
-
-    if (unlikely(request->count - 1 >= info->max_blocks)) /* 0 is beyond it, too */
-        return -EINVAL;
-    if (unlikely(request->lba > info->block_count - request->count)) /* max_blocks <= block_count */
-        return -ERANGE;
-    for (unsigned i = 0; i < request->segment_count; i++)
-        chalk_grant_check(queue->nvme->domain, request->segments[i].iova, request->segments[i].size);
-    if (likely(request->segment_count == 1 && nvme_prp_pair(request->segments, bytes, queue->page, prp)))
-        return 0;
-    return list_pages(queue, request, index, bytes, prp);
-}
-
-static inline int submit_one(struct nvme_queue *queue, struct chalk_block_request *request)
-{
-    struct nvme_prp prp = {0, 0};
-    struct nvme_slot *slot;
-    uint32_t opcode = NVME_FLUSH, last_block = 0;
-    uint64_t lba = 0;
-    unsigned index;
-
-    if (unlikely(queue->free_count == 0))
-        return -EAGAIN;
-    index = queue->free[queue->free_count - 1];
-    slot = &queue->slots[index];
-
-    if (likely(request->op <= CHALK_BLOCK_WRITE)) {
-        int error = describe(queue, request, index, &prp);
-
-        if (unlikely(error != 0))
-            return error;
-        opcode = request->op == CHALK_BLOCK_READ ? NVME_READ : NVME_WRITE;
-        lba = request->lba;
-        last_block = request->count - 1;
-    } else if (request->op != CHALK_BLOCK_FLUSH) {
-        return -EINVAL;
-    }
+    struct nvme_slot *slot = &queue->slots[queue->free[--queue->free_count]];
 
     queue->commands[queue->tail] = (struct nvme_command){
         .cdw0 = opcode | (uint32_t)slot->cid << 16,
@@ -86,10 +38,58 @@ static inline int submit_one(struct nvme_queue *queue, struct chalk_block_reques
         .slba = lba,
         .cdw12 = last_block,
     };
+    queue->tail = queue->tail + 1 == queue->entries ? 0 : queue->tail + 1;
     slot->request = request;
     slot->age = 0;
-    queue->free_count--;
-    queue->tail = queue->tail + 1 == queue->entries ? 0 : queue->tail + 1;
+}
+
+/* A flush, or nothing that there is. */
+static __attribute__((noinline)) int submit_other(struct nvme_queue *queue,
+                                                  struct chalk_block_request *request)
+{
+    if (request->op != CHALK_BLOCK_FLUSH)
+        return -EINVAL;
+    issue(queue, request, NVME_FLUSH, 0, 0, (struct nvme_prp){0, 0});
+    return 0;
+}
+
+/* A read or write whose data is in more than two pages: they go into the list of the slot that comes next. */
+static __attribute__((noinline)) int
+submit_list(struct nvme_queue *queue, struct chalk_block_request *request, uint32_t opcode, uint64_t bytes)
+{
+    size_t offset = (size_t)queue->free[queue->free_count - 1] << queue->list_shift;
+    struct nvme_prp prp;
+    int error;
+
+    error =
+        chalk_nvme_prp_list(request->segments, request->segment_count, bytes, queue->page,
+                            (uint64_t *)((char *)queue->lists + offset), queue->lists_iova + offset, &prp);
+    if (error == 0)
+        issue(queue, request, opcode, request->lba, request->count - 1, prp);
+    return error;
+}
+
+static inline int submit_one(struct nvme_queue *queue, struct chalk_block_request *request)
+{
+    const struct chalk_block_info *info = &queue->block.info;
+    uint64_t bytes = (uint64_t)request->count << queue->block_shift;
+    struct nvme_prp prp;
+    uint32_t opcode;
+
+    if (unlikely(queue->free_count == 0))
+        return -EAGAIN;
+    if (unlikely(request->op > CHALK_BLOCK_WRITE))
+        return submit_other(queue, request);
+    if (unlikely(request->count - 1 >= info->max_blocks)) /* 0 is beyond it, too */
+        return -EINVAL;
+    if (unlikely(request->lba > info->block_count - request->count)) /* max_blocks <= block_count */
+        return -ERANGE;
+    for (unsigned i = 0; i < request->segment_count; i++)
+        chalk_grant_check(queue->nvme->domain, request->segments[i].iova, request->segments[i].size);
+    opcode = request->op == CHALK_BLOCK_READ ? NVME_READ : NVME_WRITE;
+    if (unlikely(request->segment_count != 1 || !nvme_prp_pair(request->segments, bytes, queue->page, &prp)))
+        return submit_list(queue, request, opcode, bytes);
+    issue(queue, request, opcode, request->lba, request->count - 1, prp);
     return 0;
 }
 

@@ -7,9 +7,8 @@
 int chalk_nvme_prp_list(const struct chalk_dma *segments, unsigned count, uint64_t bytes, uint64_t page,
                         uint64_t *list, uint64_t list_iova, struct nvme_prp *prp)
 {
-    uint64_t offset_mask = page - 1;
-    uint64_t left = bytes, second = 0;
-    unsigned entries = 0; /* PRP1 included */
+    uint64_t offset_mask = page - 1, left = bytes, second = 0;
+    uint64_t *next = list;
 
     if (count == 0 || (segments[0].iova & 3) != 0)
         return -EINVAL;
@@ -24,24 +23,23 @@ int chalk_nvme_prp_list(const struct chalk_dma *segments, unsigned count, uint64
             return -EINVAL;
         left -= size;
 
-        for (;;) {
-            uint64_t in_page = page - (address & offset_mask);
+        if (i == 0) {
+            uint64_t in_first = page - (address & offset_mask);
 
-            if (entries == 0)
-                prp->prp1 = address;
-            else
-                list[entries - 1] = address;
-            if (entries == 1)
-                second = address; /* kept: the list is memory that a device can write */
-            entries++;
-            if (size <= in_page)
-                break;
-            size -= in_page;
-            address += in_page;
+            prp->prp1 = address;
+            if (size <= in_first)
+                continue;
+            address += in_first;
+            size -= in_first;
         }
+        if (next == list)
+            second = address; /* kept: the list is memory that a device can write */
+        for (; size > page; size -= page, address += page)
+            *next++ = address;
+        *next++ = address;
     }
     if (left != 0)
         return -EINVAL;
-    prp->prp2 = entries > 2 ? list_iova : second;
+    prp->prp2 = next - list > 1 ? list_iova : second;
     return 0;
 }
