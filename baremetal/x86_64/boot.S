@@ -18,6 +18,14 @@ header:
     .long -(MULTIBOOT2_MAGIC + (header_end - header))
     .short 6, 0 /* modules are page-aligned, 3.1.12 */
     .long 8
+    /* Where the file goes, 3.1.5 and 3.1.7: GRUB refuses to load an ELF file that keeps its relocations. */
+    .short 2, 0
+    .long 24
+    .long header, image_start, data_end, image_end
+    .short 3, 0
+    .long 12
+    .long start
+    .balign 8
     .short 0, 0 /* end of tags */
     .long 8
 header_end:

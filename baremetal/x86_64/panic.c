@@ -29,7 +29,7 @@ static const char *const exception_names[32] = {
     "libc gave up: abort(), a failed assertion, or a damaged heap",
     "overflow trap",
     "bound range exceeded",
-    "invalid instruction",
+    "invalid opcode",
     "no x87 unit",
     "double fault",
     "coprocessor overrun",
