@@ -39,7 +39,7 @@ extern "C" {
 /* ---- memory -------------------------------------------------------------------------------------- */
 
 enum chalk_span_kind {
-    CHALK_SPAN_RAM,    /* memory, zeroed, free to use */
+    CHALK_SPAN_RAM,    /* memory, free to use; what it holds is not defined: whoever hands it out zeroes it */
     CHALK_SPAN_MODULE, /* a file that the boot loader left in memory; read-only by convention */
 };
 
