@@ -34,10 +34,19 @@ static void power_off(void)
     sleep_in(acpi.pm1b_control, acpi.sleep_type_b);
 }
 
-_Noreturn void chalk_exit(int status)
+/* A process has eight bits for its status, the device leaves seven of them: what does not fit is still a
+ * failure. */
+static uint8_t debug_status(int status)
+{
+    unsigned low = (unsigned)status & 0xff;
+
+    return (uint8_t)(low > 127 ? 127 : low);
+}
+
+_Noreturn void machine_exit(int status)
 {
     serial_drain();
-    out8(DEBUG_EXIT, (uint8_t)status);
+    out8(DEBUG_EXIT, debug_status(status));
     power_off();
     for (;;)
         __asm__ volatile("cli; hlt");

@@ -54,6 +54,10 @@ int acpi_discover(uint64_t rsdp);
 /* Says what makes it impossible to go on, and the cure, on the console; ends with status 1. */
 _Noreturn void machine_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* ---- exit.c ---- */
+/* Ends at once; chalk_exit() is for a program, and gives libc its last turn. */
+_Noreturn void machine_exit(int status);
+
 /* ---- boot.c ---- */
 /* Copies what the loader left: `magic` Multiboot2's, or 0 for PVH; `information` the loader's structure. */
 void boot_parse(uint32_t magic, uint64_t information);

@@ -68,7 +68,7 @@ static void enter_once(void)
 
     if (entered) {
         say("chalk: panic during a panic\n");
-        chalk_exit(PANIC_STATUS);
+        machine_exit(PANIC_STATUS);
     }
     entered = true;
 }
@@ -184,7 +184,7 @@ _Noreturn void panic_exception(const struct trap_frame *frame)
         say("%s\n", name != NULL ? name : "reserved exception");
     say_registers(frame);
     backtrace(frame->vector == VECTOR_BREAKPOINT ? frame->rip - 1 : frame->rip, frame->rbp, frame->rsp);
-    chalk_exit(PANIC_STATUS);
+    machine_exit(PANIC_STATUS);
 }
 
 _Noreturn void panic(const char *format, ...)
@@ -199,5 +199,5 @@ _Noreturn void panic(const char *format, ...)
     va_end(list);
     say("\nchalk: panic: %s\n", text);
     backtrace((uint64_t)__builtin_return_address(0), *(uint64_t *)here, here);
-    chalk_exit(PANIC_STATUS);
+    machine_exit(PANIC_STATUS);
 }

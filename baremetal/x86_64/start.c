@@ -43,5 +43,5 @@ _Noreturn void machine_refuse(const char *format, ...)
     chalk_format_list(text, sizeof text, format, list);
     va_end(list);
     chalk_log(CHALK_ERROR, "%s", text);
-    chalk_exit(1);
+    machine_exit(1);
 }
