@@ -107,7 +107,7 @@ class Devices:
         self.arguments += ['-device', joined('nvme', controller, place)]
         for number, path in enumerate(files, 1):
             if not path:
-                raise Failure(f'--device nvme:{rest}: no file: expected nvme:FILE')
+                raise Failure(f'--device nvme:{rest} names no file: expected nvme:FILE')
             check_disk(path)
             identity = f'disk{index}.{number}'
             # An absolute path, since QEMU takes what stands before a colon for a protocol.

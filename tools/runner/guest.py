@@ -13,7 +13,7 @@ from . import Failure, cache, cpio
 
 # What can be loaded in the guest; each brings what it depends on. Virtio is built in.
 MODULES = ('vfio-pci', 'vfio_iommu_type1', 'nvme', 'e1000e', 'ext4', 'bochs', 'uio_pci_generic', 'loop', 'msr')
-LAYOUT = 1  # goes up when what is kept changes
+LAYOUT = 2  # goes up when what is kept changes
 WANTED = re.compile(r'linux-image-(6\.12\.(\d+)\+deb12-amd64)')
 
 
@@ -104,7 +104,7 @@ def base(root, version):
     archive = cpio.Archive()
     with open(os.path.join(root, 'bin/busybox'), 'rb') as file:
         archive.file('bin/busybox', file.read(), 0o755)
-    for name in ('dev', 'proc', 'sys', 'tmp', 'root', 'run', 'usr/bin', 'usr/sbin', 'usr/local/bin'):
+    for name in ('dev', 'proc', 'sys', 'tmp', 'root', 'run', 'sbin', 'usr/bin', 'usr/sbin', 'usr/local/bin'):
         archive.directory(name)
     tree = os.path.join('lib/modules', version)
     full = os.path.join(root, tree)

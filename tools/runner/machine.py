@@ -24,6 +24,13 @@ GRACE = 10  # seconds that a program has to end after it was asked to
 
 # ---- arguments that both runners take ----
 
+class Parser(argparse.ArgumentParser):
+    """Mistakes in the command line get what any other failure gets: one line, and a status that no program has."""
+
+    def error(self, message):
+        raise Failure(f'{message} (see {self.prog} --help)')
+
+
 def add_arguments(parser):
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = devices.HELP + '\n\nexit status: the program\'s; 124 at the time-out, 125 if it could not be run'
@@ -35,6 +42,7 @@ def add_arguments(parser):
                         help='auto takes KVM where it works; CHALK_ACCEL sets the default')
     parser.add_argument('--icount', action='store_true',
                         help='emulate, one tick of the time stamp counter an instruction')
+    parser.add_argument('--machine', default='q35', metavar='MACHINE', help="QEMU's -machine (default %(default)s)")
     parser.add_argument('--qemu', action='append', default=[], metavar='ARGUMENTS', help='more arguments for QEMU')
     parser.add_argument('--dry-run', action='store_true', help='print the QEMU command and do nothing')
 
@@ -103,7 +111,7 @@ class Machine:
     so its own failures to start (status 1) are never mistaken for a program's status.
     """
 
-    def __init__(self, args, name, iommu=False, machine=''):
+    def __init__(self, args, name, iommu=False, machine='', threads='multi'):
         check_arguments(args)
         self._args = args
         self._name = name
@@ -121,11 +129,11 @@ class Machine:
         accel = choose_accel(args)
         irqchip = 'split' if accel == 'kvm' else 'off'
         self.command = [QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
-                        '-machine', f'q35,kernel-irqchip={irqchip}{machine}', '-cpu', 'max']
+                        '-machine', f'{args.machine},kernel-irqchip={irqchip}{machine}', '-cpu', 'max']
         if args.icount:
             self.command += ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
         else:
-            self.command += ['-accel', 'tcg,thread=multi' if accel == 'tcg' else 'kvm']
+            self.command += ['-accel', f'tcg,thread={threads}' if accel == 'tcg' else 'kvm']
         self.command += ['-smp', str(args.cores), '-m', args.memory]
         if iommu:  # before the devices that it is to translate for
             self.command += ['-device', 'intel-iommu,intremap=on']
@@ -247,8 +255,9 @@ class Machine:
             raise Failure('QEMU did not start: it says why above')
         if status < 0 and not self._grace_ends:
             raise Failure(f'QEMU was ended by {signal.Signals(-status).name}')
-        # isa-debug-exit ends QEMU with (value << 1) | 1.
-        return status >> 1 if status > 0 and status & 1 else None
+        # isa-debug-exit ends QEMU with (value << 1) | 1: 7 bits, in which 130 (ended by SIGINT, as asked) is 2.
+        status = status >> 1 if status > 0 and status & 1 else None
+        return 128 + status if status and status == self._signal else status
 
     def _end(self):
         if self._process and self._process.poll() is None:
