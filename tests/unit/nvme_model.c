@@ -453,7 +453,7 @@ struct nvme_model *model_add(void)
     struct nvme_model *model = &the_model;
     struct nvme_identify_controller *id = &model->controller;
 
-    memset(model, 0, sizeof *model);
+    memset(model, 0, offsetof(struct nvme_model, disk)); /* what is on the disk stays */
     model->device = fake_device_add(MODEL_NAME, 0x1b36, 0x0010, CHALK_CLASS_NVME);
     model->device->model = model;
     model->device->reset = function_reset;

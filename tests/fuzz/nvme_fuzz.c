@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An NVMe queue pair whose controller does what the input says: executes commands, posts any completion,
+ * breaks down, is unplugged, lets time pass. Whatever it does, every request is called back exactly once,
+ * none of those that failed while the controller could still reach memory, and all memory comes back.
+ */
+#include <chalk/error.h>
+#include <chalk/memory.h>
+#include <chalk/nvme.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unit/nvme_model.h>
+
+#define DEPTH    5
+#define REQUESTS 16
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct nvme_model *model;
+static struct chalk_block_request requests[REQUESTS];
+static bool in_flight[REQUESTS];
+static unsigned flying;
+
+static void require(bool condition)
+{
+    if (!condition)
+        abort();
+}
+
+static void done(struct chalk_block_request *request, int status)
+{
+    size_t i = (size_t)(request - requests);
+
+    require(in_flight[i]);
+    require(status <= 0);
+    if (status == -ETIMEDOUT || status == -EPROTO)
+        require((model->csts & NVME_CSTS_RDY) == 0 || model->device->gone);
+    in_flight[i] = false;
+    flying--;
+}
+
+static void submit(struct chalk_block_queue *queue, const struct chalk_dma *segment, unsigned op,
+                   uint64_t lba)
+{
+    for (unsigned i = 0; i < REQUESTS; i++) {
+        struct chalk_block_request *request = &requests[i];
+        int taken;
+
+        if (in_flight[i])
+            continue;
+        *request = (struct chalk_block_request){
+            .op = op, .count = 1, .lba = lba, .segments = segment, .segment_count = 1, .done = done};
+        in_flight[i] = true;
+        flying++;
+        taken = chalk_block_submit(queue, &request, 1);
+        if (taken != 1) {
+            require(taken < 0);
+            in_flight[i] = false;
+            flying--;
+        }
+        return;
+    }
+}
+
+/* Two bytes of input: what happens, and how. */
+static void step(struct chalk_block_queue *queue, const struct chalk_dma *segment, uint8_t what, uint8_t how)
+{
+    int polled;
+
+    switch (what % 8) {
+    case 0:
+        submit(queue, segment, how % 4, how * 100ull);
+        break;
+    case 1:
+        chalk_block_kick(queue);
+        break;
+    case 2:
+        model_run(model, 1, how % 4 + 1);
+        break;
+    case 3:
+        polled = chalk_block_poll(queue, how % 4);
+        require(polled <= DEPTH && (polled >= 0 || flying == 0));
+        break;
+    case 4: /* any identifier, head and queue, near the right ones */
+        if (model->queues[1].entries != 0)
+            model_post(model, 1,
+                       (struct nvme_completion){
+                           .origin = (uint32_t)(how >> 6 == 0 ? 2 : 1) << 16 | (how >> 3 & 7),
+                           .outcome = (uint32_t)(what >> 3) << 17 | (how & 7) | (how & 0x38u),
+                       });
+        break;
+    case 5:
+        fake.now += how * 200000000ull;
+        break;
+    case 6:
+        if (how == 255)
+            model->csts |= NVME_CSTS_CFS;
+        else if (how == 254)
+            model_unplug(model);
+        else
+            model->refuse = how < 16 ? (uint16_t)(how << 7 | how) : 0;
+        break;
+    default:
+        model->lose = how % 3;
+    }
+}
+
+static void run(struct chalk_nvme *nvme, const struct chalk_dma *segment, const uint8_t *data, size_t size)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = DEPTH};
+    struct chalk_block_queue *queue;
+
+    require(chalk_nvme_queue_open(nvme, &options, &queue) == 0);
+    model->hold = true;
+    for (size_t i = 0; i + 1 < size; i += 2)
+        step(queue, segment, data[i], data[i + 1]);
+    chalk_nvme_queue_close(queue);
+    require(flying == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const struct chalk_memory_options sizes = {.private_size = 64 << 10, .shared_size = 64 << 10, .node = -1};
+    struct chalk_domain *domain = NULL;
+    struct chalk_device *device;
+    struct chalk_memory *memory;
+    struct chalk_memory_usage usage;
+    struct chalk_nvme *nvme;
+    struct chalk_dma segment;
+
+    fake_reset();
+    fake.grow_page = CHALK_PAGE;
+    fake.step = 100000000; /* so that waiting for a deadline takes few steps */
+    model = model_add();
+    require(chalk_device_open(MODEL_NAME, &domain, &device) == 0);
+    require(chalk_memory_create(&sizes, &memory) == 0 && chalk_memory_share(memory, domain) == 0);
+    require(chalk_dma_get(memory, 512, CHALK_PAGE, &segment) == 0);
+    const struct chalk_nvme_options options = {.memory = memory, .domain = domain};
+    require(chalk_nvme_open(device, &options, &nvme) == 0);
+    run(nvme, &segment, data, size);
+    chalk_nvme_close(nvme);
+    chalk_dma_put(memory, &segment);
+    chalk_memory_usage(memory, &usage);
+    require(usage.private_used == 0 && usage.shared_used == 0);
+    chalk_memory_unshare(memory, domain);
+    chalk_device_close(device);
+    chalk_memory_destroy(memory);
+    return 0;
+}
