@@ -32,8 +32,9 @@ enum {
 };
 
 /*
- * A full FIFO takes 1.4 ms at 115200 baud, which is a few thousand port accesses. In a virtual machine it takes as
- * long as whoever reads the console is away: an emulated port access takes 0.1 us at the least, so this is 5 s.
+ * A full FIFO takes 1.4 ms at 115200 baud, which is a few thousand port accesses. In a virtual machine it
+ * takes as long as whoever reads the console is away: an emulated port access takes 0.1 us at the least, so
+ * this is 5 s.
  */
 #define WAIT_STEPS 50000000
 
