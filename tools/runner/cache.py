@@ -8,6 +8,9 @@ import shutil
 import tempfile
 
 
+UNFINISHED = '.making-'
+
+
 def folder():
     path = os.path.join(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'chalk')
     os.makedirs(path, exist_ok=True)
@@ -19,13 +22,16 @@ def lock():
     """One maker at a time. The kernel drops the lock when its holder dies, however it dies."""
     with open(os.path.join(folder(), 'lock'), 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        for name in os.listdir(folder()):
+            if name.startswith(UNFINISHED):  # its maker was killed
+                shutil.rmtree(os.path.join(folder(), name), ignore_errors=True)
         yield
 
 
 @contextlib.contextmanager
 def made(path):
-    """Yields a folder to work in; what is at the name that it yields besides, at the end, becomes `path`."""
-    work = tempfile.mkdtemp(prefix='.making-', dir=folder())
+    """Yields a folder to work in, and a name there: what stands at it in the end becomes `path`, whole."""
+    work = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(os.path.abspath(path)))
     try:
         yield work, os.path.join(work, 'result')
         os.rename(os.path.join(work, 'result'), path)

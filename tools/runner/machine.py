@@ -325,13 +325,18 @@ def write(descriptor, data):
 
 def main(name, body):
     """Runs body(argv), and turns what stands in the way into a message and an exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was begun is put away, as at ^C
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         status = body(sys.argv[1:])
     except Failure as failure:
         say(name, failure)
         status = Status.FAILED
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody listens: as when the program itself had written
         status = 128 + signal.SIGPIPE
+    except OSError as error:
+        say(name, f'{error.filename}: {error.strerror}' if error.filename else error.strerror)
+        status = Status.FAILED
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
-    os._exit(status) if status == 128 + signal.SIGPIPE else sys.exit(status)
+    sys.exit(status)
