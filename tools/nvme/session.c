@@ -90,6 +90,7 @@ bool session_open(struct session *session, const struct session_options *options
         complain("cannot share memory with %s: %s", address, chalk_error_name(error));
         goto failed;
     }
+    session->shared = true;
 
     const struct chalk_nvme_options controller = {
         .memory = session->memory,
@@ -127,10 +128,10 @@ void session_close(struct session *session)
         chalk_nvme_queue_close(session->queue);
     if (session->nvme)
         chalk_nvme_close(session->nvme);
-    if (session->device) {
+    if (session->shared)
         chalk_memory_unshare(session->memory, session->domain);
+    if (session->device)
         chalk_device_close(session->device);
-    }
     if (session->memory)
         chalk_memory_destroy(session->memory);
     memset(session, 0, sizeof(*session));

@@ -21,6 +21,7 @@ struct session {
     struct chalk_memory *memory;
     struct chalk_domain *domain;
     struct chalk_device *device;
+    bool shared; /* memory, with the domain */
     struct chalk_nvme *nvme;
     struct chalk_nvme_namespace ns;  /* when a queue was asked for */
     struct chalk_block_queue *queue; /* likewise */
