@@ -367,6 +367,21 @@ static void lists_active_namespaces(void **state)
     }
 }
 
+static void lies_in_the_list_of_namespaces(void **state)
+{
+    static const uint32_t lies[] = {1, 2, 4, 0xffffffff};
+    struct chalk_nvme_namespace ns;
+
+    (void)state;
+    assert_int_equal(open_controller(), 0);
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        model->lists = lies[i];
+        assert_int_equal(chalk_nvme_next_namespace(nvme, 2, &ns), -EPROTO);
+    }
+    assert_true(fake_console_has("lists namespace 1 after 2"));
+    chalk_nvme_close(nvme);
+}
+
 static void tries_few_of_too_many_namespaces(void **state)
 {
     struct chalk_nvme_namespace ns;
@@ -403,8 +418,10 @@ static void lies_in_identify_namespace(void **state)
         struct chalk_block_queue *queue;
         const struct chalk_nvme_queue_options options = {.nsid = 1};
 
-        model->namespaces[0] = (struct nvme_identify_namespace){
-            .nsze = 1000, .nlbaf = cases[i].nlbaf, .flbas = cases[i].flbas, .lbaf[0] = cases[i].lbaf0};
+        model->namespaces[0] = (struct nvme_identify_namespace){.nsze = 1000,
+                                                                .nlbaf = cases[i].nlbaf,
+                                                                .flbas = cases[i].flbas,
+                                                                .lbaf = {cases[i].lbaf0, 9 << 16}};
         if (cases[i].lbaf0 != 0) /* else it is not listed */
             assert_int_equal(chalk_nvme_next_namespace(nvme, 0, &ns), cases[i].error);
         assert_int_equal(chalk_nvme_queue_open(nvme, &options, &queue), cases[i].error);
@@ -442,6 +459,7 @@ int main(void)
         TEST(lies_in_capabilities),
         TEST(lies_in_identify_controller),
         TEST(lists_active_namespaces),
+        TEST(lies_in_the_list_of_namespaces),
         TEST(tries_few_of_too_many_namespaces),
         TEST(lies_in_identify_namespace),
     };

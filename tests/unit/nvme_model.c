@@ -149,6 +149,8 @@ static uint16_t identify(struct nvme_model *model, const struct nvme_command *co
         for (uint32_t i = 1, n = 0; i <= 3; i++)
             if (i > nsid && model->namespaces[i - 1].lbaf[0] != 0)
                 memcpy(answer + 4 * n++, &i, 4);
+        if (model->lists != 0)
+            memcpy(answer, &model->lists, 4);
         break;
     default:
         return 0x002;

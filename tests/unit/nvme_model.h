@@ -36,6 +36,7 @@ struct nvme_model {
     struct nvme_identify_controller controller;
     struct nvme_identify_namespace namespaces[3]; /* identifiers 1 to 3 */
     bool no_active_list;
+    uint32_t lists; /* not 0: the only active namespace, by its list */
     bool admin_interrupts;
 
     /* how it misbehaves */

@@ -179,6 +179,28 @@ static void moves_data_of_every_shape(void **state)
     }
 }
 
+/* Each has a list of its own. */
+static void long_transfers_run_side_by_side(void **state)
+{
+    const unsigned count = 16;
+    uint32_t blocks;
+
+    (void)state;
+    assert_int_equal(open_queue(1, count), 0);
+    blocks = queue->info.max_blocks;
+    fill(4 << 20, 9);
+    model->hold = true;
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(
+            submit(prepare(i, CHALK_BLOCK_WRITE, i * blocks, blocks, i * (size_t)(140 << 10) + 4092)), 1);
+    chalk_block_kick(queue);
+    model_run(model, 1, 0);
+    assert_int_equal(chalk_block_poll(queue, 0), count);
+    for (unsigned i = 0; i < count; i++)
+        assert_memory_equal(model->disk + i * blocks * 512, items[i].segments[0].va, blocks * 512);
+    chalk_nvme_queue_close(queue);
+}
+
 static void uses_pages_of_the_size_that_the_controller_wants(void **state)
 {
     uint64_t seed = 2;
@@ -492,6 +514,7 @@ static void stops_after(struct nvme_completion forged, unsigned before)
         assert_false(items[i].dma_possible && i >= before);
     }
     assert_int_equal(model->csts & NVME_CSTS_RDY, 0);
+    assert_int_equal(model->device->config[4] & 4, 0); /* bus mastering */
     assert_true(fake_console_has("which is not in flight; stopped"));
     chalk_nvme_queue_close(queue);
     assert_int_equal(finished, 4);
@@ -509,6 +532,7 @@ HOSTILE(a_command_that_was_never_issued, 1 << 16, 5, 0)
 HOSTILE(a_command_beyond_all_slots, 1 << 16, 0xffff, 0)
 HOSTILE(a_command_of_the_next_generation, 1 << 16, 4, 0)
 HOSTILE(a_command_that_was_completed_before, 1 << 16, 0, 1)
+HOSTILE(a_command_that_would_be_the_next, 1 << 16, 4, 1)
 HOSTILE(a_command_of_the_admin_queue, 0, 0, 0)
 HOSTILE(a_command_of_another_queue, 2 << 16, 0, 0)
 HOSTILE(a_head_beyond_the_queue, 1 << 16 | 5, 0, 0)
@@ -578,6 +602,26 @@ static void a_request_that_is_lost_times_out(void **state)
     assert_false(items[0].dma_possible);
     assert_true(fake_console_has("write of 1 blocks at 5 not answered within 30000 ms"));
     assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+    chalk_nvme_queue_close(queue);
+}
+
+static void slow_requests_are_not_late(void **state)
+{
+    (void)state;
+    assert_int_equal(open_queue(1, 1), 0);
+    fake.step = MS;
+    model->hold = true;
+    for (unsigned i = 0; i < 5; i++) {
+        uint64_t start = fake.now;
+
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)), 1);
+        chalk_block_kick(queue);
+        while (fake.now < start + 20000 * MS)
+            assert_int_equal(chalk_block_poll(queue, 0), 0);
+        model_run(model, 1, 1);
+        assert_int_equal(chalk_block_poll(queue, 0), 1);
+        assert_int_equal(items[0].status, 0);
+    }
     chalk_nvme_queue_close(queue);
 }
 
@@ -738,6 +782,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(describes_the_namespace),
         TEST(moves_data_of_every_shape),
+        TEST(long_transfers_run_side_by_side),
         TEST(uses_pages_of_the_size_that_the_controller_wants),
         TEST(flushes),
         TEST(many_laps_keep_order_and_count),
@@ -754,6 +799,7 @@ int main(void)
         TEST(a_command_beyond_all_slots),
         TEST(a_command_of_the_next_generation),
         TEST(a_command_that_was_completed_before),
+        TEST(a_command_that_would_be_the_next),
         TEST(a_command_of_the_admin_queue),
         TEST(a_command_of_another_queue),
         TEST(a_head_beyond_the_queue),
@@ -762,6 +808,7 @@ int main(void)
         TEST(a_completion_that_comes_twice_after_reuse),
         TEST(a_failure_reaches_the_other_queues),
         TEST(a_request_that_is_lost_times_out),
+        TEST(slow_requests_are_not_late),
         TEST(a_lost_request_is_noticed_among_busy_ones),
         TEST(what_was_finished_before_the_failure_counts),
         TEST(a_device_that_is_unplugged_is_noticed_soon),
