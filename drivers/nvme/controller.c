@@ -59,8 +59,8 @@ static int wait_status(const struct chalk_nvme *nvme, uint32_t mask, uint32_t va
 }
 
 /*
- * Takes the controller out of service; one that is just coming up has `patience_ns` to do so. When it returns 0 the
- * controller does no DMA [Base 3.7.2].
+ * Takes the controller out of service; one that is just coming up has `patience_ns` to do so. When it returns
+ * 0 the controller does no DMA [Base 3.7.2].
  */
 static int disable(const struct chalk_nvme *nvme, uint64_t patience_ns)
 {

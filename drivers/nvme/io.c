@@ -129,7 +129,7 @@ static void distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome
 static int poll(struct chalk_block_queue *block, unsigned max)
 {
     struct nvme_queue *queue = queue_of(block);
-    unsigned limit = max != 0 ? max : block->info.depth, found = 0;
+    unsigned limit = max - 1 < block->info.depth ? max : block->info.depth, found = 0; /* 0: all */
 
     block->counters.polls++;
     while (found < limit) {

@@ -94,7 +94,7 @@ struct nvme_queue {
     struct nvme_slot *slots;
     uint16_t *free; /* a stack of slot indices: the last one used is the next, its lines still warm */
     uint32_t free_count;
-    uint32_t entries; /* of both queues: one more than requests in flight: see queue.c */
+    uint32_t entries; /* of both queues; more than requests in flight: see queue.c */
 
     uint32_t tail, rung;  /* of the submission queue: the next free entry; what its doorbell was told */
     uint32_t head, phase; /* of the completion queue: the next entry, and its phase bit when it is new */

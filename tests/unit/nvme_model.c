@@ -263,10 +263,14 @@ unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit)
     struct nvme_model_queue *queue = &model->queues[id];
     unsigned ran = 0;
 
-    /* With no room for a completion, no command is begun [Base 3.3.1.2.1]. */
-    while (queue->head != queue->tail && (limit == 0 || ran < limit) &&
-           next_completion(queue) != queue->taken) {
+    while (queue->head != queue->tail && (limit == 0 || ran < limit)) {
         struct nvme_command command;
+
+        /* A command is not begun before there is room for its completion. */
+        if (next_completion(queue) == queue->taken) {
+            fault(model, "completion queue %u is full", id);
+            break;
+        }
 
         if (!move(model, queue->commands + queue->head * sizeof command, &command, sizeof command, false))
             break;

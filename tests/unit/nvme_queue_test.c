@@ -535,7 +535,7 @@ HOSTILE(a_command_that_was_completed_before, 1 << 16, 0, 1)
 HOSTILE(a_command_that_would_be_the_next, 1 << 16, 4, 1)
 HOSTILE(a_command_of_the_admin_queue, 0, 0, 0)
 HOSTILE(a_command_of_another_queue, 2 << 16, 0, 0)
-HOSTILE(a_head_beyond_the_queue, 1 << 16 | 5, 0, 0)
+HOSTILE(a_head_beyond_the_queue, 1 << 16 | 9, 0, 0)
 HOSTILE(a_head_far_beyond_the_queue, 1 << 16 | 0xffff, 0, 0)
 HOSTILE(a_failure_that_was_never_issued, 1 << 16, 0xfffeu << 16 | 9, 2)
 
