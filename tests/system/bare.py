@@ -53,6 +53,16 @@ def panics(test):
                     f'status {run.status}, missing {missing}\n{run.output}')
 
 
+def reach(test, folder):
+    """No IOMMU yet: the instrumented build stops a driver that is about to let a device out of bounds."""
+    path = worlds.disk(folder, 'reach.img', 8)
+    with open(path, 'r+b') as file:
+        file.write(b'a disk with data')
+    run = worlds.metal(image('dma-fault-instrumented'), ['0000:00:03.0'], [f'nvme:{path}'])
+    test.result(run.status not in (0, 124) and 'mapped: written' in run.output and 'never shared' in run.output and
+                'the device wrote' not in run.output, 'an address that was not shared stops the instrumented build', run)
+
+
 def bad_machine(test):
     for name, program, options, parts in (
             ('no NVMe', 'nvme-identify', [], ['no NVMe']),
@@ -72,6 +82,7 @@ def main():
         boots(test, folder)
         size(test, folder)
         panics(test)
+        reach(test, folder)
         bad_machine(test)
 
 
