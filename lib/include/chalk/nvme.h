@@ -2,9 +2,9 @@
 /*
  * The NVMe driver (NVM Express Base Specification 2.0c, NVM Command Set 1.0c, PCIe Transport 1.0c).
  *
- * Open a device, share memory with its domain, open the controller, open a queue on a namespace: what comes out is a
- * struct chalk_block_queue, and the rest is <chalk/block.h>. Close in the reverse order. One core at a time may use one
- * controller; each queue belongs to the core that it was opened for.
+ * Open a device, share memory with its domain, open the controller, open a queue on a namespace: what comes
+ * out is a struct chalk_block_queue, and the rest is <chalk/block.h>. Close in the reverse order. One core at
+ * a time may use one controller; each queue belongs to the core that it was opened for.
  */
 #ifndef CHALK_NVME_H
 #define CHALK_NVME_H
@@ -33,26 +33,28 @@ struct chalk_nvme_options {
  * Errors: -ENODEV (not an NVMe controller, or gone), -ETIMEDOUT (not ready within CAP.TO; the message has the
  * status register), -ENOTSUP (page size or command set), -ENOMEM, -EIO, -EPROTO (it contradicts itself).
  */
-int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options *options, struct chalk_nvme **nvme);
+int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options *options,
+                    struct chalk_nvme **nvme);
 
 /*
- * Shuts the controller down (CC.SHN, waiting for CSTS.SHST), disables it and turns DMA off. Queues are closed first.
- * Never fails: a controller that does not answer is reset. The device stays the caller's to close.
+ * Shuts the controller down (CC.SHN, waiting for CSTS.SHST), disables it and turns DMA off. Queues are closed
+ * first. Never fails: a controller that does not answer is reset. The device stays the caller's to close.
  */
 void chalk_nvme_close(struct chalk_nvme *nvme);
 
-/* What the controller says of itself (Base 2.0c Figure 275). Strings are trimmed, printable and terminated. */
+/* What the controller says of itself (Base 2.0c Figure 275). Strings are trimmed, printable and terminated.
+ */
 struct chalk_nvme_info {
     uint16_t vendor, subsystem_vendor;
     char serial[21], model[41], firmware[9];
-    uint32_t version;          /* the VS register: 0x010400 is 1.4.0 */
+    uint32_t version; /* the VS register: 0x010400 is 1.4.0 */
     uint16_t controller_id;
-    uint32_t namespace_count;  /* NN: the highest namespace identifier */
-    uint32_t max_transfer;     /* bytes, from MDTS and from this driver's lists */
-    uint32_t page_size;        /* bytes, CC.MPS */
+    uint32_t namespace_count; /* NN: the highest namespace identifier */
+    uint32_t max_transfer;    /* bytes, from MDTS and from this driver's lists */
+    uint32_t page_size;       /* bytes, CC.MPS */
     uint16_t max_queue_entries;
-    uint16_t vectors;          /* interrupt vectors in use, 0 without */
-    uint32_t doorbell_stride;  /* bytes */
+    uint16_t vectors;         /* interrupt vectors in use, 0 without */
+    uint32_t doorbell_stride; /* bytes */
     bool volatile_cache;
 };
 const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme);
@@ -78,24 +80,27 @@ int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct ch
 
 struct chalk_nvme_queue_options {
     uint32_t nsid;
-    unsigned depth;      /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
-    unsigned core;       /* that owns the queue, and to which its interrupts go */
+    unsigned depth; /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
+    unsigned core;  /* that owns the queue, and to which its interrupts go */
     bool interrupts;
     uint64_t timeout_ns; /* for a request; 0: 30 s */
 };
 
 /*
  * Opens a submission and completion queue pair for one namespace.
- * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, or a format with metadata), -ENOSPC (the controller has
- * no more queues, or vectors for them), -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO, -ETIMEDOUT.
+ * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, or a format with metadata), -ENOSPC (the
+ * controller has no more queues, or vectors for them), -ENOTSUP (interrupts, of a device without MSI-X),
+ * -ENOMEM, -EIO, -ETIMEDOUT.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);
 
-/* Deletes the pair; requests still in flight are called back with -ECANCELED when the device has let go of them. */
+/* Deletes the pair; requests still in flight are called back with -ECANCELED when the device has let go of
+ * them. */
 void chalk_nvme_queue_close(struct chalk_block_queue *queue);
 
-/* The name of a status field (Base 2.0c 3.3.3.2.1: bits 15:1 of completion dword 3, so SCT << 8 | SC). Never NULL. */
+/* The name of a status field (Base 2.0c 3.3.3.2.1: bits 15:1 of completion dword 3, so SCT << 8 | SC). Never
+ * NULL. */
 const char *chalk_nvme_status_name(uint16_t status);
 
 #ifdef __cplusplus
