@@ -27,7 +27,7 @@ def well(test, folder):
     results = worlds.guest({
         'identify': f'nvme-identify {NVME}',
         'fault': f'dmesg -c >/dev/null; dma-fault {NVME}; s=$?; dmesg | grep -q "DMAR.*fault" && echo "DMAR fault seen"; exit $s',
-        'plugin': f'plugin-host $(which plugin.so) {NVME}',
+        'plugin': f'plugin-host /root/plugin.so {NVME}',
         'killed': f'{busy} {NVME} >/dev/null 2>&1 & p=$!; sleep 4; kill -9 $p; wait $p; '
                   f'nvme-verify --overwrite --blocks 4096 {NVME}',
         'interrupted': f'{busy} {NVME} & p=$!; sleep 4; kill -INT $p; wait $p; echo "status $?"',
@@ -36,7 +36,7 @@ def well(test, folder):
                              'while [ ! -b /dev/nvme0n1 ] && [ $i -lt 50 ]; do sleep 0.2; i=$((i+1)); done; '
                              'dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 2>&1',
         'bound to the kernel': f'nvme-identify {NVME}',
-    }, [f'nvme:{path}'], built('nvme-identify', 'nvme-verify', 'nvme-perf', 'dma-fault', 'tests/system/plugin-host', 'tests/system/plugin.so'))
+    }, [f'nvme:{path}'], built('nvme-identify', 'nvme-verify', 'nvme-perf', 'dma-fault', 'tests/system/plugin-host', 'tests/system/plugin.so:/root/plugin.so'))
 
     def passed(name, shows, *parts):
         result = results[name]
