@@ -111,7 +111,8 @@ class Devices:
             check_disk(path)
             identity = f'disk{index}.{number}'
             # An absolute path, since QEMU takes what stands before a colon for a protocol.
-            self.arguments += ['-drive', joined(f'id={identity},if=none,format=raw', {**drive, 'file': os.path.abspath(path)})]
+            settings = {**drive, 'file': os.path.abspath(path)}
+            self.arguments += ['-drive', joined(f'id={identity},if=none,format=raw', settings)]
             properties = {'drive': identity, 'bus': controller['id'], 'nsid': number, **shared, **own[number - 1]}
             if 'logical_block_size' in properties:  # may not be larger than the physical one
                 properties.setdefault('physical_block_size', properties['logical_block_size'])

@@ -65,7 +65,8 @@ def make(image, arguments, output):
         check_argument(argument)
     for needed, package in PACKAGES.items():
         if not (os.path.exists(needed) if needed.startswith('/') else shutil.which(needed)):
-            raise Failure(f"{os.path.basename(needed)} is missing: run tools/setup, or 'sudo apt-get install {package}'")
+            name = os.path.basename(needed)
+            raise Failure(f"{name} is missing: run tools/setup, or 'sudo apt-get install {package}'")
     # GRUB's shell reads single quotes as any shell does.
     config = (f'set timeout=0\nset timeout_style=hidden\necho "{BOOTING}"\n'
               f'multiboot2 /boot/image.elf {shlex.join(arguments)}\nboot\n')

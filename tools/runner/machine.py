@@ -166,8 +166,8 @@ class Machine:
 
     def run(self, wait_for_debugger=False):
         """
-        Runs the machine to its end. Returns the status that it wrote to isa-debug-exit, or None if it ended in another way
-        (then shutdown_reason says how); raises Failure, or SystemExit at the time-out and when interrupted.
+        Runs the machine to its end. Returns the status that it wrote to isa-debug-exit, or None if it ended in another
+        way (then shutdown_reason says how); raises Failure, or SystemExit at the time-out and when interrupted.
         """
         if not shutil.which(QEMU):
             raise Failure(f"{QEMU}: not installed: run tools/setup, or 'sudo apt-get install qemu-system-x86'")
@@ -270,7 +270,7 @@ class Machine:
         self._selector.close()
 
     def _take_signal(self, number):
-        """The first asks the program to end, if it can be asked; the second ends the machine, as does a deaf program."""
+        """The first asks the program to end, if it can be asked; the second ends the machine."""
         name = signal.Signals(number).name
         if self.asked_to_end and not self._grace_ends:
             say(self._name, f'{name}: asking the program to end (again: at once)')
@@ -308,7 +308,7 @@ class Machine:
             line = line.decode(errors='replace')
             if 'Failed to get "write" lock' in line:
                 say(self._name, 'a disk is in use by another machine: wait for it, or give each its own copy')
-            elif 'terminating on signal' not in line:
+            elif 'terminating on signal' not in line and 'Is another process using' not in line:
                 say(self._name, line)
 
 
