@@ -5,6 +5,7 @@
 #include "guard.h"
 #include "memory.h"
 #include "signals.h"
+#include "start.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -15,39 +16,72 @@
 #include <chalk/log.h>
 #include <chalk/memory.h>
 
-/* Only ever pushed to, because the handler may be walking it. */
+/* Only ever pushed to, because the handler may be walking it: what was lifted is used again for another page.
+ */
 struct guard {
     struct guard *next;
-    uintptr_t page;
+    _Atomic(uintptr_t) page; /* 0: free */
+    const char *name;
 };
 
 static _Atomic(struct guard *) guards;
 static struct sigaction earlier;
 static bool handling;
 
-int chalk_page_guard(void *page)
+static struct guard *find(uintptr_t page)
 {
-    struct guard *guard;
+    struct guard *guard = atomic_load(&guards);
+
+    while (guard != NULL && atomic_load(&guard->page) != page)
+        guard = guard->next;
+    return guard;
+}
+
+static int lift(void *page)
+{
+    struct guard *guard = find((uintptr_t)page);
+
+    if (guard == NULL)
+        return 0;
+    if (mprotect(page, CHALK_PAGE, PROT_READ | PROT_WRITE) != 0)
+        return -errno;
+    atomic_store(&guard->page, 0);
+    return 0;
+}
+
+static int guard_page(void *page, const char *name)
+{
+    struct guard *guard = find((uintptr_t)page);
+
+    if (guard == NULL)
+        guard = find(0);
+    if (guard == NULL) {
+        guard = calloc(1, sizeof *guard);
+        if (guard == NULL)
+            return -ENOMEM;
+        guard->next = atomic_load(&guards);
+        atomic_store(&guards, guard);
+    }
+    if (mprotect(page, CHALK_PAGE, PROT_NONE) != 0)
+        /* ENOMEM: nothing is mapped there. EINVAL: a hugepage of somebody else's. */
+        return errno == EINVAL ? -ENOTSUP : -EINVAL;
+    guard->name = name;
+    atomic_store(&guard->page, (uintptr_t)page);
+    return 0;
+}
+
+int chalk_page_guard(void *page, const char *name)
+{
+    int error;
 
     if (page == NULL || (uintptr_t)page % CHALK_PAGE != 0)
         return -EINVAL;
     if (hosted_memory_page(page) > CHALK_PAGE)
         return -ENOTSUP;
-    guard = malloc(sizeof *guard);
-    if (guard == NULL)
-        return -ENOMEM;
-    if (mprotect(page, CHALK_PAGE, PROT_NONE) != 0) {
-        /* ENOMEM: nothing is mapped there. EINVAL: a hugepage of somebody else's. */
-        int error = errno == EINVAL ? -ENOTSUP : -EINVAL;
-
-        free(guard);
-        return error;
-    }
-    guard->page = (uintptr_t)page;
-    guard->next = atomic_load(&guards);
-    while (!atomic_compare_exchange_weak(&guards, &guard->next, guard))
-        ;
-    return 0;
+    hosted_lock();
+    error = name != NULL ? guard_page(page, name) : lift(page);
+    hosted_unlock();
+    return error;
 }
 
 static void on_fault(int signal, siginfo_t *info, void *context)
@@ -55,9 +89,9 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     uintptr_t address = (uintptr_t)info->si_addr;
 
     for (const struct guard *guard = atomic_load(&guards); guard != NULL; guard = guard->next)
-        if (address - guard->page < CHALK_PAGE)
-            chalk_log(CHALK_ERROR, "guard page %p was touched at %p: a stack has overflowed",
-                      (void *)guard->page, info->si_addr);
+        if (address - atomic_load(&guard->page) < CHALK_PAGE && address >= CHALK_PAGE)
+            chalk_log(CHALK_ERROR, "the guard page of the %s was touched at %p: it has overflowed",
+                      guard->name, info->si_addr);
     /* Without an earlier handler the access is repeated, and ends the process as if this one had never been
      * there. */
     if (!hosted_signal_chain(&earlier, signal, info, context))

@@ -166,9 +166,9 @@ void cpu_start(void)
     msr_write(MSR_FMASK, 0);
 }
 
-static void guard(void *page)
+static void guard(void *page, const char *name)
 {
-    int error = chalk_page_guard(page);
+    int error = chalk_page_guard(page, name);
 
     if (error != 0)
         panic("no guard page at %p: error %d", page, error);
@@ -176,9 +176,9 @@ static void guard(void *page)
 
 void cpu_guard_stacks(void)
 {
-    guard(main_stack_guard);
+    guard(main_stack_guard, "main stack");
     for (unsigned i = 0; i < STACK_COUNT; i++)
-        guard(stacks[i].guard);
+        guard(stacks[i].guard, stack_names[i]);
 }
 
 static bool within(uint64_t address, bool want_guard, uint64_t bottom, uint64_t top, uint64_t *start,

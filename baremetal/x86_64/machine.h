@@ -88,6 +88,8 @@ long libc_system_call(long number, long a, long b, long c, long d, long e);
 void memory_start(void **heap, size_t *heap_size);
 /* What is at `address`, for a message about a fault. */
 const char *memory_describe(uint64_t address);
+/* What the page around `address` guards, or NULL if it guards nothing. */
+const char *memory_guarded(uint64_t address);
 /* Whether the 8 bytes at `address`, a multiple of 8, can be read without a fault and without touching a device. */
 bool memory_readable(uint64_t address);
 /* Makes physical memory of a device accessible at its own address (identity), with this attribute; -ENOMEM. */

@@ -21,6 +21,7 @@
 #define LARGE         0x080ull
 #define DEVICE        0x200ull /* ours to use: a device's, not RAM */
 #define GUARD         0x400ull /* ours to use, in entries that are not present: chalk_page_guard() */
+#define NAME_SHIFT    12       /* where such an entry keeps the name's address, of at most 47 bits */
 #define NO_EXECUTE    (1ull << 63)
 #define ADDRESS       0x000ffffffffff000ull
 
@@ -163,7 +164,7 @@ int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attri
     return map(start, end, flags);
 }
 
-int chalk_page_guard(void *page)
+int chalk_page_guard(void *page, const char *name)
 {
     uint64_t address = (uint64_t)page;
 
@@ -172,12 +173,23 @@ int chalk_page_guard(void *page)
     uint64_t *entry = entry_make(address, 1);
     if (entry == NULL)
         return -ENOMEM;
-    *entry = address | GUARD;
+    *entry = name != NULL ? (uint64_t)name << NAME_SHIFT | GUARD : address | PRESENT | WRITABLE | NO_EXECUTE;
     invlpg(address);
     return 0;
 }
 
 /* ---- what is where ---- */
+
+const char *memory_guarded(uint64_t address)
+{
+    unsigned level;
+    uint64_t entry;
+
+    if (memory.root == NULL || address >= memory.address_end)
+        return NULL;
+    entry = entry_find(address, &level);
+    return (entry & (GUARD | PRESENT)) == GUARD ? (const char *)(entry >> NAME_SHIFT) : NULL;
+}
 
 const char *memory_describe(uint64_t address)
 {
@@ -195,8 +207,6 @@ const char *memory_describe(uint64_t address)
     if (address >= memory.address_end)
         return "no memory, beyond the address space";
     entry = entry_find(address, &level);
-    if (entry & GUARD)
-        return "a guard page";
     if (!(entry & PRESENT))
         return "no memory, an address that nobody mapped";
     if (entry & DEVICE)

@@ -150,7 +150,7 @@ static void backtrace(uint64_t rip, uint64_t rbp, uint64_t rsp)
 
 static void say_page_fault(const struct trap_frame *frame, uint64_t address)
 {
-    const char *stack = cpu_stack(address, true, NULL, NULL);
+    const char *stack = memory_guarded(address);
     const char *access = frame->error & FAULT_FETCH   ? "execution"
                          : frame->error & FAULT_WRITE ? "write"
                                                       : "read";

@@ -46,7 +46,7 @@ static void spans(struct chalk_memory *memory)
     expect(whole, "spans are whole pages long");
     expect(congruent, "spans have iovas congruent to their addresses");
     expect(inside, "shared memory lies in a span, and its iova is the span's");
-    expect_result(chalk_page_guard((char *)dma.va + 1), -EINVAL, "guarding half a page");
+    expect_result(chalk_page_guard((char *)dma.va + 1, "nothing"), -EINVAL, "guarding half a page");
     expect_result(chalk_dma_get(memory, CHALK_PAGE, 3 * CHALK_PAGE, &dma), -EINVAL,
                   "shared memory aligned to 3 pages");
     expect_result(chalk_dma_get(memory, (size_t)1 << 40, CHALK_PAGE, &dma), -ENOMEM,

@@ -155,9 +155,11 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
     return error;
 }
 
-int chalk_page_guard(void *page)
+int chalk_page_guard(void *page, const char *name)
 {
     int error = fault_of(__func__);
+
+    (void)name;
     return error ? error : (uintptr_t)page % 4096 ? -EINVAL : 0;
 }
 

@@ -70,12 +70,13 @@ int chalk_span_get(unsigned i, struct chalk_span *span);
 int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span);
 
 /*
- * Makes one 4 KiB page inaccessible for the program: touching it is a fault that names it.
- * `page` is page-aligned, and lies in memory that the caller owns and no device uses.
+ * Makes one 4 KiB page inaccessible for the program: touching it is a fault whose message says that it guards
+ * `name`, such as "stack of task 3". `page` is page-aligned, and lies in memory that the caller owns and no
+ * device uses; `name` stays where it is. NULL makes the page ordinary memory again, with undefined contents.
  * Why: only the owner of the page tables can do it, and a stack that overflows silently is the worst bug.
- * Errors: -EINVAL (not page-aligned), -ENOTSUP (page size of the span forbids it).
+ * Errors: -EINVAL (not page-aligned), -ENOTSUP (page size of the span forbids it), -ENOMEM (for page tables).
  */
-int chalk_page_guard(void *page);
+int chalk_page_guard(void *page, const char *name);
 
 /* ---- devices ------------------------------------------------------------------------------------- */
 
