@@ -24,7 +24,7 @@ def main():
     build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         disks = '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
-        devices = [f'nvme:{disks},ns2.logical_block_size=4096', 'e1000e']
+        devices = [f'nvme:{disks},ns2.logical_block_size=4096', 'e1000e', 'edu']
         hosted = worlds.guest({name: name for name in names}, devices, [os.path.join(build, name) for name in names])
         for name in names:
             bare = worlds.metal(os.path.join(build, name + '.elf'), [], devices)

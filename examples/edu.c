@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A whole driver in one file: QEMU's educational device (1234:11e8, QEMU docs/specs/edu), which computes factorials,
+ * copies memory by DMA and interrupts. Everything that any driver does is here once, in the order of a device's life:
+ * find, open, map a window, share memory, attach a vector, master the bus; use; and back. docs/driver.md walks
+ * through it.
+ */
+#include <chalk/clock.h>
+#include <chalk/device.h>
+#include <chalk/error.h>
+#include <chalk/main.h>
+#include <chalk/memory.h>
+#include <chalk/mmio.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Registers: offsets into BAR 0. The device's own buffer is at BUFFER, for DMA only. */
+enum {
+    IDENTITY = 0x00,
+    FACTORIAL = 0x08,
+    STATUS = 0x20,
+    STATUS_BUSY = 0x01,
+    STATUS_INTERRUPT = 0x80, /* when the factorial is there */
+    INTERRUPT_STATUS = 0x24,
+    INTERRUPT_ACKNOWLEDGE = 0x64,
+    DMA_SOURCE = 0x80,
+    DMA_TARGET = 0x88,
+    DMA_COUNT = 0x90,
+    DMA_COMMAND = 0x98,
+    DMA_START = 0x01,
+    DMA_TO_MEMORY = 0x02,
+    WINDOW_SIZE = 0x100,
+    BUFFER = 0x40000,
+};
+
+#define ADDRESS_MAX ((1ull << 28) - 1) /* its DMA has 28 address bits */
+
+struct edu {
+    struct chalk_memory *memory;
+    struct chalk_domain *domain;
+    struct chalk_device *device;
+    struct chalk_mmio registers;
+    _Atomic(uint32_t) interrupts; /* goes up in chalk_core_wait() */
+};
+
+static int edu_open(struct edu *edu, const char *name)
+{
+    int error = chalk_device_open(name, &edu->domain, &edu->device);
+    if (!error)
+        error = chalk_window_map(edu->device, 0, 0, WINDOW_SIZE, CHALK_UNCACHED, &edu->registers);
+    if (!error)
+        error = chalk_memory_create(
+            &(struct chalk_memory_options){.shared_size = CHALK_PAGE, .node = -1, .max_address = ADDRESS_MAX},
+            &edu->memory);
+    if (!error)
+        error = chalk_memory_share(edu->memory, edu->domain);
+    if (!error)
+        error = chalk_vector_attach(edu->device, 0, 0, &edu->interrupts);
+    if (!error)
+        error = chalk_pci_bus_master(edu->device, true);
+    return error;
+}
+
+static void edu_close(struct edu *edu)
+{
+    if (edu->device) {
+        chalk_pci_bus_master(edu->device, false);
+        if (edu->memory)
+            chalk_memory_unshare(edu->memory, edu->domain);
+        chalk_device_close(edu->device); /* vectors and windows go with it */
+    }
+    if (edu->memory)
+        chalk_memory_destroy(edu->memory);
+}
+
+/* Sleeps until the device interrupts, then quiets it, and lets it interrupt again. */
+static int edu_wait(struct edu *edu, uint32_t before, uint64_t deadline)
+{
+    struct chalk_core_info core;
+
+    chalk_core_info(0, &core);
+    for (;;) {
+        /* In this order no wake-up is lost: the event word, then the counter, then the wait. */
+        uint32_t seen = atomic_load(core.events);
+        if (atomic_load(&edu->interrupts) != before)
+            break;
+        if (chalk_expired(deadline))
+            return -ETIMEDOUT;
+        chalk_core_wait(0, seen, deadline);
+    }
+    chalk_mmio_write32(&edu->registers, INTERRUPT_ACKNOWLEDGE,
+                       chalk_mmio_read32(&edu->registers, INTERRUPT_STATUS));
+    return chalk_vector_rearm(edu->device, 0);
+}
+
+static int edu_factorial(struct edu *edu, uint32_t n, uint32_t *result)
+{
+    uint32_t before = atomic_load(&edu->interrupts);
+
+    chalk_mmio_write32(&edu->registers, STATUS, STATUS_INTERRUPT);
+    chalk_mmio_write32(&edu->registers, FACTORIAL, n);
+    int error = edu_wait(edu, before, chalk_deadline(2 * CHALK_S));
+    *result = chalk_mmio_read32(&edu->registers, FACTORIAL);
+    return error;
+}
+
+static int edu_copy(struct edu *edu, uint64_t source, uint64_t target, size_t size, uint32_t direction)
+{
+    uint64_t deadline = chalk_deadline(2 * CHALK_S);
+
+    chalk_mmio_write64(&edu->registers, DMA_SOURCE, source);
+    chalk_mmio_write64(&edu->registers, DMA_TARGET, target);
+    chalk_mmio_write64(&edu->registers, DMA_COUNT, size);
+    chalk_mmio_write64(&edu->registers, DMA_COMMAND, DMA_START | direction);
+    while (chalk_mmio_read64(&edu->registers, DMA_COMMAND) & DMA_START) {
+        if (chalk_expired(deadline))
+            return -ETIMEDOUT;
+        chalk_pause();
+    }
+    return 0;
+}
+
+/* Sends a text to the device's buffer and fetches it back. */
+static int show_copy(struct edu *edu)
+{
+    static const char text[] = "there and back again";
+    char seen[sizeof(text)];
+    struct chalk_dma page;
+
+    int error = chalk_dma_get(edu->memory, CHALK_PAGE, CHALK_PAGE, &page);
+    if (error)
+        return error;
+    memcpy(page.va, text, sizeof(text));
+    error = edu_copy(edu, page.iova, BUFFER, sizeof(text), 0);
+    memset(page.va, 0, CHALK_PAGE);
+    if (!error)
+        error = edu_copy(edu, BUFFER, page.iova, sizeof(text), DMA_TO_MEMORY);
+    chalk_dma_observe(seen, page.va, sizeof(seen));
+    printf("copied: %.*s\n", (int)sizeof(seen) - 1, seen);
+    if (!error)
+        chalk_dma_put(edu->memory, &page);
+    return error ? error : memcmp(seen, text, sizeof(text)) ? -EIO : 0;
+}
+
+int chalk_main(int argc, char *argv[])
+{
+    struct chalk_bus_info info = {0};
+    struct edu edu = {0};
+    uint32_t result;
+
+    while (argc < 2 && chalk_bus_next(&info) == 0)
+        if (info.vendor == 0x1234 && info.device == 0x11e8)
+            break;
+    if (argc < 2 && info.vendor != 0x1234) {
+        fprintf(stderr, "edu: there is no such device; in QEMU: --device edu\n");
+        return 1;
+    }
+    int error = edu_open(&edu, argc > 1 ? argv[1] : info.name);
+    if (!error)
+        printf("identity %08x\n", chalk_mmio_read32(&edu.registers, IDENTITY));
+    for (uint32_t n = 3; n <= 12 && !error; n += 3) {
+        error = edu_factorial(&edu, n, &result);
+        printf("%u! = %u\n", n, result);
+    }
+    if (!error)
+        error = show_copy(&edu);
+    if (error)
+        fprintf(stderr, "edu: %s\n", chalk_error_name(error));
+    edu_close(&edu);
+    return error ? 1 : 0;
+}
