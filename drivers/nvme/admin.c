@@ -109,7 +109,7 @@ int chalk_nvme_admin(struct chalk_nvme *nvme, const struct nvme_command *command
 
     if (nvme_state(nvme) != NVME_LIVE)
         return nvme_error(nvme);
-    admin->cid = (admin->cid + 1) & 0x7fff; /* ffffh is reserved for the error log [Base 3.3.3.1] */
+    admin->cid = (admin->cid + 1) & 0x7fff; /* in the error log, ffffh is no command [Base 3.3.3.1] */
     memcpy(entry, command, sizeof *entry);
     entry->cdw0 = (command->cdw0 & 0xffff) | (uint32_t)admin->cid << 16;
     admin->tail = (admin->tail + 1) % NVME_ADMIN_ENTRIES;

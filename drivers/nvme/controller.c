@@ -17,7 +17,7 @@ static uint32_t status(const struct chalk_nvme *nvme)
     return chalk_mmio_read32(&nvme->registers, NVME_CSTS);
 }
 
-/* 64-bit registers are read and written in two halves, which every controller has to allow [Base 3.1.3]. */
+/* 64-bit registers are read and written in two halves, which every controller has to allow [PCIe 3.1.2]. */
 static uint64_t read64(const struct chalk_nvme *nvme, size_t offset)
 {
     uint64_t low = chalk_mmio_read32(&nvme->registers, offset);

@@ -30,7 +30,7 @@ static int identify(struct chalk_nvme *nvme, uint32_t cns, uint32_t nsid, const 
     return error;
 }
 
-/* A field of blank-padded ASCII [Base 1.4.2] as a string: trimmed, and what is not printable is '?'. */
+/* A field of blank-padded ASCII [Base, "Conventions"] as a string: trimmed, what is not printable is '?'. */
 static void copy_text(char *to, const char *field, size_t size)
 {
     while (size != 0 && (field[size - 1] == ' ' || field[size - 1] == '\0'))
@@ -115,7 +115,7 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
     error = identify(nvme, NVME_CNS_NAMESPACE, nsid, "Identify (namespace)");
     if (error != 0)
         return error;
-    /* One that is not active is all zeros [Base 5.17.2.1]; one without blocks still has a format. */
+    /* One that is not active is all zeros [NVM 4.1.5.1]; one without blocks still has a format. */
     if (id->nsze == 0 && NVME_LBAF_LBADS(id->lbaf[0]) == 0)
         return -ENOENT;
 

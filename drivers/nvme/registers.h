@@ -50,12 +50,12 @@
 #define NVME_CSTS_CFS       (1u << 1) /* fatal status: only a reset helps */
 #define NVME_CSTS_SHST_MASK (3u << 2) /* 3:2, shutdown status */
 #define NVME_CSTS_SHST_DONE (2u << 2)
-#define NVME_GONE           UINT32_MAX /* what any register of an unplugged device reads as [PCIe Base 2.3.2] */
+#define NVME_GONE           UINT32_MAX /* what an unplugged device reads as (PCI Express 5.0, 2.3.2) */
 
 /* AQA, admin queue attributes: entries less one of both [Base 3.1.3.8] */
 #define NVME_AQA_SIZES(entries) (((uint32_t)(entries)-1) << 16 | ((uint32_t)(entries)-1))
 
-/* Doorbells of queue `id`: 32 bits, WO [PCIe 3.1.2.1, 3.1.2.2] */
+/* Doorbells of queue `id`: 32 bits, never to be read [PCIe 3.1.2.1, 3.1.2.2] */
 #define NVME_DOORBELL(id, stride) (NVME_REGISTERS_SIZE + 2 * (size_t)(id) * (stride))
 
 /* ---- commands [Base 3.3.3.1] ----------------------------------------------------------------------- */
@@ -98,10 +98,10 @@ enum nvme_io_opcode {                    /* [NVM 3] */
 
 /* Create I/O queue: dword 10 has the identifier 15:0 and the size less one 31:16 [Base 5.4, 5.5] */
 #define NVME_QUEUE(id, entries) ((uint32_t)((entries)-1) << 16 | (uint32_t)(id))
-#define NVME_QUEUE_CONTIGUOUS   (1u << 0) /* dword 11, both kinds */
-#define NVME_CQ_INTERRUPTS      (1u << 1) /* dword 11 of a completion queue */
-#define NVME_CQ_VECTOR(vector)  ((uint32_t)(vector) << 16)
-#define NVME_SQ_CQ(id)          ((uint32_t)(id) << 16) /* dword 11 of a submission queue */
+#define NVME_QUEUE_CONTIGUOUS   (1u << 0)                  /* dword 11, both kinds */
+#define NVME_CQ_INTERRUPTS      (1u << 1)                  /* dword 11 of a completion queue */
+#define NVME_CQ_VECTOR(vector)  ((uint32_t)(vector) << 16) /* [PCIe 3.2] */
+#define NVME_SQ_CQ(id)          ((uint32_t)(id) << 16)     /* dword 11 of a submission queue */
 
 /* Identify: dword 10, 7:0 [Base 5.17.1] */
 #define NVME_CNS_NAMESPACE  0x00

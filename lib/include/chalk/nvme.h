@@ -99,8 +99,8 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
  * them. */
 void chalk_nvme_queue_close(struct chalk_block_queue *queue);
 
-/* The name of a status field (Base 2.0c 3.3.3.2.1: bits 15:1 of completion dword 3, so SCT << 8 | SC). Never
- * NULL. */
+/* The name of a status field (Base 2.0c 3.3.3.2.1: bits 31:17 of completion dword 3, whose low 11 are
+ * SCT << 8 | SC). Never NULL. */
 const char *chalk_nvme_status_name(uint16_t status);
 
 #ifdef __cplusplus
