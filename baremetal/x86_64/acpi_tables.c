@@ -75,7 +75,7 @@ static bool load(const struct acpi_memory *memory, uint64_t physical, const char
 
 static void add_core(struct acpi *found, uint64_t apic_id, uint64_t flags)
 {
-    if (!(flags & 1)) /* table 5.22: enabled; others may at most be plugged in later */
+    if (!(flags & 1)) /* 5.2.12.2: enabled; others may at most be plugged in later */
         return;
     for (unsigned i = 0; i < found->core_count; i++)
         if (found->apic_ids[i] == apic_id) /* listed as a local APIC and as a local x2APIC */

@@ -4,6 +4,7 @@
  * mode with paging off and the loader's information in ebx:
  *   PVH         (Xen x86/HVM direct boot ABI) at pvh_start, named by the ELF note below
  *   Multiboot2  (specification 2.0, 3.3) at start, the ELF entry point
+ * The other processors enter by `startup`, in real mode, each when it is given something to run.
  */
 
 #define MULTIBOOT2_MAGIC     0xe85250d6 /* Multiboot2 3.1.2 */
@@ -77,7 +78,9 @@ start:
     cmp $2048, %ecx
     jb 3b
 
-    /* SDM vol. 3 10.8.5: PAE, page tables, LME, paging. Caches on; SSE usable (EM clear, MP set, OSFXSR). */
+    mov $start_64, %ebp
+    /* To 64-bit mode, and on at ebp. SDM vol. 3 10.8.5: PAE, page tables, LME, paging. Caches on; SSE usable (EM clear, MP set, OSFXSR). */
+enter_64:
     mov %cr4, %eax
     or $0x620, %eax
     mov %eax, %cr4
@@ -92,7 +95,7 @@ start:
     or $0x80000003, %eax
     mov %eax, %cr0
     lgdt boot_gdt_pointer
-    ljmp $0x8, $start_64
+    ljmp $0x8, $in_64
 
 no_long_mode:
     mov $no_long_mode_text, %esi
@@ -108,7 +111,7 @@ no_long_mode:
     jmp 6b
 
     .code64
-start_64:
+in_64:
     mov $0x10, %eax
     mov %eax, %ds
     mov %eax, %es
@@ -116,12 +119,46 @@ start_64:
     xor %eax, %eax
     mov %eax, %fs
     mov %eax, %gs
+    mov %ebp, %eax
+    xor %ebp, %ebp /* the end of every backtrace */
+    jmp *%rax
+
+start_64:
     mov $main_stack_top, %esp
     mov %edi, %edi
     mov %esi, %esi
-    xor %ebp, %ebp /* the end of every backtrace */
     call machine_start
     ud2
+
+startup_64:
+    mov cores_starting_stack, %rsp
+    call core_begin
+    ud2
+
+    /*
+     * Where another processor begins (SDM vol. 3 9.4.4): copied to a page below 1 MiB, its code segment starts there.
+     * It runs on the first tables, which have all that it needs and are there until the end.
+     */
+    .code16
+    .globl startup, startup_end
+startup:
+    cli
+    lgdtl %cs:(startup_gdt_pointer - startup)
+    mov %cr0, %eax
+    or $1, %al
+    mov %eax, %cr0
+    ljmpl $0x18, $startup_32
+startup_gdt_pointer:
+    .short boot_gdt_pointer - boot_gdt - 1
+    .long boot_gdt
+startup_end:
+
+    .code32
+startup_32:
+    mov $0x10, %eax
+    mov %eax, %ds
+    mov $startup_64, %ebp
+    jmp enter_64
 
     .section .rodata.boot, "a"
 no_long_mode_text:
@@ -132,6 +169,7 @@ boot_gdt:
     .quad 0
     .quad 0x00af9b000000ffff /* 0x08: code, 64-bit */
     .quad 0x00cf93000000ffff /* 0x10: data */
+    .quad 0x00cf9b000000ffff /* 0x18: code, 32-bit: on the way here from real mode */
 boot_gdt_pointer:
     .short boot_gdt_pointer - boot_gdt - 1
     .long boot_gdt

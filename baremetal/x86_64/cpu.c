@@ -6,36 +6,19 @@
  * Every vector switches to a stack of its own kind, so a trap neither destroys the red zone of what it
  * interrupts nor needs that stack to be sound. Kinds that may interrupt each other have different stacks.
  */
-#include "machine.h"
+#include "cores.h"
 #include "x86.h"
 
-enum { STACK_DEVICE, STACK_EXCEPTION, STACK_DOUBLE_FAULT, STACK_NMI, STACK_MACHINE_CHECK, STACK_COUNT };
+#include <chalk/log.h>
 
-#define STACK_SIZE 16384u
-
-struct stack {
-    char guard[MEMORY_PAGE];
-    char bytes[STACK_SIZE];
-} __attribute__((aligned(MEMORY_PAGE)));
-
-static struct stack stacks[STACK_COUNT];
 static const char *const stack_names[STACK_COUNT] = {
     [STACK_DEVICE] = "device interrupt stack",     [STACK_EXCEPTION] = "exception stack",
     [STACK_DOUBLE_FAULT] = "double fault stack",   [STACK_NMI] = "NMI stack",
     [STACK_MACHINE_CHECK] = "machine check stack",
 };
 
-extern char main_stack_guard[], main_stack_top[]; /* boot.S */
-extern const char trap_stubs[][16], trap_syscall[];
-extern const uint64_t boot_gdt[3];
-
-/* 8.7: the 64-bit task state segment */
-struct task_state {
-    uint32_t reserved0;
-    uint64_t rsp[3], reserved1, ist[7], reserved2;
-    uint16_t reserved3, io_map;
-} __attribute__((packed));
-_Static_assert(sizeof(struct task_state) == 104, "SDM vol. 3 figure 8-11");
+extern const char trap_stubs[][16], trap_syscall[]; /* trap.S */
+extern const uint64_t boot_gdt[3];                  /* boot.S */
 
 /* 6.14.1: a 64-bit interrupt gate */
 struct gate {
@@ -58,9 +41,7 @@ struct table_pointer {
 
 enum { VECTOR_NMI = 2, VECTOR_DOUBLE_FAULT = 8, VECTOR_MACHINE_CHECK = 18, VECTOR_FIRST_DEVICE = 32 };
 
-static uint64_t gdt[5];
-static struct task_state task_state;
-static struct gate idt[256];
+static struct gate idt[256]; /* one for all cores */
 
 static unsigned stack_of(unsigned vector)
 {
@@ -76,18 +57,8 @@ static unsigned stack_of(unsigned vector)
     }
 }
 
-static void load_descriptors(void)
+static void make_gates(void)
 {
-    uint64_t task = (uint64_t)&task_state, limit = sizeof task_state - 1;
-
-    for (unsigned i = 0; i < STACK_COUNT; i++)
-        task_state.ist[i] = (uint64_t)(&stacks[i] + 1);
-    task_state.io_map = sizeof task_state;
-    for (unsigned i = 0; i < 3; i++)
-        gdt[i] = boot_gdt[i];
-    /* 3.5 and 8.2.3: base and limit in pieces */
-    gdt[3] = limit | (task & 0xffffff) << 16 | DESCRIPTOR_TSS << 40 | (task >> 24 & 0xff) << 56;
-    gdt[4] = task >> 32;
     for (unsigned i = 0; i < 256; i++) {
         uint64_t stub = (uint64_t)trap_stubs[i];
 
@@ -98,8 +69,24 @@ static void load_descriptors(void)
                                .offset_middle = (uint16_t)(stub >> 16),
                                .offset_high = (uint32_t)(stub >> 32)};
     }
-    const struct table_pointer g = {sizeof gdt - 1, (uint64_t)gdt}, i = {sizeof idt - 1, (uint64_t)idt};
+}
+
+static void load_descriptors(struct core *core)
+{
+    uint64_t task = (uint64_t)&core->task_state, limit = sizeof core->task_state - 1;
+
+    for (unsigned i = 0; i < STACK_COUNT; i++)
+        core->task_state.ist[i] = (uint64_t)(&core->trap_stacks[i] + 1);
+    core->task_state.io_map = sizeof core->task_state;
+    for (unsigned i = 0; i < 3; i++)
+        core->gdt[i] = boot_gdt[i];
+    /* 3.5 and 8.2.3: base and limit in pieces */
+    core->gdt[3] = limit | (task & 0xffffff) << 16 | DESCRIPTOR_TSS << 40 | (task >> 24 & 0xff) << 56;
+    core->gdt[4] = task >> 32;
+    const struct table_pointer g = {sizeof core->gdt - 1, (uint64_t)core->gdt},
+                               i = {sizeof idt - 1, (uint64_t)idt};
     __asm__ volatile("lgdt %0; lidt %1; ltr %w2" : : "m"(g), "m"(i), "r"(SELECTOR_TASK) : "memory");
+    msr_write(MSR_GS_BASE, (uint64_t)core);
 }
 
 /* psABI 3.2.3: a program starts with x87 at full precision and no floating-point exceptions. Reset leaves
@@ -144,19 +131,76 @@ static void check_level(void)
                        "(QEMU: -cpu max)");
 }
 
-/* 12.11.2: pages choose by PCD and PWT: 0 write-back, 1 write-combining, 2 UC-, 3 uncached; 4-7 the same. */
-static void set_page_attributes(void)
+/* 12.12.2: pages choose by PCD and PWT: 0 write-back, 1 write-combining, 2 UC-, 3 uncached; 4-7 the same. */
+#define PAT 0x0007010600070106ull
+
+/*
+ * What else decides how a core caches memory must be the same on all (12.11.8). Firmware sets it on all, but
+ * it may not survive an INIT (in QEMU's TCG it does not), so that core 0's is written down, and given to the
+ * others.
+ */
+#define MTRR_VARIABLE_MAX 32u
+static uint64_t caching[12 + 2 * MTRR_VARIABLE_MAX];
+
+/* The i-th register, the one that enables the others last; 0: no more. */
+static uint32_t caching_register(unsigned i)
 {
-    msr_write(MSR_PAT, 0x0007010600070106ull);
+    static const uint32_t fixed[] = {0x250, 0x258, 0x259, 0x268, 0x269, 0x26a,
+                                     0x26b, 0x26c, 0x26d, 0x26e, 0x26f};
+    const unsigned fixed_count = sizeof fixed / sizeof fixed[0];
+    const uint32_t has_mtrr = 1u << 12;
+
+    if (!(cpuid(1, 0).d & has_mtrr))
+        return 0;
+    unsigned variable = (unsigned)(msr_read(MSR_MTRR_CAPABILITY) & 0xff);
+    if (variable > MTRR_VARIABLE_MAX)
+        variable = MTRR_VARIABLE_MAX;
+    if (i < fixed_count)
+        return fixed[i];
+    i -= fixed_count;
+    return i < 2 * variable ? MSR_MTRR_VARIABLE + i : i == 2 * variable ? MSR_MTRR_DEFAULT : 0;
 }
 
-void cpu_start(void)
+void cpu_keep_caching(void)
 {
-    load_descriptors();
+    for (unsigned i = 0; caching_register(i) != 0; i++)
+        caching[i] = msr_read(caching_register(i));
+}
+
+static bool caches_as_kept(void)
+{
+    bool same = (cr0_read() & (CR0_CACHE_DISABLE | CR0_NOT_WRITE_THROUGH)) == 0 && msr_read(MSR_PAT) == PAT;
+
+    for (unsigned i = 0; caching_register(i) != 0; i++)
+        same &= msr_read(caching_register(i)) == caching[i];
+    return same;
+}
+
+/* 12.11.8, figure 12-8: nothing is cached while they change. */
+bool cpu_take_caching(void)
+{
+    if (caches_as_kept())
+        return true;
+    cr0_write(cr0_read() | CR0_CACHE_DISABLE);
+    __asm__ volatile("wbinvd" : : : "memory");
+    msr_write(MSR_MTRR_DEFAULT, 0);
+    for (unsigned i = 0; caching_register(i) != 0; i++)
+        msr_write(caching_register(i), caching[i]);
+    __asm__ volatile("wbinvd" : : : "memory");
+    cr0_write(cr0_read() & ~CR0_CACHE_DISABLE);
+    cr3_write(cr3_read());
+    return caches_as_kept();
+}
+
+void cpu_start(struct core *core)
+{
+    if (core->number == 0)
+        make_gates();
+    load_descriptors(core);
     check_level();
     cr0_write((cr0_read() | CR0_WRITE_PROTECT) & ~(CR0_CACHE_DISABLE | CR0_NOT_WRITE_THROUGH));
     cr4_write(cr4_read() | CR4_MCE);
-    set_page_attributes();
+    msr_write(MSR_PAT, PAT);
     reset_floating_point();
     enable_vector_state();
     /* libc's `syscall` comes to us, in the same ring, with flags as they are (SDM vol. 2, SYSCALL). */
@@ -166,44 +210,20 @@ void cpu_start(void)
     msr_write(MSR_FMASK, 0);
 }
 
-static void guard(void *page, const char *name)
+static void guard(struct core *core, unsigned i, char *page, const char *name)
 {
-    int error = chalk_page_guard(page, name);
+    chalk_format(core->stack_names[i], sizeof core->stack_names[i], "%s of core %u", name, core->number);
+    int error = memory_guard(page, core->stack_names[i]);
 
     if (error != 0)
-        panic("no guard page at %p: error %d", page, error);
+        panic("no guard page for the %s: error %d", core->stack_names[i], error);
 }
 
-void cpu_guard_stacks(void)
+void cpu_guard_stacks(struct core *core)
 {
-    guard(main_stack_guard, "main stack");
     for (unsigned i = 0; i < STACK_COUNT; i++)
-        guard(stacks[i].guard, stack_names[i]);
-}
-
-static bool within(uint64_t address, bool want_guard, uint64_t bottom, uint64_t top, uint64_t *start,
-                   uint64_t *end)
-{
-    uint64_t from = want_guard ? bottom - MEMORY_PAGE : bottom, to = want_guard ? bottom : top;
-
-    if (address < from || address >= to)
-        return false;
-    if (start != NULL)
-        *start = from;
-    if (end != NULL)
-        *end = to;
-    return true;
-}
-
-const char *cpu_stack(uint64_t address, bool want_guard, uint64_t *start, uint64_t *end)
-{
-    if (within(address, want_guard, (uint64_t)main_stack_guard + MEMORY_PAGE, (uint64_t)main_stack_top, start,
-               end))
-        return "main stack";
-    for (unsigned i = 0; i < STACK_COUNT; i++)
-        if (within(address, want_guard, (uint64_t)stacks[i].bytes, (uint64_t)(&stacks[i] + 1), start, end))
-            return stack_names[i];
-    return NULL;
+        guard(core, i, core->trap_stacks[i].guard, stack_names[i]);
+    guard(core, STACK_COUNT, core->stack_guard, "main stack");
 }
 
 bool cpu_random(uint64_t *value)

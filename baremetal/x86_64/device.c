@@ -31,7 +31,7 @@
 #define ADVANCED_RESET        0x01
 #define ADVANCED_STATUS       0x05
 #define ADVANCED_PENDING      0x01
-/* PCI Power Management 1.2, 3.2.4 */
+/* PCIe 7.5.2.2 */
 #define POWER_CONTROL         0x04
 #define POWER_STATE           0x0003u
 #define POWER_D3HOT           0x0003u
@@ -154,7 +154,7 @@ static void quiet(struct chalk_device *device)
 
         if ((control & POWER_STATE) != 0) {
             pci_write(device, device->power + POWER_CONTROL, 2, control & ~POWER_STATE);
-            wait_ns(10 * CHALK_MS); /* PCI Power Management 1.2, table 5-6 */
+            wait_ns(10 * CHALK_MS); /* PCIe 5.9 */
         }
     }
     msi_reset(device);
@@ -300,8 +300,7 @@ static bool reset_by_advanced(const struct chalk_device *device)
     return true;
 }
 
-/* To sleep and back, where waking up is a reset (PCI Power Management 1.2, 3.2.4 and table 5-6: 10 ms each
- * way). */
+/* To sleep and back, where waking up is a reset (PCIe 7.5.2.2 and 5.9: 10 ms each way). */
 static bool reset_by_power(const struct chalk_device *device)
 {
     unsigned offset = device->power + POWER_CONTROL;

@@ -45,6 +45,7 @@ static uint8_t debug_status(int status)
 
 _Noreturn void machine_exit(int status)
 {
+    cores_stop_others();
     serial_drain();
     out8(DEBUG_EXIT, debug_status(status));
     power_off();

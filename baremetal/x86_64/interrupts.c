@@ -5,17 +5,17 @@
  * counters change only where the contract says, and the window between looking and sleeping is closed by
  * `sti; hlt`, of which the processor makes one step. Source: Intel SDM vol. 3 chapter 11 (APIC), vol. 2 STI.
  */
-#include "machine.h"
+#include "cores.h"
 #include "x86.h"
 
 #include <chalk/clock.h>
 #include <chalk/error.h>
-#include <stdatomic.h>
 
 enum {
     VECTOR_FIRST = 0x30, /* below: where a stray 8259 would interrupt */
     VECTOR_LAST = 0xef,
     VECTOR_TIMER = 0xf0,
+    VECTOR_WAKE = 0xf1,
     VECTOR_SPURIOUS = 0xff,
 };
 
@@ -28,6 +28,8 @@ enum {
     APIC_SPURIOUS = 0xf0,
     APIC_IN_SERVICE = 0x100,
     APIC_LVT_CMCI = 0x2f0,
+    APIC_COMMAND = 0x300,
+    APIC_COMMAND_HIGH = 0x310,
     APIC_LVT_TIMER = 0x320,
     APIC_LVT_THERMAL = 0x330,
     APIC_LVT_COUNTERS = 0x340,
@@ -46,17 +48,20 @@ enum {
 #define LVT_NMI           (4u << 8)
 #define SPURIOUS_ENABLE   (1u << 8)
 #define DIVIDE_BY_1       0xbu
+#define COMMAND_FIXED     0x4000u
+#define COMMAND_PENDING   (1u << 12)
+
+void trap_sleep(void); /* trap.S */
 
 #define CALIBRATION_NS 200000ull
+#define SEND_STEPS     1000000u     /* reads, of an interrupt that was not yet taken off */
 #define LOOK_NS        100000000ull /* no sleep is longer, so that ^C on the console is seen */
 
 static struct {
     bool x2, tsc_deadline;
     volatile uint32_t *registers;
     uint64_t timer_mult; /* 2^32 * timer counts a tick */
-    bool told;           /* that the program was asked to end */
-    _Atomic(uint32_t) events;
-    _Atomic(uint32_t) *counters[256]; /* by vector */
+    bool told;           /* core 0, that the program was asked to end */
 } interrupts;
 
 /* ---- the local APIC ---- */
@@ -74,24 +79,54 @@ static void apic_write(unsigned offset, uint32_t value)
         interrupts.registers[offset / 4] = value;
 }
 
+/* 11.12.5: from disabled to x2APIC the way leads through xAPIC. */
+static void apic_enable(void)
+{
+    uint64_t base = msr_read(MSR_APIC_BASE) | APIC_BASE_ENABLE;
+
+    msr_write(MSR_APIC_BASE, base);
+    if (interrupts.x2)
+        msr_write(MSR_APIC_BASE, base | APIC_BASE_X2);
+}
+
 static void apic_map(void)
 {
     const uint32_t has_apic = 1u << 9, has_x2 = 1u << 21;
     const struct cpuid features = cpuid(1, 0);
-    uint64_t base = msr_read(MSR_APIC_BASE);
+    uint64_t address = msr_read(MSR_APIC_BASE) & APIC_BASE_ADDRESS;
 
     if (!(features.d & has_apic))
         machine_refuse("this processor has no local APIC; use a newer one (QEMU: -cpu max)");
     interrupts.x2 = (features.c & has_x2) != 0;
-    /* 11.12.5: from disabled to x2APIC the way leads through xAPIC */
-    msr_write(MSR_APIC_BASE, base |= APIC_BASE_ENABLE);
+    interrupts.registers = (volatile uint32_t *)address;
+    if (!interrupts.x2 && memory_map_device(address, MEMORY_PAGE, CHALK_UNCACHED) != 0)
+        panic("the local APIC at 0x%lx cannot be mapped", (unsigned long)address);
+}
+
+uint32_t interrupt_apic_id(void)
+{
+    uint32_t id = apic_read(APIC_ID);
+
+    return interrupts.x2 ? id : id >> 24;
+}
+
+uint32_t interrupt_apic_id_max(void)
+{
+    return interrupts.x2 ? UINT32_MAX - 1 : 0xfe; /* all ones is everybody */
+}
+
+void interrupt_send(uint32_t apic_id, uint32_t what)
+{
     if (interrupts.x2) {
-        msr_write(MSR_APIC_BASE, base | APIC_BASE_X2);
+        /* 11.12.3: this write, unlike one to memory, may pass the stores that it is to tell of */
+        __asm__ volatile("mfence; lfence" : : : "memory");
+        msr_write(MSR_X2APIC + APIC_COMMAND / 16, (uint64_t)apic_id << 32 | what);
         return;
     }
-    if (memory_map_device(base & APIC_BASE_ADDRESS, MEMORY_PAGE, CHALK_UNCACHED) != 0)
-        panic("the local APIC at 0x%lx cannot be mapped", (unsigned long)(base & APIC_BASE_ADDRESS));
-    interrupts.registers = (volatile uint32_t *)(base & APIC_BASE_ADDRESS);
+    for (unsigned i = 0; i < SEND_STEPS && (apic_read(APIC_COMMAND) & COMMAND_PENDING); i++)
+        chalk_pause();
+    apic_write(APIC_COMMAND_HIGH, apic_id << 24);
+    apic_write(APIC_COMMAND, what);
 }
 
 /* Firmware and loaders may leave interrupts in service, which block those of lower priority. */
@@ -120,16 +155,13 @@ static void mask_local_sources(void)
 }
 
 /* 11.5.4. The deadline mode needs no rate; the counting mode's is compared with the time stamp counter. */
-static void timer_start(void)
+static void timer_calibrate(void)
 {
     const uint32_t has_deadline = 1u << 24;
 
     interrupts.tsc_deadline = (cpuid(1, 0).c & has_deadline) != 0;
-    if (interrupts.tsc_deadline) {
-        apic_write(APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_TIMER);
-        __asm__ volatile("mfence" : : : "memory"); /* 11.5.4.1: before the first deadline */
+    if (interrupts.tsc_deadline)
         return;
-    }
     apic_write(APIC_DIVIDE, DIVIDE_BY_1);
     apic_write(APIC_INITIAL_COUNT, UINT32_MAX);
     uint64_t start = chalk_ticks(), end = start + chalk_ns_to_ticks(CALIBRATION_NS);
@@ -138,6 +170,16 @@ static void timer_start(void)
     uint32_t counted = UINT32_MAX - apic_read(APIC_CURRENT_COUNT);
     interrupts.timer_mult = ((uint64_t)counted << 32) / (chalk_ticks() - start);
     apic_write(APIC_INITIAL_COUNT, 0);
+}
+
+static void timer_start(void)
+{
+    if (interrupts.tsc_deadline) {
+        apic_write(APIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_TIMER);
+        __asm__ volatile("mfence" : : : "memory"); /* 11.5.4.1: before the first deadline */
+        return;
+    }
+    apic_write(APIC_DIVIDE, DIVIDE_BY_1);
     apic_write(APIC_LVT_TIMER, VECTOR_TIMER);
 }
 
@@ -153,9 +195,9 @@ static void timer_set(uint64_t deadline)
         apic_write(APIC_INITIAL_COUNT, count < 1 ? 1 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
 }
 
-void interrupt_start(void)
+void interrupt_start_core(void)
 {
-    apic_map();
+    apic_enable();
     apic_write(APIC_TASK_PRIORITY, 0);
     apic_write(APIC_SPURIOUS, SPURIOUS_ENABLE | VECTOR_SPURIOUS);
     mask_local_sources();
@@ -163,68 +205,80 @@ void interrupt_start(void)
     timer_start();
 }
 
+void interrupt_start(void)
+{
+    apic_map();
+    apic_enable();
+    timer_calibrate();
+    interrupt_start_core();
+}
+
 uint32_t cpu_apic_id(unsigned core)
 {
-    uint32_t id = apic_read(APIC_ID);
-
-    (void)core; /* 0: the only one that runs */
-    return interrupts.x2 ? id : id >> 24;
+    return core_get(core)->apic_id;
 }
 
 /* ---- vectors ---- */
 
-/* The only C that runs in an interrupt: trap.S calls it, with interrupts off, on a stack of its own. */
+/*
+ * The only C that runs in an interrupt: trap.S calls it, with interrupts off, on a stack of its own.
+ * `handling` and the counter are read in the order opposite to that of interrupt_detach(), which waits until
+ * it is of no use.
+ */
 void interrupt_handle(uint64_t vector)
 {
-    _Atomic(uint32_t) *counter = interrupts.counters[vector];
+    struct core *core = core_self();
 
     if (vector == VECTOR_SPURIOUS)
         return; /* 11.9: not in service, so nothing to end */
+    atomic_store(&core->handling, true);
+    _Atomic(uint32_t) *counter = atomic_load(&core->counters[vector]);
     if (counter != NULL) {
         atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&interrupts.events, 1, memory_order_release);
+        atomic_fetch_add_explicit(&core->events, 1, memory_order_release);
     }
+    atomic_store_explicit(&core->handling, false, memory_order_release);
     apic_write(APIC_END_OF_INTERRUPT, 0);
 }
 
-int interrupt_attach(unsigned core, _Atomic(uint32_t) *counter)
+int interrupt_attach(unsigned number, _Atomic(uint32_t) *counter)
 {
-    (void)core;
-    for (int vector = VECTOR_FIRST; vector <= VECTOR_LAST; vector++)
-        if (interrupts.counters[vector] == NULL) {
-            interrupts.counters[vector] = counter;
+    struct core *core = core_get(number);
+
+    for (int vector = VECTOR_FIRST; vector <= VECTOR_LAST; vector++) {
+        _Atomic(uint32_t) *none = NULL;
+
+        if (atomic_compare_exchange_strong(&core->counters[vector], &none, counter))
             return vector;
-        }
+    }
     return -ENOSPC;
 }
 
-void interrupt_detach(unsigned core, int vector)
+void interrupt_detach(unsigned number, int vector)
 {
-    (void)core;
-    if (vector >= VECTOR_FIRST && vector <= VECTOR_LAST)
-        interrupts.counters[vector] = NULL;
+    struct core *core = core_get(number);
+
+    if (vector < VECTOR_FIRST || vector > VECTOR_LAST)
+        return;
+    atomic_store(&core->counters[vector], NULL);
+    while (core != core_self() && atomic_load(&core->handling))
+        chalk_pause();
 }
 
-/* ---- cores ---- */
+/* ---- waiting ---- */
 
-int chalk_core_info(unsigned core, struct chalk_core_info *info)
+/*
+ * One of the two sees the other: the sleeper sets `parked` and then looks at the event word, the waker
+ * changes the word and then looks at `parked`, and both orders are those of locked instructions.
+ */
+void chalk_core_wake(unsigned number)
 {
-    if (core != 0)
-        return -ENOENT;
-    *info = (struct chalk_core_info){.node = -1, .running = true, .events = &interrupts.events};
-    return 0;
-}
+    struct core *core = core_get(number);
 
-int chalk_core_start(unsigned core, void (*entry)(unsigned core, void *argument), void *argument)
-{
-    (void)entry, (void)argument;
-    return core == 0 ? -EBUSY : -ENOTSUP;
-}
-
-void chalk_core_wake(unsigned core)
-{
-    if (core == 0)
-        atomic_fetch_add_explicit(&interrupts.events, 1, memory_order_release);
+    chalk_assert(core != NULL);
+    atomic_fetch_add(&core->events, 1);
+    if (atomic_load_explicit(&core->parked, memory_order_relaxed) && atomic_exchange(&core->parked, 0))
+        interrupt_send(core->apic_id, COMMAND_FIXED | VECTOR_WAKE);
 }
 
 /* Takes what is pending: `sti` has effect after the instruction that follows it. */
@@ -233,26 +287,32 @@ static void collect(void)
     __asm__ volatile("sti; nop; cli" : : : "memory");
 }
 
-static void sleep_until(uint64_t deadline)
+/* Core 0 sleeps in short pieces, because nothing but a look tells of a ^C. */
+static void sleep_until(struct core *core, uint32_t seen, uint64_t deadline)
 {
-    uint64_t look = chalk_deadline(LOOK_NS);
+    uint64_t look = core->number == 0 ? chalk_deadline(LOOK_NS) : CHALK_FOREVER;
 
     timer_set(deadline < look ? deadline : look);
-    __asm__ volatile("sti; hlt; cli" : : : "memory");
+    atomic_store(&core->parked, 1);
+    if (atomic_load(&core->events) == seen)
+        trap_sleep();
+    atomic_store_explicit(&core->parked, 0, memory_order_relaxed);
 }
 
-void chalk_core_wait(unsigned core, uint32_t seen, uint64_t deadline)
+void chalk_core_wait(unsigned number, uint32_t seen, uint64_t deadline)
 {
-    chalk_assert(core == 0);
+    struct core *core = core_self();
+
+    chalk_assert(core->number == number);
     for (;;) {
         collect();
-        if (atomic_load_explicit(&interrupts.events, memory_order_acquire) != seen || chalk_expired(deadline))
+        if (atomic_load_explicit(&core->events, memory_order_acquire) != seen || chalk_expired(deadline))
             return;
-        if (!interrupts.told && chalk_exit_requested()) {
+        if (number == 0 && !interrupts.told && chalk_exit_requested()) {
             interrupts.told = true;
-            chalk_core_wake(core);
+            chalk_core_wake(number);
             return;
         }
-        sleep_until(deadline);
+        sleep_until(core, seen, deadline);
     }
 }

@@ -4,13 +4,14 @@
  * kernel, its `syscall` instruction comes here, in the same ring (cpu.c, trap.S). What a console program
  * needs is answered; the rest is -ENOSYS, which musl reports as any libc does.
  */
-#include "machine.h"
+#include "cores.h"
 #include "x86.h"
 
 #include <chalk/clock.h>
 #include <chalk/main.h>
 #include <elf.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +32,11 @@ extern const Elf64_Ehdr image_start[];
 /* ---- the heap: pages for mmap, first fit ---- */
 
 static struct {
+    struct lock lock;
     char *base;
     size_t pages;
     uint64_t used[HEAP_MAX / MEMORY_PAGE / 64]; /* a bit a page */
-} heap;
+} heap = {.lock = {ATOMIC_FLAG_INIT}};
 
 static bool is_used(size_t page)
 {
@@ -56,16 +58,19 @@ static long map_pages(size_t size, long flags)
 
     if (size == 0 || !(flags & MAP_ANONYMOUS) || (flags & MAP_FIXED))
         return -EINVAL;
+    lock_take(&heap.lock);
     for (size_t page = 0; page < heap.pages; page++) {
         run = is_used(page) ? 0 : run + 1;
         if (run == count) {
             char *address = heap.base + (page + 1 - count) * MEMORY_PAGE;
 
             set_used(page + 1 - count, count, true);
+            lock_drop(&heap.lock);
             memset(address, 0, count * MEMORY_PAGE);
             return (long)address;
         }
     }
+    lock_drop(&heap.lock);
     return -ENOMEM;
 }
 
@@ -75,7 +80,9 @@ static long unmap_pages(uint64_t address, size_t size)
 
     if (address % MEMORY_PAGE != 0 || offset >= whole || size == 0 || size > whole - offset)
         return -EINVAL;
+    lock_take(&heap.lock);
     set_used(offset / MEMORY_PAGE, (size + MEMORY_PAGE - 1) / MEMORY_PAGE, false);
+    lock_drop(&heap.lock);
     return 0;
 }
 
@@ -145,9 +152,17 @@ static long fill_random(char *bytes, size_t size)
 
 /* ---- system calls ---- */
 
-long libc_system_call(long number, long a, long b, long c, long d, long e)
+static _Noreturn void end_thread(void)
 {
-    (void)e;
+    if (core_self()->number != 0)
+        core_end();
+    machine_exit(0); /* the last thread, as far as core 0 is concerned */
+}
+
+long libc_system_call(long number, const struct system_call *call)
+{
+    const long a = call->a, b = call->b, c = call->c, d = call->d;
+
     switch (number) {
     case SYS_write:
         return write_console(a, &(struct iovec){(void *)b, (size_t)c}, 1);
@@ -174,18 +189,49 @@ long libc_system_call(long number, long a, long b, long c, long d, long e)
         return 0;
     case SYS_set_tid_address:
     case SYS_gettid:
+        return (long)core_self()->number + 1;
     case SYS_getpid:
         return 1;
-    case SYS_futex: /* one thread: nobody to wake, nobody to wait for */
-    case SYS_madvise:
+    case SYS_futex: /* whoever waits looks again: libc's locks spin */
     case SYS_sched_yield:
+        chalk_pause();
         return 0;
+    case SYS_madvise:
+        return 0;
+    case SYS_clone:
+        return core_clone(call);
     case SYS_exit:
+        end_thread();
     case SYS_exit_group:
         machine_exit((int)a);
     default:
         return -ENOSYS; /* brk too: malloc then uses mmap alone */
     }
+}
+
+/* ---- threads: one for each core that runs ---- */
+
+static void *run_core(void *argument)
+{
+    struct core *core = argument;
+
+    core->entry(core->number, core->argument);
+    return NULL;
+}
+
+/*
+ * libc is told of a core as of any thread, so that errno and other thread-local variables are the core's own,
+ * and so that it takes its locks. The thread's own data is at the top of the stack.
+ */
+int libc_thread(struct core *core)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstack(&attributes, core->stack, (size_t)(core->stack_top - core->stack));
+    return -pthread_create(&thread, &attributes, run_core, core);
 }
 
 /* ---- the start ---- */
@@ -230,12 +276,16 @@ static int split_command_line(char *line, char *argv[])
 }
 
 static bool running;
+static atomic_flag ended = ATOMIC_FLAG_INIT;
 
 _Noreturn void chalk_exit(int status)
 {
-    if (running)
+    if (running && !atomic_flag_test_and_set(&ended))
         exit(status); /* as hosted: what was printed is seen */
-    machine_exit(status);
+    if (!running)
+        machine_exit(status);
+    for (;;) /* another core is about to end everything */
+        chalk_pause();
 }
 
 static int run(int argc, char *argv[], char *environment[])

@@ -152,6 +152,28 @@ static bool is_ram(const struct boot *found, uint64_t start, uint64_t end)
     return false;
 }
 
+/* The highest page below 640 KiB that is RAM and nothing else: for the code that other cores start with. */
+static uint64_t find_startup_page(const char *entries, unsigned count, size_t stride)
+{
+    for (uint64_t page = 0xa0000 - MEMORY_PAGE; page > 0; page -= MEMORY_PAGE) {
+        bool inside = false, clear = true;
+
+        for (unsigned i = 0; i < count && clear; i++) {
+            struct pvh_range r;
+
+            memcpy(&r, entries + i * stride, sizeof r);
+            uint64_t end = end_of(r.start, r.size);
+            if (r.type == TYPE_RAM)
+                inside |= r.start <= page && page + MEMORY_PAGE <= end;
+            else
+                clear = end <= page || page + MEMORY_PAGE <= r.start;
+        }
+        if (inside && clear)
+            return page;
+    }
+    return 0;
+}
+
 /* Reads `count` entries of either map, `stride` bytes apart: their first five words are the same. */
 static void parse_map(struct boot *found, const char *entries, unsigned count, size_t stride)
 {
@@ -173,6 +195,7 @@ static void parse_map(struct boot *found, const char *entries, unsigned count, s
         if (r.type != TYPE_RAM && r.size > 0)
             remove_ram(found, r.start, end_of(r.start, r.size));
     }
+    found->startup_page = find_startup_page(entries, count, stride);
 }
 
 /* ---- text ---- */

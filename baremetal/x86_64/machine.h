@@ -7,6 +7,28 @@
 
 #include <chalk/platform.h>
 
+#include <stdatomic.h>
+
+struct core; /* cores.h */
+
+/* A lock for books that are kept when things are opened and closed, never on a hot path. */
+struct lock {
+    atomic_flag taken;
+};
+static inline bool lock_try(struct lock *lock)
+{
+    return !atomic_flag_test_and_set_explicit(&lock->taken, memory_order_acquire);
+}
+static inline void lock_take(struct lock *lock)
+{
+    while (!lock_try(lock))
+        __builtin_ia32_pause();
+}
+static inline void lock_drop(struct lock *lock)
+{
+    atomic_flag_clear_explicit(&lock->taken, memory_order_release);
+}
+
 /* ---- boot.c: what the loader said, copied out of its memory ---- */
 struct boot_range { /* RAM free for use */
     uint64_t start, end;
@@ -22,11 +44,12 @@ struct boot {
     unsigned ram_count;
     struct boot_module modules[8];
     unsigned module_count;
+    uint64_t startup_page; /* below 640 KiB, of nobody's: where other cores start; 0: there is none */
 };
 extern struct boot boot;
 
 /* ---- acpi.c: what the firmware's tables say, checked (ACPI 6.5) ---- */
-#define ACPI_MAX_CORES    64
+#define ACPI_MAX_CORES    256
 #define ACPI_MAX_SEGMENTS 8
 struct acpi {
     uint32_t apic_ids[ACPI_MAX_CORES]; /* enabled processors, MADT order */
@@ -38,16 +61,18 @@ struct acpi {
         uint8_t first_bus, last_bus;
     } segments[ACPI_MAX_SEGMENTS];
     unsigned segment_count;
-    uint64_t hpet;            /* 0: none */
+    uint64_t hpet;                       /* 0: none */
     uint16_t pm1a_control, pm1b_control; /* I/O ports, 0: none */
     uint16_t sleep_type_a, sleep_type_b; /* of \_S5_, for power-off; 0xffff: unknown */
-    uint16_t pm_timer; /* I/O port, 0: none */
-    /* PM1 works after smi_acpi_enable was written to port smi_command (4.8.2.5); either 0: it works already. */
+    uint16_t pm_timer;                   /* I/O port, 0: none */
+    /* PM1 works after smi_acpi_enable was written to port smi_command (4.8.2.5); either 0: it works already.
+     */
     uint16_t smi_command;
     uint8_t smi_acpi_enable;
 };
 extern struct acpi acpi;
-/* Fills `acpi` from tables reached through `read`-able identity-mapped memory. 0, or a negative errno and a message. */
+/* Fills `acpi` from tables reached through `read`-able identity-mapped memory. 0, or a negative errno and a
+ * message. */
 int acpi_discover(uint64_t rsdp);
 
 /* ---- start.c ---- */
@@ -67,38 +92,77 @@ struct trap_frame { /* as trap.S and the processor leave it */
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
     uint64_t vector, error, rip, cs, rflags, rsp, ss;
 };
-/* Descriptor tables, features and stacks of the calling core. */
-void cpu_start(void);
-/* Makes the pages below the stacks inaccessible, once memory_start() is done. */
-void cpu_guard_stacks(void);
-/* The stack that `address` lies on or, if `guard`, in the guard page of; bounds may be NULL. NULL: none. */
-const char *cpu_stack(uint64_t address, bool guard, uint64_t *start, uint64_t *end);
+/* Descriptor tables, features and stacks of the calling core, which is `core` from now on. */
+void cpu_start(struct core *core);
+/* Makes the pages below the stacks of `core` inaccessible, once memory_start() is done. */
+void cpu_guard_stacks(struct core *core);
+/* Writes down how the calling core caches memory; others then do the same, or cannot, and return false. */
+void cpu_keep_caching(void);
+bool cpu_take_caching(void);
 bool cpu_random(uint64_t *value);
+
+/* ---- cores.c ---- */
+struct core *core_first(void);
+/* While low memory is mapped: puts the code there that other cores start with. */
+void cores_copy_startup(void);
+/* Counts the cores, and takes off RAM what they will need. */
+void cores_start(void);
+/* Halts every other core for good. Of several cores that want this, one returns. */
+void cores_stop_others(void);
+/* Makes every other core forget what it knows of the page tables. */
+void cores_flush_others(void);
+/* clone(2) and exit(2) of a thread; libc.c. */
+struct system_call;
+long core_clone(const struct system_call *call);
+_Noreturn void core_end(void);
 
 /* ---- clock.c ---- */
 void clock_start(void);
 
 /* ---- libc.c ---- */
 _Noreturn void libc_start(void *heap, size_t size);
-long libc_system_call(long number, long a, long b, long c, long d, long e);
+struct system_call { /* as trap.S leaves it: arguments, and where it is called from */
+    long a, b, c, d, e, f;
+    uint64_t return_address;
+};
+long libc_system_call(long number, const struct system_call *call);
+/* Makes a thread that runs core->entry on its stack, by core_clone(). 0, or a negative errno. */
+int libc_thread(struct core *core);
 
 /* ---- memory.c ---- */
 #define MEMORY_PAGE 4096ull
 /* Final page tables, the heap of libc, and spans of the rest. */
 void memory_start(void **heap, size_t *heap_size);
+/* Takes memory for the platform off RAM, below 4 GiB, before any of it is given away. NULL: none is left. */
+void *memory_take(uint64_t size);
+/* The calling core, on the first page tables, changes to the final ones. */
+void memory_enter(void);
+/* chalk_page_guard(), for a page that no other core has touched. */
+int memory_guard(void *page, const char *name);
 /* What is at `address`, for a message about a fault. */
 const char *memory_describe(uint64_t address);
 /* What the page around `address` guards, or NULL if it guards nothing. */
 const char *memory_guarded(uint64_t address);
-/* Whether the 8 bytes at `address`, a multiple of 8, can be read without a fault and without touching a device. */
+/* Whether the 8 bytes at `address`, a multiple of 8, can be read without a fault and without touching a
+ * device. */
 bool memory_readable(uint64_t address);
-/* Makes physical memory of a device accessible at its own address (identity), with this attribute; -ENOMEM. */
+/* Makes physical memory of a device accessible at its own address (identity), with this attribute; -ENOMEM.
+ */
 int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attribute);
 
 /* ---- interrupts.c ---- */
 /* The local APIC, and the PICs silenced. After memory_start(); the clock is needed first for deadlines. */
 void interrupt_start(void);
+/* The same for another core. */
+void interrupt_start_core(void);
 void interrupt_handle(uint64_t vector);
+/* To another core; SDM vol. 3 11.6.1: the delivery mode, and for a start-up the page it begins in. */
+#define INTERRUPT_NMI     0x4400u
+#define INTERRUPT_INIT    0x4500u
+#define INTERRUPT_STARTUP 0x4600u
+void interrupt_send(uint32_t apic_id, uint32_t what);
+uint32_t interrupt_apic_id(void);     /* of the calling core */
+uint32_t interrupt_apic_id_max(void); /* that can be sent to */
 /*
  * A processor vector on `core` that makes `counter` go up inside chalk_core_wait(): for MSI and MSI-X.
  * Returns the vector (0x30-0xef), or -ENOSPC.

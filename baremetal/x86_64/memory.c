@@ -41,6 +41,8 @@ static struct {
     uint64_t address_end;            /* of what its physical addresses can name */
 } memory;
 
+static struct lock lock = {ATOMIC_FLAG_INIT}; /* of the tables */
+
 /* ---- page tables ---- */
 
 static uint64_t *table_get(void)
@@ -145,7 +147,7 @@ static void map_or_panic(uint64_t start, uint64_t end, uint64_t flags)
         panic("no page tables left for 0x%lx-0x%lx", start, end);
 }
 
-int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attribute)
+static int map_device(uint64_t physical, size_t size, enum chalk_attribute attribute)
 {
     uint64_t flags =
         WRITABLE | NO_EXECUTE | DEVICE | (attribute == CHALK_WRITE_COMBINE ? WRITE_COMBINE : UNCACHED);
@@ -164,7 +166,17 @@ int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attri
     return map(start, end, flags);
 }
 
-int chalk_page_guard(void *page, const char *name)
+int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attribute)
+{
+    int error;
+
+    lock_take(&lock);
+    error = map_device(physical, size, attribute);
+    lock_drop(&lock);
+    return error;
+}
+
+static int guard(void *page, const char *name)
 {
     uint64_t address = (uint64_t)page;
 
@@ -176,6 +188,25 @@ int chalk_page_guard(void *page, const char *name)
     *entry = name != NULL ? (uint64_t)name << NAME_SHIFT | GUARD : address | PRESENT | WRITABLE | NO_EXECUTE;
     invlpg(address);
     return 0;
+}
+
+int memory_guard(void *page, const char *name)
+{
+    int error;
+
+    lock_take(&lock);
+    error = guard(page, name);
+    lock_drop(&lock);
+    return error;
+}
+
+int chalk_page_guard(void *page, const char *name)
+{
+    int error = memory_guard(page, name);
+
+    if (error == 0 && name != NULL) /* what was not there is not remembered: SDM vol. 3 4.10.2.3 */
+        cores_flush_others();
+    return error;
 }
 
 /* ---- what is where ---- */
@@ -281,6 +312,16 @@ static uint64_t take(uint64_t size, uint64_t below)
     return 0;
 }
 
+void *memory_take(uint64_t size)
+{
+    return (void *)take(size, MAPPED_AT_START);
+}
+
+void memory_enter(void)
+{
+    cr3_write((uint64_t)memory.root);
+}
+
 static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 {
     return value < least ? least : value > most ? most : value;
@@ -328,5 +369,5 @@ void memory_start(void **heap, size_t *heap_size)
     map_or_panic((uint64_t)image_start, (uint64_t)text_end, 0);
     map_or_panic((uint64_t)text_end, (uint64_t)constants_end, NO_EXECUTE);
     map_or_panic((uint64_t)constants_end, (uint64_t)image_end, WRITABLE | NO_EXECUTE);
-    cr3_write((uint64_t)memory.root);
+    memory_enter();
 }

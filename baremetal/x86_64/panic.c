@@ -3,7 +3,7 @@
  * The last words: what happened, the registers, and who called whom. Nothing is trusted on the way: frames
  * are followed only upwards through readable memory, and a fault in here ends it at once.
  */
-#include "machine.h"
+#include "cores.h"
 #include "x86.h"
 
 #include <chalk/log.h>
@@ -61,11 +61,12 @@ static void say(const char *format, ...)
         serial_write(text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
 
-/* A panic that panics has nothing more to say. */
+/* A panic that panics has nothing more to say. Of several cores that panic, one has the word. */
 static void enter_once(void)
 {
     static bool entered;
 
+    cores_stop_others();
     if (entered) {
         say("chalk: panic during a panic\n");
         machine_exit(PANIC_STATUS);
@@ -177,7 +178,7 @@ _Noreturn void panic_exception(const struct trap_frame *frame)
     const char *name = frame->vector < 32 ? exception_names[frame->vector] : NULL;
 
     enter_once();
-    say("\nchalk: panic: ");
+    say("\nchalk: panic on core %u: ", core_self()->number);
     if (frame->vector == VECTOR_PAGE_FAULT)
         say_page_fault(frame, cr2_read());
     else
@@ -197,7 +198,7 @@ _Noreturn void panic(const char *format, ...)
     va_start(list, format);
     chalk_format_list(text, sizeof text, format, list);
     va_end(list);
-    say("\nchalk: panic: %s\n", text);
+    say("\nchalk: panic on core %u: %s\n", core_self()->number, text);
     backtrace((uint64_t)__builtin_return_address(0), *(uint64_t *)here, here);
     machine_exit(PANIC_STATUS);
 }

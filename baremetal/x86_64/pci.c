@@ -4,7 +4,7 @@
  * have numbered the buses and given addresses to the devices; it checks that the numbers make sense.
  *
  * Buses are visited in the order of their numbers, and a bridge counts only if the bus behind it has a higher
- * number than its own (PCI-to-PCI Bridge 1.2, 12.2.2) and no other bridge leads there. So bridges that lie
+ * number than its own, as firmware numbers them, and no other bridge leads there. So bridges that lie
  * cannot make a loop.
  */
 #include "pci.h"

@@ -62,20 +62,6 @@ struct chalk_device {
     uintptr_t msix_table;
 };
 
-/* A lock for books that are kept when things are opened and closed, never on a hot path. */
-struct lock {
-    atomic_flag taken;
-};
-static inline void lock_take(struct lock *lock)
-{
-    while (atomic_flag_test_and_set_explicit(&lock->taken, memory_order_acquire))
-        __builtin_ia32_pause();
-}
-static inline void lock_drop(struct lock *lock)
-{
-    atomic_flag_clear_explicit(&lock->taken, memory_order_release);
-}
-
 /* ---- pci_config.c ---- */
 /* Buses whose configuration space is reached in one way. */
 struct pci_range {

@@ -39,11 +39,14 @@ enum {
 #define WAIT_STEPS 50000000
 
 static struct {
-    bool present, exit_requested;
-    uint64_t next_look;
+    struct lock lock; /* of writers, so that what is written at once stays together; panics do without */
+    struct lock input_lock;
+    bool present;
+    atomic_bool exit_requested;
+    _Atomic(uint64_t) next_look;
     unsigned head, tail; /* of what was typed and not yet read */
     char typed[256];
-} serial;
+} serial = {.lock = {ATOMIC_FLAG_INIT}, .input_lock = {ATOMIC_FLAG_INIT}};
 
 void serial_start(void)
 {
@@ -105,12 +108,16 @@ long chalk_console(void *bytes, size_t size, bool write)
     size_t n = 0;
 
     if (write) {
+        lock_take(&serial.lock);
         serial_write(bytes, size);
+        lock_drop(&serial.lock);
         return (long)size;
     }
+    lock_take(&serial.input_lock);
     collect_typed();
     while (n < size && serial.tail != serial.head)
         to[n++] = serial.typed[serial.tail++ % sizeof serial.typed];
+    lock_drop(&serial.input_lock);
     return (long)n;
 }
 
@@ -119,9 +126,10 @@ bool chalk_exit_requested(void)
 {
     uint64_t now = chalk_ticks();
 
-    if (!serial.exit_requested && now >= serial.next_look) {
+    if (!serial.exit_requested && now >= serial.next_look && lock_try(&serial.input_lock)) {
         collect_typed();
         serial.next_look = now + chalk_clock_info()->hertz / 1000;
+        lock_drop(&serial.input_lock);
     }
     return serial.exit_requested;
 }

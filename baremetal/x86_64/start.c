@@ -23,13 +23,16 @@ _Noreturn void machine_start(uint32_t magic, uint64_t information)
 
     silence_old_interrupts();
     serial_start();
-    cpu_start();
+    cpu_start(core_first());
+    cpu_keep_caching();
     boot_parse(magic, information);
     acpi_discover(boot.rsdp); /* says itself what is missing, and the rest does without */
+    cores_copy_startup();
     memory_start(&heap, &heap_size);
-    cpu_guard_stacks();
+    cpu_guard_stacks(core_first());
     clock_start();
     interrupt_start();
+    cores_start();
     pci_start();
     libc_start(heap, heap_size);
 }

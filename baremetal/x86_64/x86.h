@@ -8,15 +8,19 @@
 
 #include <stdint.h>
 
-#define MSR_APIC_BASE    0x01bu
-#define MSR_PAT          0x277u
-#define MSR_TSC_DEADLINE 0x6e0u
-#define MSR_X2APIC       0x800u /* plus the register's xAPIC offset / 16 */
-#define MSR_EFER         0xc0000080u
-#define MSR_STAR         0xc0000081u
-#define MSR_LSTAR        0xc0000082u
-#define MSR_FMASK        0xc0000084u
-#define MSR_FS_BASE      0xc0000100u
+#define MSR_APIC_BASE       0x01bu
+#define MSR_MTRR_CAPABILITY 0x0feu
+#define MSR_MTRR_VARIABLE   0x200u /* base and mask in turn */
+#define MSR_PAT             0x277u
+#define MSR_MTRR_DEFAULT    0x2ffu
+#define MSR_TSC_DEADLINE    0x6e0u
+#define MSR_X2APIC          0x800u /* plus the register's xAPIC offset / 16 */
+#define MSR_EFER            0xc0000080u
+#define MSR_STAR            0xc0000081u
+#define MSR_LSTAR           0xc0000082u
+#define MSR_FMASK           0xc0000084u
+#define MSR_FS_BASE         0xc0000100u
+#define MSR_GS_BASE         0xc0000101u
 
 #define EFER_SCE 0x001ull
 #define EFER_NXE 0x800ull

@@ -375,12 +375,12 @@ static void entries_of_no_length_end_the_table(void **state)
 
 static void more_processors_than_fit_are_left_out(void **state)
 {
-    uint8_t body[8 + 200 * 8] = {0};
+    uint8_t body[8 + 300 * 16] = {0};
     struct acpi found;
 
     (void)state;
-    for (unsigned i = 0; i < 200; i++)
-        memcpy(body + 8 + i * 8, (uint8_t[]){0, 8, (uint8_t)i, (uint8_t)i, 1, 0, 0, 0}, 8);
+    for (unsigned i = 0; i < 300; i++)
+        memcpy(body + 8 + i * 16, (uint8_t[]){9, 16, 0, 0, (uint8_t)i, (uint8_t)(i >> 8), 0, 0, 1}, 9);
     firmware.madt = table("APIC", body, sizeof(body));
     point(XSDT, "XSDT", 8, (uint64_t[]){firmware.madt}, 1);
     assert_int_equal(parse(&found), 0);
