@@ -52,7 +52,7 @@ static uint64_t hertz_of_kernel(void)
 }
 
 /*
- * What the processor says (SDM vol. 3, 19.7.3; CPUID leaf 15H), or 0. Not believed under a hypervisor, which
+ * What the processor says (SDM vol. 3, 20.7.3; CPUID leaf 15H), or 0. Not believed under a hypervisor, which
  * may scale the counter and leave the leaf as it was.
  */
 static uint64_t hertz_of_processor(void)

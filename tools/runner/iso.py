@@ -13,7 +13,7 @@ from . import Failure, cache
 # What GRUB says last on the console that it shares with the firmware: the image's own output begins behind it.
 BOOTING = 'Booting by multiboot2 ...'
 KEPT = 24  # discs in the cache
-MULTIBOOT2_MAGIC, MULTIBOOT2_SEARCH = 0xE85250D6, 32768  # Multiboot2 specification 3.1.1
+MULTIBOOT2_MAGIC, MULTIBOOT2_SEARCH = 0xE85250D6, 32768  # Multiboot2 specification 3.1
 PACKAGES = {
     'grub-mkrescue': 'grub-common', 'xorriso': 'xorriso', 'mformat': 'mtools',
     '/usr/lib/grub/i386-pc/multiboot2.mod': 'grub-pc-bin',
