@@ -17,9 +17,9 @@ header:
     .long MULTIBOOT2_MAGIC, 0 /* i386, 32-bit protected mode */
     .long header_end - header
     .long -(MULTIBOOT2_MAGIC + (header_end - header))
-    .short 6, 0 /* modules are page-aligned, 3.1.12 */
+    .short 6, 0 /* modules are page-aligned, 3.1.11 */
     .long 8
-    /* Where the file goes, 3.1.5 and 3.1.7: GRUB refuses to load an ELF file that keeps its relocations. */
+    /* Where the file goes, 3.1.5 and 3.1.6: GRUB refuses to load an ELF file that keeps its relocations. */
     .short 2, 0
     .long 24
     .long header, image_start, data_end, image_end

@@ -89,7 +89,7 @@ static void load_descriptors(struct core *core)
     msr_write(MSR_GS_BASE, (uint64_t)core);
 }
 
-/* psABI 3.2.3: a program starts with x87 at full precision and no floating-point exceptions. Reset leaves
+/* psABI 3.4.1: a program starts with x87 at full precision and no floating-point exceptions. Reset leaves
  * single. */
 static void reset_floating_point(void)
 {
@@ -131,7 +131,7 @@ static void check_level(void)
                        "(QEMU: -cpu max)");
 }
 
-/* 12.12.2: pages choose by PCD and PWT: 0 write-back, 1 write-combining, 2 UC-, 3 uncached; 4-7 the same. */
+/* 12.12.3: pages choose by PCD and PWT: 0 write-back, 1 write-combining, 2 UC-, 3 uncached; 4-7 the same. */
 #define PAT 0x0007010600070106ull
 
 /*
@@ -176,7 +176,7 @@ static bool caches_as_kept(void)
     return same;
 }
 
-/* 12.11.8, figure 12-8: nothing is cached while they change. */
+/* 12.11.8: nothing is cached while they change. */
 bool cpu_take_caching(void)
 {
     if (caches_as_kept())

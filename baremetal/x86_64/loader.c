@@ -47,7 +47,7 @@ struct multiboot_map { /* entries follow: those of struct pvh_range, or longer *
 };
 enum { TAG_END, TAG_COMMAND_LINE, TAG_MODULE = 3, TAG_MAP = 6, TAG_ACPI_OLD = 14, TAG_ACPI_NEW = 15 };
 
-#define TYPE_RAM 1u /* in both loaders' maps, after ACPI 6.5 15.1 */
+#define TYPE_RAM 1u /* in both loaders' maps, after ACPI 6.5 chapter 15 */
 
 /* ---- ranges of RAM ---- */
 

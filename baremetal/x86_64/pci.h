@@ -17,7 +17,7 @@
 #include <chalk/device.h>
 #include <stdatomic.h>
 
-/* More of the configuration header than drivers need (PCI 6.1; bridges: PCI-to-PCI Bridge 1.2, 3.2) */
+/* More of the configuration header than drivers need (PCI 6.1; bridges: PCIe 7.5.1.3) */
 #define PCI_COMMAND_IO        0x0001
 #define PCI_REVISION          0x08 /* and the class code above it */
 #define PCI_CACHE_LINE        0x0c
@@ -30,7 +30,7 @@
 #define PCI_INTERRUPT         0x3c
 #define PCI_CLASS_BASE(class) ((class) >> 16)
 #define PCI_CLASS_BASE_BRIDGE 0x06
-#define PCI_CAP_POWER         0x01 /* PCI Power Management 1.2, 3.2 */
+#define PCI_CAP_POWER         0x01 /* PCIe 7.5.2 */
 #define PCI_CAP_ADVANCED      0x13 /* Advanced Capabilities for Conventional PCI ECN */
 #define PCI_CONVENTIONAL_SIZE 256
 #define PCI_EXTENDED_SIZE     4096

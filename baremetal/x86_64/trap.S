@@ -12,7 +12,7 @@ trap_stubs:
     .set vector, 0
     .rept 256
     .balign 16
-    /* those that push an error code themselves: SDM vol. 3 table 6-1 */
+    /* those that push an error code themselves: SDM vol. 3 table 6-1; 29 and 30 are AMD's, APM vol. 2 8.2 */
     .if vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30
     .else
     push $0

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The instructions that C has no word for. Register numbers are those of the Intel SDM (vol. 3 2.5 control
- * registers, vol. 4 model-specific registers).
+ * registers, vol. 4 model-specific registers), whose sections are everywhere those of December 2023: other
+ * editions number them otherwise.
  */
 #ifndef CHALK_BAREMETAL_X86_H
 #define CHALK_BAREMETAL_X86_H
