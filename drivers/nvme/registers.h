@@ -103,7 +103,7 @@ enum nvme_io_opcode {                    /* [NVM 3] */
 #define NVME_CQ_VECTOR(vector)  ((uint32_t)(vector) << 16) /* [PCIe 3.2] */
 #define NVME_SQ_CQ(id)          ((uint32_t)(id) << 16)     /* dword 11 of a submission queue */
 
-/* Identify: dword 10, 7:0 [Base 5.17.1] */
+/* Identify: dword 10, 7:0 [Base 5.17] */
 #define NVME_CNS_NAMESPACE  0x00
 #define NVME_CNS_CONTROLLER 0x01
 #define NVME_CNS_ACTIVE     0x02

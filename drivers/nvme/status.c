@@ -4,7 +4,7 @@
  */
 #include "nvme.h"
 
-/* Generic, command specific and media statuses: [Base 3.3.3.2.1], [NVM 3.1.2]. */
+/* Generic, command specific and media statuses: [Base 3.3.3.2.1], [NVM 3.1]. */
 static const struct {
     uint16_t code; /* type << 8 | code */
     uint16_t error;
