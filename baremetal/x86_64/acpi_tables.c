@@ -122,15 +122,27 @@ static void parse_madt(const struct acpi_memory *memory, const struct table *mad
 
 /* ---- MCFG: memory-mapped configuration space (PCI Firmware 3.3, 4.1.2) ---------------------------- */
 
+static bool overlaps(const struct acpi *found, uint64_t segment, uint64_t first, uint64_t last)
+{
+    for (unsigned i = 0; i < found->segment_count; i++)
+        if (found->segments[i].segment == segment && first <= found->segments[i].last_bus &&
+            last >= found->segments[i].first_bus)
+            return true;
+    return false;
+}
+
 static void parse_mcfg(const struct acpi_memory *memory, const struct table *mcfg, struct acpi *found)
 {
     const uint64_t bus_size = 1 << 20;
 
     (void)memory;
     for (size_t at = 44; at + 16 <= mcfg->length; at += 16) {
-        uint64_t base = get(mcfg, at, 8), first = get(mcfg, at + 10, 1), last = get(mcfg, at + 11, 1);
+        uint64_t base = get(mcfg, at, 8), segment = get(mcfg, at + 8, 2), first = get(mcfg, at + 10, 1),
+                 last = get(mcfg, at + 11, 1);
 
-        if (base == 0 || base % bus_size != 0 || base >= 1ull << 52 || first > last) {
+        /* A bus that is there twice would have each of its devices twice, to be opened twice. */
+        if (base == 0 || base % bus_size != 0 || base >= 1ull << 52 || first > last ||
+            overlaps(found, segment, first, last)) {
             chalk_log(CHALK_WARNING, "acpi: MCFG entry at byte %zu makes no sense; ignored", at);
             continue;
         }
@@ -139,7 +151,7 @@ static void parse_mcfg(const struct acpi_memory *memory, const struct table *mcf
             return;
         }
         found->segments[found->segment_count].base = base;
-        found->segments[found->segment_count].segment = (uint16_t)get(mcfg, at + 8, 2);
+        found->segments[found->segment_count].segment = (uint16_t)segment;
         found->segments[found->segment_count].first_bus = (uint8_t)first;
         found->segments[found->segment_count].last_bus = (uint8_t)last;
         found->segment_count++;

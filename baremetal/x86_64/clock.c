@@ -173,7 +173,7 @@ enum {
 
 static uint8_t rtc_read(uint8_t index)
 {
-    out8(0x70, (uint8_t)(0x80 | index));
+    out8(0x70, index); /* bit 7 stays clear: it would mask NMIs for good */
     return in8(0x71);
 }
 

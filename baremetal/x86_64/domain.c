@@ -97,11 +97,17 @@ int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t i
         else
             error = -EEXIST;
         lock_drop(&lock);
+        if (error != 0)
+            chalk_log(CHALK_ERROR,
+                      "dma: 0x%lx-0x%lx is mapped already, and not as the same piece; unmap that",
+                      (unsigned long)iova, (unsigned long)(iova + size));
         return error;
     }
     if (free != NULL)
         *free = (struct grant){domain, iova, size, protection, 1};
     lock_drop(&lock);
+    if (free == NULL)
+        chalk_log(CHALK_ERROR, "dma: all %d mappings are in use; map fewer, larger pieces", MAX_GRANTS);
     return free != NULL ? 0 : -ENOSPC;
 }
 

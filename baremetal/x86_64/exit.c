@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The end: the status goes to whoever runs a test (QEMU's isa-debug-exit device, which ends QEMU with
- * status * 2 + 1), else the power goes off (ACPI 6.5 4.8.3.2.1 and 7.4.2), else nothing happens any more.
+ * status * 2 + 1), else the power goes off (ACPI 6.5 4.8.3.2.1 and 7.4.2), else it says so and stands still.
  */
 #include "machine.h"
 #include "x86.h"
@@ -15,10 +15,15 @@ enum {
     ACPI_WAIT_STEPS = 1000000, /* port reads: about a second */
 };
 
+/* The type first, then the same with the order to sleep; the other bits (SCI_EN) are the firmware's. */
 static void sleep_in(uint16_t port, uint16_t type)
 {
-    if (port != 0)
-        out16(port, (uint16_t)((type & 7) << SLEEP_TYPE_SHIFT | SLEEP_ENABLE));
+    if (port == 0)
+        return;
+    uint16_t control = in16(port) & (uint16_t) ~(7u << SLEEP_TYPE_SHIFT | SLEEP_ENABLE);
+    control |= (uint16_t)((type & 7u) << SLEEP_TYPE_SHIFT);
+    out16(port, control);
+    out16(port, control | SLEEP_ENABLE);
 }
 
 static void power_off(void)
@@ -32,6 +37,8 @@ static void power_off(void)
     }
     sleep_in(acpi.pm1a_control, acpi.sleep_type_a);
     sleep_in(acpi.pm1b_control, acpi.sleep_type_b);
+    for (unsigned i = 0; i < ACPI_WAIT_STEPS; i++) /* it takes a moment */
+        in16(acpi.pm1a_control);
 }
 
 /* A process has eight bits for its status, the device leaves seven of them: what does not fit is still a
@@ -49,6 +56,8 @@ _Noreturn void machine_exit(int status)
     serial_drain();
     out8(DEBUG_EXIT, debug_status(status));
     power_off();
+    static const char stuck[] = "chalk: the program has ended, and this machine does not switch itself off\n";
+    serial_write(stuck, sizeof stuck - 1);
     for (;;)
         __asm__ volatile("cli; hlt");
 }

@@ -114,16 +114,81 @@ static long read_console(long file, const struct iovec *parts, long count)
 
 /* ---- time and chance ---- */
 
-static long get_time(long id, struct timespec *now)
+static struct timespec to_timespec(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / CHALK_S), .tv_nsec = (long)(ns % CHALK_S)};
+}
+
+/* Nanoseconds on a clock of Linux's, -EINVAL if there is no such clock. The processor is all the program's.
+ */
+static int read_clock(long id, uint64_t *ns)
 {
     const struct chalk_clock *c = chalk_clock_info();
-    uint64_t ns = id == CLOCK_REALTIME ? c->wall_ns + chalk_ticks_to_ns(chalk_ticks() - c->wall_ticks)
-                                       : chalk_ticks_to_ns(chalk_ticks());
 
-    if (id != CLOCK_REALTIME && id != CLOCK_MONOTONIC && id != CLOCK_MONOTONIC_RAW)
+    switch (id) {
+    case CLOCK_REALTIME:
+    case CLOCK_REALTIME_COARSE:
+        *ns = c->wall_ns + chalk_ticks_to_ns(chalk_ticks() - c->wall_ticks);
+        return 0;
+    case CLOCK_MONOTONIC:
+    case CLOCK_MONOTONIC_RAW:
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_BOOTTIME:
+    case CLOCK_PROCESS_CPUTIME_ID:
+    case CLOCK_THREAD_CPUTIME_ID:
+        *ns = chalk_ticks_to_ns(chalk_ticks());
+        return 0;
+    default:
         return -EINVAL;
-    now->tv_sec = (time_t)(ns / CHALK_S);
-    now->tv_nsec = (long)(ns % CHALK_S);
+    }
+}
+
+static long get_time(long id, struct timespec *now)
+{
+    uint64_t ns;
+    int error = read_clock(id, &ns);
+
+    if (error == 0)
+        *now = to_timespec(ns);
+    return error;
+}
+
+/* A tick is finer than what a timespec can say. */
+static long get_resolution(long id, struct timespec *resolution)
+{
+    uint64_t ns;
+    int error = read_clock(id, &ns);
+
+    if (error == 0 && resolution != NULL)
+        *resolution = to_timespec(1);
+    return error;
+}
+
+/*
+ * Spins, since only chalk_core_wait() may collect what happens to a core. Ends early when the program is
+ * asked to end, as a signal would end it.
+ */
+static long sleep_for(long id, long flags, const struct timespec *wanted, struct timespec *left)
+{
+    const bool asked = chalk_exit_requested();
+    uint64_t start, ns = UINT64_MAX;
+
+    if (wanted->tv_sec < 0 || wanted->tv_nsec < 0 || wanted->tv_nsec >= (long)CHALK_S ||
+        read_clock(id, &start) != 0)
+        return -EINVAL;
+    if ((uint64_t)wanted->tv_sec < UINT64_MAX / CHALK_S)
+        ns = (uint64_t)wanted->tv_sec * CHALK_S + (uint64_t)wanted->tv_nsec;
+    if (flags & TIMER_ABSTIME)
+        ns = ns > start ? ns - start : 0;
+    for (uint64_t deadline = chalk_deadline(ns); !chalk_expired(deadline); chalk_pause()) {
+        if (asked || !chalk_exit_requested())
+            continue;
+        uint64_t now = chalk_ticks();
+
+        if (left != NULL && !(flags & TIMER_ABSTIME))
+            *left = to_timespec(deadline > now ? chalk_ticks_to_ns(deadline - now) : 0);
+        return -EINTR;
+    }
     return 0;
 }
 
@@ -174,12 +239,20 @@ long libc_system_call(long number, const struct system_call *call)
         return read_console(a, (const struct iovec *)b, c);
     case SYS_ioctl:
         return -ENOTTY; /* so that isatty() says no, as it does of a hosted program's pipe */
+    case SYS_lseek:
+        return -ESPIPE; /* likewise */
     case SYS_mmap:
         return map_pages((size_t)b, d);
     case SYS_munmap:
         return unmap_pages((uint64_t)a, (size_t)b);
     case SYS_clock_gettime:
         return get_time(a, (struct timespec *)b);
+    case SYS_clock_getres:
+        return get_resolution(a, (struct timespec *)b);
+    case SYS_nanosleep:
+        return sleep_for(CLOCK_MONOTONIC, 0, (const struct timespec *)a, (struct timespec *)b);
+    case SYS_clock_nanosleep:
+        return sleep_for(a, b, (const struct timespec *)c, (struct timespec *)d);
     case SYS_getrandom:
         return fill_random((char *)a, (size_t)b);
     case SYS_arch_prctl:

@@ -34,7 +34,7 @@
 
 /* The message: destination in address bits 19:12, fixed delivery; the data is the vector */
 #define MESSAGE_ADDRESS  0xfee00000u
-#define MESSAGE_MAX_APIC 255u /* more needs interrupt remapping */
+#define MESSAGE_MAX_APIC 254u /* 255 is all of them; more needs interrupt remapping */
 
 enum { MAX_ATTACHMENTS = 256 };
 

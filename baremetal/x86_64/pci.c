@@ -48,6 +48,15 @@ static bool present(const struct chalk_device *device)
     return vendor != 0xffff && vendor != 0;
 }
 
+/* A bridge without it passes nothing on for those behind it either (PCI-to-PCI Bridge 1.2, 3.2.4.3). */
+static void master_off(const struct chalk_device *device)
+{
+    uint32_t command = pci_read(device, CHALK_PCI_COMMAND, 2);
+
+    if (command & CHALK_PCI_COMMAND_MASTER)
+        pci_write(device, CHALK_PCI_COMMAND, 2, command & ~(uint32_t)CHALK_PCI_COMMAND_MASTER);
+}
+
 static void found_bridge(struct scan *scan, struct chalk_device *bridge)
 {
     uint32_t buses = pci_read(bridge, PCI_BRIDGE_BUSES, 4), secondary = buses >> 8 & 0xff,
@@ -58,6 +67,7 @@ static void found_bridge(struct scan *scan, struct chalk_device *bridge)
         chalk_log(CHALK_WARNING,
                   "pci: bridge %s leads to buses %u-%u, which cannot be; devices behind it are not used",
                   bridge->name, secondary, last);
+        master_off(bridge);
         return;
     }
     scan->bridges[secondary] = bridge;
@@ -87,12 +97,11 @@ static void found_function(struct scan *scan, const struct chalk_device *functio
                  device->slot >> 3, device->slot & 7u);
     if (device->header == 1 && device != &overflow) {
         found_bridge(scan, device);
+    } else if (device->header == 1) {
+        master_off(device); /* nobody looks behind it */
     } else if (device->header == 0) {
-        uint32_t command = pci_read(device, CHALK_PCI_COMMAND, 2);
-
-        if ((command & CHALK_PCI_COMMAND_MASTER) &&
-            PCI_CLASS_BASE(device->class_code) != PCI_CLASS_BASE_BRIDGE)
-            pci_write(device, CHALK_PCI_COMMAND, 2, command & ~(uint32_t)CHALK_PCI_COMMAND_MASTER);
+        if (PCI_CLASS_BASE(device->class_code) != PCI_CLASS_BASE_BRIDGE)
+            master_off(device);
         device->subsystem_vendor = (uint16_t)pci_read(device, PCI_SUBSYSTEM, 2);
         device->subsystem_device = (uint16_t)pci_read(device, PCI_SUBSYSTEM + 2, 2);
     }

@@ -21,6 +21,7 @@ enum {
     LINE_8N1 = 0x03,
     LINE_DLAB = 0x80,
     FIFO_ENABLE_AND_CLEAR = 0x07,
+    FIFO_WORKS = 0xc0, /* as read: both bits, since the 16550A */
     MODEM_DTR_RTS = 0x03,
     STATUS_DATA_READY = 0x01,
     STATUS_FIFO_EMPTY = 0x20,
@@ -42,6 +43,7 @@ static struct {
     struct lock lock; /* of writers, so that what is written at once stays together; panics do without */
     struct lock input_lock;
     bool present;
+    unsigned fifo_size; /* 1: without a FIFO that works */
     atomic_bool exit_requested;
     _Atomic(uint64_t) next_look;
     unsigned head, tail; /* of what was typed and not yet read */
@@ -60,6 +62,7 @@ void serial_start(void)
     out8(INTERRUPT_ENABLE, 0);
     out8(LINE_CONTROL, LINE_8N1);
     out8(FIFO_CONTROL, FIFO_ENABLE_AND_CLEAR);
+    serial.fifo_size = (in8(FIFO_CONTROL) & FIFO_WORKS) == FIFO_WORKS ? FIFO_SIZE : 1;
     out8(MODEM_CONTROL, MODEM_DTR_RTS);
 }
 
@@ -76,7 +79,7 @@ void serial_write(const char *bytes, size_t size)
     if (!serial.present)
         return;
     for (size_t i = 0; i < size; i++) {
-        if (i % FIFO_SIZE == 0 && !wait_for(STATUS_FIFO_EMPTY)) {
+        if (i % serial.fifo_size == 0 && !wait_for(STATUS_FIFO_EMPTY)) {
             serial.present = false; /* it sends nothing any more: nobody shall wait for it again */
             return;
         }
@@ -97,8 +100,8 @@ static void collect_typed(void)
 
         if (byte == CONTROL_C)
             serial.exit_requested = true;
-        else if (serial.head - serial.tail < sizeof serial.typed)
-            serial.typed[serial.head++ % sizeof serial.typed] = (char)byte;
+        else if (serial.head - serial.tail < sizeof serial.typed) /* a terminal ends lines by a return */
+            serial.typed[serial.head++ % sizeof serial.typed] = byte == '\r' ? '\n' : (char)byte;
     }
 }
 

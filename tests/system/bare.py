@@ -63,6 +63,21 @@ def reach(test, folder):
                 'the device wrote' not in run.output, 'an address that was not shared stops the instrumented build', run)
 
 
+def power(test, folder):
+    """A machine without isa-debug-exit, as real ones are: the program's end switches it off, by ACPI."""
+    for machine in ('q35', 'pc'):
+        command = ['qemu-system-x86_64', '-nodefaults', '-no-reboot', '-display', 'none', '-accel', 'tcg', '-cpu', 'max',
+                   '-machine', machine, '-m', '256', '-serial', f'file:{folder}/console', '-kernel', image('hello')]
+        try:
+            status = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=60).returncode
+        except subprocess.TimeoutExpired:
+            status = 'none: still running after 60 s'
+        with open(f'{folder}/console') as file:
+            said = file.read()
+        test.result(status == 0 and 'hello' in said and 'switch itself off' not in said,
+                    f'{machine}: the power goes off at the end', f'status {status}: {said}')
+
+
 def bad_machine(test):
     for name, program, options, parts in (
             ('no NVMe', 'nvme-identify', [], ['no NVMe']),
@@ -71,6 +86,8 @@ def bad_machine(test):
         missing = [part for part in parts if part.lower() not in run.output.lower()]
         test.result(run.status not in (0, 124) and not missing, f'{name}: a message on the console',
                     f'status {run.status}, missing {missing}\n{run.output}')
+    run = worlds.metal(image('hello'), options=['--qemu', '-cpu qemu64'], timeout=30)
+    test.result(run.status == 1 and 'x86-64-v2' in run.output, 'an old processor: a message', run.output)
     run = worlds.metal(image('hello'), options=['--machine', 'microvm,acpi=off'])
     test.result(run.status == 0 and 'acpi: no tables' in run.output, 'no ACPI: says so, and does without', run)
     run = worlds.metal(image('no-such-image'), [])
@@ -83,6 +100,7 @@ def main():
         size(test, folder)
         panics(test)
         reach(test, folder)
+        power(test, folder)
         bad_machine(test)
 
 

@@ -409,6 +409,22 @@ static void configuration_space_that_cannot_be_is_ignored(void **state)
     }
 }
 
+static void buses_that_are_there_twice_count_once(void **state)
+{
+    struct acpi found;
+
+    (void)state;
+    put(firmware.mcfg + 60 + 8, 0, 2); /* the second range, 16-31, in segment 0, which has 0-255 */
+    seal(firmware.mcfg, 36 + sizeof(mcfg_body));
+    assert_int_equal(parse(&found), 0);
+    assert_int_equal(found.segment_count, 1);
+    assert_int_equal(found.segments[0].base, 0xb0000000);
+    put(firmware.mcfg + 44 + 11, 15, 1);
+    seal(firmware.mcfg, 36 + sizeof(mcfg_body));
+    assert_int_equal(parse(&found), 0);
+    assert_int_equal(found.segment_count, 2);
+}
+
 static void registers_of_the_wrong_kind_are_not_ports(void **state)
 {
     struct acpi found;
@@ -487,6 +503,7 @@ int main(void)
         cmocka_unit_test_setup(entries_of_no_length_end_the_table, setup),
         cmocka_unit_test_setup(more_processors_than_fit_are_left_out, setup),
         cmocka_unit_test_setup(configuration_space_that_cannot_be_is_ignored, setup),
+        cmocka_unit_test_setup(buses_that_are_there_twice_count_once, setup),
         cmocka_unit_test_setup(registers_of_the_wrong_kind_are_not_ports, setup),
         cmocka_unit_test_setup(sleep_types_are_found_or_refused, setup),
     };

@@ -3,8 +3,8 @@
  * The bare-metal scan of the PCI bus and its reading of headers, on a bus that is an array of configuration
  * spaces.
  */
-#include "baremetal/x86_64/pci.h"
 #include "baremetal/x86_64/machine.h"
+#include "baremetal/x86_64/pci.h"
 
 #include <chalk/error.h>
 #include <chalk/log.h>
@@ -285,16 +285,18 @@ static void bridges_that_lie_make_no_loop(void **state)
 {
     (void)state;
     add_bridge(0, 8, 1, 3);
-    add_bridge(0, 16, 1, 1);    /* to the same bus */
-    add_bridge(0, 24, 0, 255);  /* to its own */
-    add_bridge(0, 32, 200, 50); /* backwards */
+    struct function *liar = add_bridge(0, 16, 1, 1); /* to the same bus */
+    add_bridge(0, 24, 0, 255);                       /* to its own */
+    add_bridge(0, 32, 200, 50);                      /* backwards */
     add_bridge(1, 0, 2, 2);
     add_bridge(2, 0, 1, 3); /* back up */
     add_bridge(2, 8, 3, 255);
     add(3, 0, 0x010802);
     assert_string_equal(scan(), " 00:01.0 00:02.0 00:03.0 00:04.0 01:00.0 02:00.0 02:01.0 03:00.0");
     assert_int_equal(warnings, 4);
-    ranges_of_test[0].last = 0; /* configuration space for one bus */
+    assert_int_equal(functions[0].config[CHALK_PCI_COMMAND], 7);
+    assert_int_equal(liar->config[CHALK_PCI_COMMAND], 3); /* nothing behind it reaches memory */
+    ranges_of_test[0].last = 0;                           /* configuration space for one bus */
     assert_string_equal(scan(), " 00:01.0 00:02.0 00:03.0 00:04.0");
 }
 
