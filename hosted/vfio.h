@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <chalk/platform.h>
 
@@ -56,10 +57,12 @@ struct region {
     unsigned area_count;
 };
 
+/* What is mapped of a BAR. */
 struct window {
     struct window *next;
     void *va;
     size_t size;
+    off_t offset; /* in the device's file */
 };
 
 enum { REGION_BARS = 6, REGION_CONFIG = 6, REGION_COUNT };

@@ -55,25 +55,47 @@ static bool mappable(const struct region *region, uint64_t offset, size_t size)
     return false;
 }
 
+static uint64_t page_down(uint64_t offset)
+{
+    return offset & ~(uint64_t)(CHALK_PAGE - 1);
+}
+
+static uint64_t page_up(uint64_t offset)
+{
+    return page_down(offset + CHALK_PAGE - 1);
+}
+
+/* Maps these pages of the device's file: once, however often they are asked for until the device closes. */
+static struct window *map_pages(struct chalk_device *device, off_t offset, size_t size)
+{
+    struct window *window;
+
+    for (window = device->windows; window != NULL; window = window->next)
+        if (window->offset == offset && window->size == size)
+            return window;
+    window = malloc(sizeof *window);
+    if (window == NULL)
+        return NULL;
+    *window = (struct window){.next = device->windows, .size = size, .offset = offset};
+    window->va = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd, offset);
+    if (window->va == MAP_FAILED) {
+        free(window);
+        return NULL;
+    }
+    device->windows = window;
+    return window;
+}
+
 /* VFIO maps registers uncached, whatever is asked: also right for CHALK_WRITE_COMBINE, only slower. */
 static int map_window(struct chalk_device *device, const struct region *region, uint64_t offset,
                       struct chalk_mmio *mmio)
 {
-    uint64_t first = offset & ~(uint64_t)(CHALK_PAGE - 1);
-    size_t size = (size_t)((offset - first + mmio->size + CHALK_PAGE - 1) & ~(uint64_t)(CHALK_PAGE - 1));
-    struct window *window = malloc(sizeof *window);
+    uint64_t first = page_down(offset);
+    const struct window *window =
+        map_pages(device, (off_t)(region->offset + first), (size_t)(page_up(offset + mmio->size) - first));
 
     if (window == NULL)
         return -ENOMEM;
-    window->size = size;
-    window->va =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd, (off_t)(region->offset + first));
-    if (window->va == MAP_FAILED) {
-        free(window);
-        return -ENOMEM;
-    }
-    window->next = device->windows;
-    device->windows = window;
     mmio->base = (uintptr_t)window->va + (uintptr_t)(offset - first);
     return 0;
 }
@@ -105,6 +127,18 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
 
 /* ---- what the kernel says about regions ---- */
 
+/* Of an area that can be mapped, the whole pages; the last page of a BAR need not be a whole one. */
+static void add_area(struct region *region, uint64_t offset, uint64_t size)
+{
+    uint64_t first = page_up(offset), end;
+
+    if (offset >= region->size)
+        return;
+    end = size < region->size - offset ? page_down(offset + size) : region->size;
+    if (first < end)
+        region->areas[region->area_count++] = (struct range){first, end - 1};
+}
+
 static int set_areas(struct region *region, const struct vfio_region_info *info, size_t size)
 {
     size_t at = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? info->cap_offset : 0;
@@ -125,11 +159,9 @@ static int set_areas(struct region *region, const struct vfio_region_info *info,
     if (region->areas == NULL)
         return -ENOMEM;
     if (sparse == NULL)
-        region->areas[region->area_count++] = (struct range){0, region->size - 1};
+        add_area(region, 0, region->size);
     for (unsigned i = 0; sparse != NULL && i < sparse->nr_areas; i++)
-        if (sparse->areas[i].size != 0)
-            region->areas[region->area_count++] =
-                (struct range){sparse->areas[i].offset, sparse->areas[i].offset + sparse->areas[i].size - 1};
+        add_area(region, sparse->areas[i].offset, sparse->areas[i].size);
     return 0;
 }
 
