@@ -132,8 +132,12 @@ static int enter_domain(struct chalk_device *device, struct chalk_domain *wanted
     if (error != 0)
         return error;
     group = hosted_group_find((unsigned)strtoul(number, NULL, 10), &domain);
-    if (group != NULL && wanted != NULL && wanted != domain)
+    if (group != NULL && wanted != NULL && wanted != domain) {
+        chalk_log(CHALK_ERROR,
+                  "%s cannot join the domain of %s: the hardware ties it to that of %s (IOMMU group %s)",
+                  device->name, wanted->name, domain->name, number);
         return -EXDEV;
+    }
     if (group != NULL && wanted == NULL)
         chalk_log(CHALK_WARNING,
                   "%s shares the domain of %s: the hardware cannot keep them apart (IOMMU group %s)",

@@ -13,7 +13,7 @@ struct range {
     uint64_t first, last;
 };
 
-/* Sorted, disjoint; entries of which one holds the other are merged by exclude(). */
+/* Sorted and disjoint. */
 static struct range *taken;
 static size_t taken_count, taken_room;
 
@@ -71,7 +71,7 @@ void hosted_iova_start(void)
     /*
      * Address 0 means "no buffer" to many devices, and nothing good lives below 1 MiB. Writes to
      * 0xfee00000-0xfeefffff are interrupts, never memory, whatever the IOMMU maps there (SDM vol. 3, 11.11.1;
-     * VT-d 3.14).
+     * VT-d, "Handling Requests to Interrupt Address Range").
      */
     hosted_iova_exclude(0, 0xfffff);
     hosted_iova_exclude(0xfee00000, 0xfeefffff);

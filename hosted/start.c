@@ -46,8 +46,10 @@ static int start(void)
     hosted_clock_start();
     hosted_iova_start();
     error = hosted_cores_start();
-    if (error != 0)
+    if (error != 0) {
+        hosted_iova_stop();
         return error;
+    }
     if (options.handle_signals) {
         hosted_signals_start();
         hosted_guard_start();
