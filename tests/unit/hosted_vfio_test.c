@@ -1,0 +1,773 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Devices, domains, windows and interrupts of the hosted platform, on a Linux of which only VFIO is made up:
+ * ioctl() and open() are this file's, the descriptors behind them are real. Any call can be made to fail.
+ */
+#include "hosted/cores.h"
+#include "hosted/pci.h"
+#include "hosted/sysfs.h"
+#include "hosted/vfio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <chalk/clock.h>
+#include <chalk/device.h>
+#include <chalk/hosted.h>
+#include <chalk/memory.h>
+#include <chalk/mmio.h>
+
+#define FIRST  "0000:00:03.0" /* group 7, as SECOND */
+#define SECOND "0000:00:03.1"
+#define THIRD  "0000:00:04.0" /* group 8 */
+
+#define VECTORS 4
+
+static struct {
+    /* what a test wants */
+    unsigned fail_after; /* the call that fails, counted from 1; 0: none */
+    int fail_errno;
+    bool in_use, not_viable;
+    struct range ranges[2]; /* what the IOMMU translates; last 0: the kernel does not say */
+    uint32_t chain;         /* where the first capability claims that the next one is */
+    struct range areas[2];  /* of BAR 0, that can be mapped; last 0: all of it */
+    unsigned vectors, vectors_to_have;
+    bool pin; /* a device with an INTx pin only */
+
+    /* what happened */
+    unsigned calls;
+    int eventfds[VECTORS];
+    unsigned arrays, unmasked;
+    unsigned maps, unmaps, resets;
+    char console[4096];
+    size_t console_size;
+} linux_;
+
+static bool said(const char *text)
+{
+    return strstr(linux_.console, text) != NULL;
+}
+
+long chalk_console(void *bytes, size_t size, bool write)
+{
+    if (!write)
+        return 0;
+    if (size < sizeof linux_.console - linux_.console_size) {
+        memcpy(linux_.console + linux_.console_size, bytes, size);
+        linux_.console_size += size;
+    }
+    return (long)size;
+}
+
+unsigned long long fake_ticks(void);
+unsigned long long fake_ticks(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (unsigned long long)high << 32 | low;
+}
+
+/* ---- /sys ----------------------------------------------------------------------------------------- */
+
+bool hosted_sysfs_exists(const char *format, ...)
+{
+    const char *names[] = {FIRST, SECOND, THIRD};
+    char path[256];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(path, sizeof path, format, list);
+    va_end(list);
+    for (unsigned i = 0; i < 3; i++)
+        if (strstr(path, names[i]) != NULL)
+            return true;
+    return false;
+}
+
+int hosted_sysfs_link(char *name, size_t size, const char *format, ...)
+{
+    char path[256];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(path, sizeof path, format, list);
+    va_end(list);
+    snprintf(name, size, "%s",
+             strstr(path, "iommu_group") == NULL ? "vfio-pci"
+             : strstr(path, THIRD)               ? "8"
+                                                 : "7");
+    return (int)strlen(name);
+}
+
+int hosted_sysfs_text(char *text, size_t size, const char *format, ...)
+{
+    (void)size;
+    (void)format;
+    text[0] = '\0';
+    return -ENOENT;
+}
+
+long hosted_sysfs_number(long otherwise, const char *format, ...)
+{
+    (void)format;
+    return otherwise;
+}
+
+unsigned hosted_list_rank(const char *list, unsigned id)
+{
+    (void)list;
+    (void)id;
+    return 0;
+}
+
+/* ---- VFIO ----------------------------------------------------------------------------------------- */
+
+static bool fails(void)
+{
+    if (++linux_.calls != linux_.fail_after)
+        return false;
+    errno = linux_.fail_errno;
+    return true;
+}
+
+int open(const char *path, int flags, ...)
+{
+    if (strncmp(path, "/dev/vfio/", 10) != 0)
+        return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+    if (fails())
+        return -1;
+    if (linux_.in_use && strcmp(path, "/dev/vfio/vfio") != 0) {
+        errno = EBUSY;
+        return -1;
+    }
+    return (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC, 0);
+}
+
+/* Region n is at n << 20 in the device's file: BAR 0 has 24 KiB, BAR 1 is I/O ports, BAR 2 is 16 bytes. */
+static const uint64_t region_sizes[VFIO_PCI_NUM_REGIONS] = {24576, 32,
+                                                            16, [VFIO_PCI_CONFIG_REGION_INDEX] = 256};
+
+static int get_region(struct vfio_region_info *info)
+{
+    struct {
+        struct vfio_region_info info;
+        struct vfio_region_info_cap_sparse_mmap sparse;
+        struct vfio_region_sparse_mmap_area areas[2];
+    } answer = {.info = *info, .sparse.header.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP};
+    uint32_t room = info->argsz;
+
+    if (info->index >= VFIO_PCI_NUM_REGIONS) {
+        errno = EINVAL;
+        return -1;
+    }
+    answer.info.size = region_sizes[info->index];
+    answer.info.offset = (uint64_t)info->index << 20;
+    answer.info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+    answer.info.cap_offset = 0;
+    answer.info.argsz = sizeof answer.info;
+    if (info->index == 0 || info->index == 2)
+        answer.info.flags |= VFIO_REGION_INFO_FLAG_MMAP;
+    if (info->index == 0 && linux_.areas[0].last != 0) {
+        answer.info.flags |= VFIO_REGION_INFO_FLAG_CAPS;
+        answer.info.argsz = sizeof answer;
+        if (room >= sizeof answer)
+            answer.info.cap_offset = offsetof(typeof(answer), sparse);
+        for (unsigned i = 0; i < 2 && linux_.areas[i].last != 0; i++, answer.sparse.nr_areas++)
+            answer.areas[i] = (struct vfio_region_sparse_mmap_area){
+                linux_.areas[i].first, linux_.areas[i].last + 1 - linux_.areas[i].first};
+    }
+    memcpy(info, &answer, room < answer.info.argsz ? room : answer.info.argsz);
+    return 0;
+}
+
+/* The ranges stand in the second capability: the first is one that nobody here knows. */
+static int get_iommu(struct vfio_iommu_type1_info *info)
+{
+    struct {
+        struct vfio_iommu_type1_info info;
+        struct vfio_info_cap_header strange;
+        struct vfio_iommu_type1_info_cap_iova_range cap;
+        struct range ranges[2];
+    } answer = {.info = {.argsz = sizeof answer, .flags = VFIO_IOMMU_INFO_CAPS}, .strange.id = 99};
+    uint32_t room = info->argsz;
+
+    if (linux_.ranges[0].last == 0) {
+        info->flags = 0;
+        return 0;
+    }
+    answer.strange.next = linux_.chain != 0 ? linux_.chain : offsetof(typeof(answer), cap);
+    answer.cap.header.id = VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE;
+    answer.cap.nr_iovas = linux_.ranges[1].last != 0 ? 2 : 1;
+    memcpy(answer.cap.iova_ranges, linux_.ranges, sizeof linux_.ranges);
+    if (room >= sizeof answer)
+        answer.info.cap_offset = offsetof(typeof(answer), strange);
+    memcpy(info, &answer, room < sizeof answer ? room : sizeof answer);
+    return 0;
+}
+
+static int set_irqs(const struct vfio_irq_set *set)
+{
+    const int32_t *fds = (const int32_t *)set->data;
+
+    assert_int_equal(set->index, linux_.pin ? VFIO_PCI_INTX_IRQ_INDEX : VFIO_PCI_MSIX_IRQ_INDEX);
+    assert_true(set->start + set->count <= linux_.vectors);
+    if ((set->flags & VFIO_IRQ_SET_ACTION_UNMASK) != 0) {
+        linux_.unmasked++;
+    } else if (set->count == 0) {
+        memset(linux_.eventfds, 0xff, sizeof linux_.eventfds);
+    } else if (set->start + set->count > linux_.vectors_to_have) {
+        return (int)linux_.vectors_to_have;
+    } else {
+        assert_int_equal(set->argsz, sizeof *set + set->count * sizeof *fds);
+        linux_.arrays += set->count > 1;
+        memcpy(linux_.eventfds + set->start, fds, set->count * sizeof *fds);
+    }
+    return 0;
+}
+
+static int make_device(void)
+{
+    int fd = memfd_create("device", MFD_CLOEXEC);
+    const uint32_t identity = 0x00101b36, ports = 1;
+    const uint64_t config = (uint64_t)VFIO_PCI_CONFIG_REGION_INDEX << 20;
+
+    assert_int_equal(ftruncate(fd, 9 << 20), 0);
+    assert_int_equal(pwrite(fd, &identity, 4, (off_t)config), 4);
+    assert_int_equal(pwrite(fd, &ports, 4, (off_t)config + 0x14), 4);
+    return fd;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    void *argument;
+    va_list list;
+
+    (void)fd;
+    va_start(list, request);
+    argument = va_arg(list, void *);
+    va_end(list);
+    if (request != VFIO_DEVICE_SET_IRQS && request != VFIO_DEVICE_RESET && fails())
+        return -1;
+    switch (request) {
+    case VFIO_GET_API_VERSION:
+        return VFIO_API_VERSION;
+    case VFIO_CHECK_EXTENSION:
+        return 1;
+    case VFIO_SET_IOMMU:
+    case VFIO_GROUP_SET_CONTAINER:
+        return 0;
+    case VFIO_GROUP_GET_STATUS:
+        ((struct vfio_group_status *)argument)->flags = linux_.not_viable ? 0 : VFIO_GROUP_FLAGS_VIABLE;
+        return 0;
+    case VFIO_GROUP_GET_DEVICE_FD:
+        return make_device();
+    case VFIO_IOMMU_GET_INFO:
+        return get_iommu(argument);
+    case VFIO_IOMMU_MAP_DMA:
+        linux_.maps++;
+        return 0;
+    case VFIO_IOMMU_UNMAP_DMA:
+        linux_.unmaps++;
+        return 0;
+    case VFIO_DEVICE_GET_INFO:
+        ((struct vfio_device_info *)argument)->flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
+        return 0;
+    case VFIO_DEVICE_GET_REGION_INFO:
+        return get_region(argument);
+    case VFIO_DEVICE_GET_IRQ_INFO: {
+        struct vfio_irq_info *info = argument;
+
+        info->flags = VFIO_IRQ_INFO_EVENTFD;
+        info->count = (info->index == VFIO_PCI_INTX_IRQ_INDEX) == linux_.pin ? linux_.vectors : 0;
+        return 0;
+    }
+    case VFIO_DEVICE_SET_IRQS:
+        return set_irqs(argument);
+    case VFIO_DEVICE_RESET:
+        linux_.resets++;
+        return 0;
+    default:
+        errno = ENOTTY;
+        return -1;
+    }
+}
+
+/* ---- before and after ----------------------------------------------------------------------------- */
+
+static unsigned open_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
+}
+
+static unsigned descriptors;
+static struct chalk_domain *domain;
+static struct chalk_device *device;
+
+static int start_with(bool ring)
+{
+    memset(&linux_, 0, sizeof linux_);
+    memset(linux_.eventfds, 0xff, sizeof linux_.eventfds);
+    linux_.vectors = linux_.vectors_to_have = VECTORS;
+    domain = NULL;
+    device = NULL;
+    descriptors = open_descriptors();
+    return chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .no_uring = !ring});
+}
+
+static int start(void **state)
+{
+    (void)state;
+    return start_with(false);
+}
+
+static int start_ring(void **state)
+{
+    (void)state;
+    return start_with(true);
+}
+
+/* Whatever a test did, no descriptor is left behind. */
+static int stop(void **state)
+{
+    (void)state;
+    linux_.fail_after = 0;
+    chalk_device_close(device);
+    chalk_stop();
+    if (open_descriptors() == descriptors)
+        return 0;
+    print_message("%u descriptors instead of %u; the console has:\n%s", open_descriptors(), descriptors,
+                  linux_.console);
+    return -1;
+}
+
+static void open_first(void)
+{
+    assert_int_equal(chalk_device_open(FIRST, &domain, &device), 0);
+}
+
+/* ---- open and close ------------------------------------------------------------------------------- */
+
+static void bus_mastering_is_off_and_registers_answer(void **state)
+{
+    uint32_t command;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_pci_bus_master(device, true), 0);
+    assert_int_equal(chalk_device_reset(device, chalk_deadline(CHALK_S)), 0);
+    assert_int_equal(linux_.resets, 1);
+    assert_int_equal(chalk_config_read(device, CHALK_PCI_COMMAND, 2, &command), 0);
+    assert_int_equal(command, CHALK_PCI_COMMAND_MEMORY);
+    assert_int_equal(chalk_config_read(device, 1, 2, &command), -EINVAL);
+    assert_int_equal(chalk_config_read(device, 4096, 4, &command), -EINVAL);
+    assert_int_equal(chalk_config_read(device, 0x100, 4, &command), 0);
+    assert_int_equal(command, UINT32_MAX); /* a conventional device has no more than 256 bytes */
+}
+
+static void every_call_that_fails_is_undone(void **state)
+{
+    const int errors[] = {EIO, ENOMEM, EPERM};
+
+    (void)state;
+    for (unsigned e = 0; e < 3; e++) {
+        int error = -1;
+
+        for (unsigned call = 1; error != 0; call++) {
+            unsigned before = open_descriptors();
+
+            linux_.calls = 0;
+            linux_.fail_after = call;
+            linux_.fail_errno = errors[e];
+            linux_.console_size = 0;
+            error = chalk_device_open(FIRST, &domain, &device);
+            if (error != 0) {
+                assert_true(error < 0);
+                assert_null(domain);
+                assert_null(hosted_domains());
+                assert_int_equal(open_descriptors(), before);
+                continue;
+            }
+            assert_true(call > 10);
+            chalk_device_close(device); /* what failed, nobody needed; or nothing did */
+            domain = NULL;
+            device = NULL;
+            error = linux_.calls >= call ? -1 : 0;
+        }
+    }
+}
+
+static void what_is_in_the_way_is_named(void **state)
+{
+    (void)state;
+    linux_.in_use = true;
+    assert_int_equal(chalk_device_open(FIRST, &domain, &device), -EBUSY);
+    assert_true(said("fuser -v /dev/vfio/7"));
+    linux_.in_use = false;
+    linux_.not_viable = true;
+    assert_int_equal(chalk_device_open(FIRST, &domain, &device), -EPERM);
+    assert_true(said("IOMMU group 7"));
+    linux_.not_viable = false;
+    assert_int_equal(chalk_device_open("0000:00:1f.0", &domain, &device), -ENODEV);
+    open_first();
+    assert_int_equal(chalk_device_open(FIRST, &domain, &device), -EBUSY);
+}
+
+static void one_group_is_one_domain(void **state)
+{
+    struct chalk_domain *other_domain = NULL, *third_domain = NULL;
+    struct chalk_device *second, *third;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_device_open(SECOND, &other_domain, &second), 0);
+    assert_ptr_equal(other_domain, domain);
+    assert_true(said(SECOND " shares the domain of " FIRST));
+    chalk_device_close(second);
+
+    assert_int_equal(chalk_device_open(THIRD, &third_domain, &third), 0);
+    assert_ptr_not_equal(third_domain, domain);
+    assert_int_equal(chalk_device_open(SECOND, &third_domain, &second), -EXDEV);
+    assert_true(said(SECOND " cannot join the domain of " THIRD));
+    chalk_device_close(third);
+
+    assert_int_equal(chalk_device_open(THIRD, &domain, &third), 0); /* another group may join */
+    chalk_device_close(third);
+}
+
+/* ---- windows -------------------------------------------------------------------------------------- */
+
+static void expect_window(uint64_t offset, size_t size, bool mapped)
+{
+    const uint32_t value = 0x1234abcd ^ (uint32_t)offset;
+    struct chalk_mmio window;
+    uint32_t there;
+
+    assert_int_equal(chalk_window_map(device, 0, offset, size, CHALK_UNCACHED, &window), 0);
+    assert_int_equal(window.ops == NULL, mapped);
+    chalk_mmio_write32(&window, 0, value);
+    assert_int_equal(pread(device->fd, &there, 4, (off_t)offset), 4);
+    assert_int_equal(there, value);
+    assert_int_equal(chalk_mmio_read32(&window, 0), value);
+    if (!mapped) {
+        assert_int_equal(chalk_mmio_read32(&window, size - 2), UINT32_MAX);
+        assert_int_equal(chalk_mmio_read32(&window, SIZE_MAX - 1), UINT32_MAX);
+    }
+}
+
+static void a_window_is_wholly_mapped_or_wholly_served(void **state)
+{
+    (void)state;
+    linux_.areas[0] = (struct range){0, 8191};
+    linux_.areas[1] = (struct range){12288, 24575};
+    open_first();
+    expect_window(0, 8192, true);
+    expect_window(4, 8, true);
+    expect_window(4096, 4097, false);
+    expect_window(8192, 4096, false);
+    expect_window(12288, 12288, true);
+    expect_window(8188, 4104, false);
+}
+
+static void only_whole_pages_are_mapped(void **state)
+{
+    (void)state;
+    linux_.areas[0] = (struct range){512, 12287 + 512};
+    open_first();
+    expect_window(512, 8, false);
+    expect_window(4096, 8192, true);
+    expect_window(12288, 8, false);
+}
+
+static void windows_end_with_their_bar(void **state)
+{
+    struct chalk_mmio window;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_window_map(device, 0, 24576, 1, CHALK_UNCACHED, &window), -ERANGE);
+    assert_int_equal(chalk_window_map(device, 0, 4, 24576, CHALK_UNCACHED, &window), -ERANGE);
+    assert_int_equal(chalk_window_map(device, 0, UINT64_MAX, 2, CHALK_UNCACHED, &window), -ERANGE);
+    assert_int_equal(chalk_window_map(device, 0, 0, 0, CHALK_UNCACHED, &window), -ERANGE);
+    assert_int_equal(chalk_window_map(device, 1, 0, 4, CHALK_UNCACHED, &window), -ENODEV); /* ports */
+    assert_int_equal(chalk_window_map(device, 3, 0, 4, CHALK_UNCACHED, &window), -ENODEV);
+    assert_int_equal(chalk_window_map(device, 6, 0, 4, CHALK_UNCACHED, &window), -ENODEV);
+    assert_int_equal(chalk_window_map(device, 2, 8, 8, CHALK_UNCACHED, &window), 0);
+    assert_null(window.ops); /* less than a page, and mapped */
+}
+
+static void the_same_window_again_takes_nothing(void **state)
+{
+    struct chalk_mmio first, again;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_window_map(device, 0, 4096, 8, CHALK_UNCACHED, &first), 0);
+    for (unsigned i = 0; i < 1000; i++)
+        assert_int_equal(chalk_window_map(device, 0, 4104, 8, CHALK_UNCACHED, &again), 0);
+    assert_int_equal(again.base, first.base + 8);
+}
+
+/* ---- memory --------------------------------------------------------------------------------------- */
+
+static void only_what_the_iommu_translates_is_mapped(void **state)
+{
+    struct chalk_span high, low;
+
+    (void)state;
+    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &high), 0);
+    linux_.ranges[0] = (struct range){0, 0xfedfffff};
+    linux_.ranges[1] = (struct range){0xfef00000, 0xffffffff};
+    open_first();
+    assert_int_equal(chalk_dma_map(domain, high.va, 4096, high.iova, CHALK_DEVICE_READS), -ERANGE);
+    assert_true(said("translates only 0x0-0xfedfffff 0xfef00000-0xffffffff"));
+    assert_int_equal(chalk_dma_map(domain, high.va, 4096, 0xfee00000, CHALK_DEVICE_READS), -ERANGE);
+    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &low), 0);
+    assert_true(low.iova < 1ull << 32); /* spans that come later stay within */
+    assert_int_equal(chalk_dma_map(domain, low.va, 4096, low.iova, CHALK_DEVICE_READS), 0);
+    assert_int_equal(linux_.maps, 1);
+}
+
+static void a_chain_of_capabilities_that_leads_nowhere_ends(void **state)
+{
+    const uint32_t wrong[] = {sizeof(struct vfio_iommu_type1_info), 1u << 31, UINT32_MAX, 1u << 12};
+    struct chalk_span span;
+
+    (void)state;
+    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    linux_.ranges[0] = (struct range){0x1000, 0x1fff};
+    for (unsigned i = 0; i < 4; i++) {
+        linux_.chain = wrong[i];
+        open_first();
+        assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, CHALK_DEVICE_READS), 0);
+        chalk_device_close(device);
+        device = NULL;
+        domain = NULL;
+    }
+}
+
+static void mappings_are_counted_and_never_overlap(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    assert_int_equal(chalk_span_grow(16384, 0, -1, UINT64_MAX, &span), 0);
+    open_first();
+    assert_int_equal(chalk_dma_map(domain, span.va, 8192, span.iova, 3), 0);
+    assert_int_equal(chalk_dma_map(domain, span.va, 8192, span.iova, 3), 0);
+    assert_int_equal(linux_.maps, 1);
+    assert_int_equal(chalk_dma_map(domain, span.va, 8192, span.iova, 1), -EEXIST);
+    assert_int_equal(chalk_dma_map(domain, span.va, 16384, span.iova, 3), -EEXIST);
+    assert_int_equal(chalk_dma_map(domain, (char *)span.va + 8192, 12288, span.iova + 8192, 3), -EINVAL);
+    assert_int_equal(chalk_dma_map(domain, span.va, 4096, UINT64_MAX - 4095, 3), -ERANGE);
+    assert_int_equal(chalk_dma_map(domain, span.va, 8192, UINT64_MAX - 4095, 3), -EINVAL);
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 4096), -ENOENT);
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 8192), 0);
+    assert_int_equal(linux_.unmaps, 0);
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 8192), 0);
+    assert_int_equal(linux_.unmaps, 1);
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 8192), -ENOENT);
+
+    linux_.fail_after = linux_.calls + 1;
+    linux_.fail_errno = ENOSPC;
+    assert_int_equal(chalk_dma_map(domain, span.va, 8192, span.iova, 3), -ENOSPC);
+    assert_true(said("dma_entry_limit"));
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 8192), -ENOENT);
+}
+
+/* ---- interrupts ----------------------------------------------------------------------------------- */
+
+static void fire(unsigned vector)
+{
+    const uint64_t one = 1;
+
+    assert_true(linux_.eventfds[vector] >= 0);
+    assert_int_equal(write(linux_.eventfds[vector], &one, sizeof one), sizeof one);
+}
+
+static uint32_t events(void)
+{
+    struct chalk_core_info info;
+
+    assert_int_equal(chalk_core_info(0, &info), 0);
+    return *info.events;
+}
+
+static void interrupts_count_and_end_a_wait(void **state)
+{
+    _Atomic(uint32_t) first = 0, second = 0;
+    uint32_t seen;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_vector_attach(device, VECTORS, 0, &first), -ERANGE);
+    assert_int_equal(chalk_vector_attach(device, 0, 100000, &first), -EINVAL);
+    assert_int_equal(chalk_vector_attach(device, 1, 0, NULL), 0); /* was never attached */
+    assert_int_equal(chalk_vector_attach(device, 1, 0, &first), 0);
+    assert_int_equal(linux_.arrays, 1); /* all vectors at once: */
+    assert_int_equal(linux_.eventfds[0], -1);
+    assert_int_equal(chalk_vector_attach(device, 3, 0, &second), 0);
+    assert_int_equal(linux_.arrays, 1);
+
+    seen = events();
+    fire(1);
+    fire(1);
+    fire(3);
+    assert_int_equal(first + second, 0); /* only a wait changes them */
+    while (first < 2 || second < 1) {
+        chalk_core_wait(0, seen, chalk_deadline(10 * CHALK_S));
+        assert_int_not_equal(events(), seen);
+        seen = events();
+    }
+    assert_int_equal(first, 2);
+
+    assert_int_equal(chalk_vector_attach(device, 1, 0, NULL), 0);
+    assert_int_equal(linux_.eventfds[1], -1);
+    fire(3);
+    chalk_core_wait(0, events(), chalk_deadline(10 * CHALK_S));
+    assert_int_equal(first, 2);
+    assert_int_equal(second, 2);
+    assert_int_equal(chalk_vector_rearm(device, 3), 0);
+}
+
+/* Whoever is always late would otherwise never hear of an interrupt. */
+static void a_wait_whose_deadline_has_passed_collects(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+    uint64_t patience;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_vector_attach(device, 0, 0, &counter), 0);
+    chalk_core_wait(0, events(), 0);
+    fire(0);
+    patience = chalk_deadline(CHALK_S);
+    while (counter == 0 && !chalk_expired(patience))
+        chalk_core_wait(0, events(), 1);
+    assert_int_equal(counter, 1);
+}
+
+static void an_attached_vector_moves(void **state)
+{
+    _Atomic(uint32_t) first = 0, second = 0;
+    int before;
+
+    (void)state;
+    open_first();
+    for (unsigned i = 0; i < 200; i++) {
+        assert_int_equal(chalk_vector_attach(device, 0, 0, i % 2 != 0 ? &first : &second), 0);
+        if (i == 100)
+            before = (int)open_descriptors();
+    }
+    assert_int_equal(open_descriptors(), before);
+    fire(0);
+    while (first == 0)
+        chalk_core_wait(0, events(), chalk_deadline(10 * CHALK_S));
+    assert_int_equal(second, 0);
+}
+
+static void fewer_vectors_than_the_device_has(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+
+    (void)state;
+    linux_.vectors_to_have = 2;
+    open_first();
+    assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), -ERANGE);
+    assert_int_equal(chalk_vector_attach(device, 1, 0, &counter), 0);
+    assert_true(said("has 4 interrupt vectors, but Linux has only 2"));
+    assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), -ERANGE);
+}
+
+static void a_pin_is_rearmed_by_the_driver(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+
+    (void)state;
+    linux_.pin = true;
+    linux_.vectors = linux_.vectors_to_have = 1;
+    open_first();
+    assert_int_equal(chalk_vector_rearm(device, 0), -EINVAL);
+    assert_int_equal(chalk_vector_attach(device, 0, 0, &counter), 0);
+    fire(0);
+    while (counter == 0)
+        chalk_core_wait(0, events(), chalk_deadline(10 * CHALK_S));
+    assert_int_equal(chalk_vector_rearm(device, 0), 0);
+    assert_int_equal(linux_.unmasked, 1);
+    assert_int_equal(chalk_vector_attach(device, 0, 0, NULL), 0);
+    assert_int_equal(linux_.eventfds[0], -1);
+    assert_int_equal(chalk_vector_rearm(device, 0), -EINVAL);
+}
+
+static void no_interrupts_at_all(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+
+    (void)state;
+    linux_.vectors = 0;
+    open_first();
+    assert_int_equal(chalk_vector_attach(device, 0, 0, &counter), -ENOTSUP);
+}
+
+static void what_is_still_open_is_closed_at_the_end(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_vector_attach(device, 0, 0, &counter), 0);
+    device = NULL; /* forgotten */
+    chalk_stop();
+    assert_true(said(FIRST " was still open"));
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.ordinary_pages = true}), 0);
+}
+
+int main(void)
+{
+#define BOTH(test)                                                                                           \
+    cmocka_unit_test_setup_teardown(test, start, stop),                                                      \
+        cmocka_unit_test_setup_teardown(test, start_ring, stop)
+#define ONE(test) cmocka_unit_test_setup_teardown(test, start, stop)
+    const struct CMUnitTest tests[] = {
+        ONE(bus_mastering_is_off_and_registers_answer),
+        ONE(every_call_that_fails_is_undone),
+        ONE(what_is_in_the_way_is_named),
+        ONE(one_group_is_one_domain),
+        ONE(a_window_is_wholly_mapped_or_wholly_served),
+        ONE(only_whole_pages_are_mapped),
+        ONE(windows_end_with_their_bar),
+        ONE(the_same_window_again_takes_nothing),
+        ONE(only_what_the_iommu_translates_is_mapped),
+        ONE(a_chain_of_capabilities_that_leads_nowhere_ends),
+        ONE(mappings_are_counted_and_never_overlap),
+        BOTH(interrupts_count_and_end_a_wait),
+        BOTH(a_wait_whose_deadline_has_passed_collects),
+        BOTH(an_attached_vector_moves),
+        ONE(fewer_vectors_than_the_device_has),
+        BOTH(a_pin_is_rearmed_by_the_driver),
+        ONE(no_interrupts_at_all),
+        BOTH(what_is_still_open_is_closed_at_the_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
