@@ -47,6 +47,28 @@ static inline bool chalk_expired(uint64_t deadline)
     return deadline != CHALK_FOREVER && chalk_ticks() >= deadline;
 }
 
+/*
+ * Nanoseconds since 1970-01-01 UTC, by the clock that was read at the start and the ticks since then; 0 when
+ * this machine does not know the time. It is not corrected while the program runs.
+ */
+static inline uint64_t chalk_wall_ns(void)
+{
+    const struct chalk_clock *clock = chalk_clock_info();
+
+    return clock->wall_ns != 0 ? clock->wall_ns + chalk_ticks_to_ns(chalk_ticks() - clock->wall_ticks) : 0;
+}
+
+/*
+ * Sleeps on core `self`, the caller's, until the deadline. Interrupts and wakes that come are collected and
+ * end nothing: who waits with an event word that was read before, returns at once.
+ */
+void chalk_sleep_until(unsigned self, uint64_t deadline);
+
+static inline void chalk_sleep(unsigned self, uint64_t ns)
+{
+    chalk_sleep_until(self, chalk_deadline(ns));
+}
+
 #define CHALK_MS 1000000ull    /* nanoseconds */
 #define CHALK_S  1000000000ull /* nanoseconds */
 
