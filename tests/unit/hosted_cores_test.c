@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Cores of the hosted platform: up and down, threads that come and go, and waits that lose nothing, with
+ * io_uring and with ppoll. Everything here is Linux's own but the console.
+ */
+#include "hosted/cores.h"
+#include "hosted/events.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <chalk/clock.h>
+#include <chalk/hosted.h>
+
+long chalk_console(void *bytes, size_t size, bool write)
+{
+    (void)bytes;
+    return write ? (long)size : 0;
+}
+
+unsigned long long fake_ticks(void);
+unsigned long long fake_ticks(void)
+{
+    uint32_t low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (unsigned long long)high << 32 | low;
+}
+
+static unsigned open_descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
+}
+
+static unsigned descriptors;
+
+/* A wake-up that is lost ends in a wait without end: the alarm ends the test instead. */
+static int start_with(struct chalk_start_options options)
+{
+    alarm(50);
+    descriptors = open_descriptors();
+    return chalk_start(&options);
+}
+
+static int start_poll(void **state)
+{
+    (void)state;
+    return start_with((struct chalk_start_options){.no_uring = true});
+}
+
+static int start_ring(void **state)
+{
+    (void)state;
+    return start_with((struct chalk_start_options){.no_uring = false});
+}
+
+static int start_signals(void **state)
+{
+    (void)state;
+    return start_with((struct chalk_start_options){.handle_signals = true, .pin = true});
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    chalk_stop();
+    alarm(0);
+    return open_descriptors() == descriptors ? 0 : -1;
+}
+
+static _Atomic(uint32_t) *events(unsigned core)
+{
+    return &hosted_core(core)->events;
+}
+
+static unsigned core_count(void)
+{
+    unsigned count = 0;
+
+    while (hosted_core(count) != NULL)
+        count++;
+    return count;
+}
+
+/* ---- up and down ---------------------------------------------------------------------------------- */
+
+static void goes_up_and_down_again(void **state)
+{
+    (void)state;
+    assert_int_equal(chalk_start(NULL), -EBUSY);
+    for (unsigned i = 0; i < 20; i++) {
+        chalk_stop();
+        assert_int_equal(open_descriptors(), descriptors);
+        assert_int_equal(chalk_start(NULL), 0);
+    }
+}
+
+static int adopted[2];
+
+static void *adopt_and_leave(void *argument)
+{
+    int *number = argument;
+
+    for (unsigned i = 0; i < 50; i++) {
+        *number = chalk_core_adopt();
+        if (*number < 0)
+            return NULL;
+        chalk_core_wait((unsigned)*number, *events((unsigned)*number), chalk_deadline(10000));
+        chalk_core_leave((unsigned)*number);
+    }
+    return NULL;
+}
+
+static void threads_become_cores_and_leave(void **state)
+{
+    struct chalk_core_info info;
+    pthread_t thread;
+
+    (void)state;
+    if (core_count() < 2)
+        skip();
+    pthread_create(&thread, NULL, adopt_and_leave, &adopted[0]);
+    pthread_join(thread, NULL);
+    assert_int_equal(adopted[0], 1);
+    assert_int_equal(chalk_core_info(1, &info), 0);
+    assert_false(info.running);
+
+    for (unsigned i = 1; i < core_count(); i++) /* this thread is all of them: */
+        assert_int_equal(chalk_core_adopt(), i);
+    assert_int_equal(chalk_core_adopt(), -ENOSPC);
+    for (unsigned i = 1; i < core_count(); i++)
+        chalk_core_leave(i);
+}
+
+static void note(unsigned core, void *argument)
+{
+    *(_Atomic(unsigned) *)argument += core;
+    chalk_core_wake(0);
+}
+
+static void linger(unsigned core, void *argument)
+{
+    _Atomic(bool) *end = argument;
+
+    while (!*end)
+        chalk_core_wait(core, *events(core), chalk_deadline(CHALK_S));
+}
+
+static void a_core_is_started_again_when_it_has_ended(void **state)
+{
+    struct chalk_core_info info;
+    _Atomic(unsigned) sum = 0;
+    static _Atomic(bool) end;
+
+    (void)state;
+    if (core_count() < 2)
+        skip();
+    for (unsigned i = 0; i < 50; i++) {
+        assert_int_equal(chalk_core_start(1, note, &sum), 0);
+        do {
+            chalk_core_wait(0, *events(0), chalk_deadline(CHALK_MS));
+            chalk_core_info(1, &info);
+        } while (info.running);
+    }
+    assert_int_equal(sum, 50);
+    end = false;
+    assert_int_equal(chalk_core_start(1, linger, &end), 0);
+    assert_int_equal(chalk_core_start(1, linger, &end), -EBUSY);
+    end = true; /* chalk_stop() waits for it */
+}
+
+/* ---- waits ---------------------------------------------------------------------------------------- */
+
+#define WAKES 5000
+
+static _Atomic(unsigned) sent;
+
+static void *wake_often(void *argument)
+{
+    (void)argument;
+    for (unsigned i = 0; i < WAKES; i++) {
+        sent++;
+        chalk_core_wake(0);
+        for (unsigned pause = i % 64; pause > 0; pause--)
+            chalk_pause();
+    }
+    return NULL;
+}
+
+static void no_wake_is_lost(void **state)
+{
+    pthread_t senders[2];
+
+    (void)state;
+    sent = 0;
+    for (unsigned i = 0; i < 2; i++)
+        pthread_create(&senders[i], NULL, wake_often, NULL);
+    for (;;) {
+        uint32_t seen = *events(0);
+
+        if (sent == 2 * WAKES)
+            break;
+        chalk_core_wait(0, seen, CHALK_FOREVER);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(senders[i], NULL);
+}
+
+static struct source *sources[3];
+static int fds[3];
+static _Atomic(uint32_t) counters[3];
+static _Atomic(unsigned) round_done;
+
+/* Fires each source once it was told to, as the kernel would. */
+static void *fire(void *argument)
+{
+    const uint64_t one = 1;
+
+    (void)argument;
+    for (unsigned i = 0; i < 1000; i++) {
+        while (round_done < i)
+            chalk_pause();
+        for (unsigned s = 0; s < 3; s++)
+            if (write(fds[s], &one, sizeof one) != (ssize_t)sizeof one)
+                return NULL;
+    }
+    return NULL;
+}
+
+static void no_interrupt_is_lost(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    round_done = 0;
+    for (unsigned s = 0; s < 3; s++) {
+        counters[s] = 0;
+        fds[s] = eventfd(0, EFD_CLOEXEC);
+        assert_int_equal(hosted_source_add(hosted_core(0), fds[s], &counters[s], &sources[s]), 0);
+    }
+    pthread_create(&thread, NULL, fire, NULL);
+    while (round_done < 1000) {
+        uint32_t seen = *events(0);
+
+        if (counters[0] + counters[1] + counters[2] == 3 * (round_done + 1))
+            round_done++;
+        else
+            chalk_core_wait(0, seen, CHALK_FOREVER);
+    }
+    pthread_join(thread, NULL);
+    for (unsigned s = 0; s < 3; s++)
+        hosted_source_remove(hosted_core(0), sources[s]);
+}
+
+static _Atomic(bool) over;
+
+/* Adds, fires and removes sources of a core that another thread is. */
+static void *come_and_go(void *argument)
+{
+    static _Atomic(uint32_t) counter;
+    const uint64_t one = 1;
+
+    (void)argument;
+    for (unsigned i = 0; i < 500; i++) {
+        struct source *source;
+        int fd = eventfd(0, EFD_CLOEXEC);
+        uint32_t before;
+
+        if (hosted_source_add(hosted_core(0), fd, &counter, &source) != 0)
+            break;
+        chalk_core_wake(0);
+        if (i % 2 != 0 && write(fd, &one, sizeof one) < 0)
+            break;
+        for (unsigned pause = i % 128; pause > 0; pause--)
+            chalk_pause();
+        hosted_source_remove(hosted_core(0), source);
+        before = counter;
+        for (unsigned pause = 256; pause > 0; pause--)
+            chalk_pause();
+        if (before != counter)
+            return "it changed after its removal";
+    }
+    over = true;
+    chalk_core_wake(0);
+    return NULL;
+}
+
+static void sources_come_and_go_while_their_core_sleeps(void **state)
+{
+    pthread_t thread;
+    void *complaint;
+
+    (void)state;
+    over = false;
+    pthread_create(&thread, NULL, come_and_go, NULL);
+    for (;;) {
+        uint32_t seen = *events(0);
+
+        if (over)
+            break;
+        chalk_core_wait(0, seen, chalk_deadline(CHALK_S));
+    }
+    pthread_join(thread, &complaint);
+    assert_null(complaint);
+}
+
+/* A core that leaves with reads in flight takes nothing along; the next one on it goes on. */
+static void a_source_survives_its_thread(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+    const uint64_t one = 1;
+    struct source *source;
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    (void)state;
+    if (core_count() < 2)
+        skip();
+    assert_int_equal(hosted_source_add(hosted_core(1), fd, &counter, &source), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(chalk_core_adopt(), 1);
+        if (i == 1)
+            assert_int_equal(write(fd, &one, sizeof one), sizeof one);
+        chalk_core_wait(1, *events(1), chalk_deadline(CHALK_MS));
+        chalk_core_leave(1);
+    }
+    assert_int_equal(counter, 1);
+    hosted_source_remove(hosted_core(1), source);
+}
+
+/* ---- signals -------------------------------------------------------------------------------------- */
+
+static _Atomic(unsigned) chained;
+
+static void earlier(int signal)
+{
+    (void)signal;
+    chained++;
+}
+
+static void the_first_sigint_asks_and_hands_on(void **state)
+{
+    struct sigaction now;
+    uint32_t seen;
+
+    (void)state;
+    chalk_stop();
+    chained = 0;
+    signal(SIGINT, earlier);
+    assert_int_equal(start_signals(NULL), 0);
+    assert_false(chalk_exit_requested());
+    seen = *events(0);
+    raise(SIGINT);
+    assert_true(chalk_exit_requested());
+    assert_int_equal(chained, 1);
+    chalk_core_wait(0, seen, CHALK_FOREVER);
+    chalk_stop();
+    assert_int_equal(sigaction(SIGINT, NULL, &now), 0);
+    assert_ptr_equal(now.sa_handler, earlier);
+    signal(SIGINT, SIG_DFL);
+    assert_int_equal(start_signals(NULL), 0);
+    assert_false(chalk_exit_requested());
+}
+
+int main(void)
+{
+#define BOTH(test)                                                                                           \
+    cmocka_unit_test_setup_teardown(test, start_poll, stop),                                                 \
+        cmocka_unit_test_setup_teardown(test, start_ring, stop)
+    const struct CMUnitTest tests[] = {
+        BOTH(goes_up_and_down_again),
+        BOTH(threads_become_cores_and_leave),
+        BOTH(a_core_is_started_again_when_it_has_ended),
+        BOTH(no_wake_is_lost),
+        BOTH(no_interrupt_is_lost),
+        BOTH(sources_come_and_go_while_their_core_sleeps),
+        BOTH(a_source_survives_its_thread),
+        cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
