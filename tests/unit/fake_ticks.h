@@ -4,7 +4,9 @@
 #ifndef FAKE_TICKS_H
 #define FAKE_TICKS_H
 
+#ifndef __ASSEMBLER__
 unsigned long long fake_ticks(void);
+#endif
 #define __builtin_ia32_rdtsc fake_ticks
 
 #endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a loop and its tasks are made of. */
+#ifndef SCHED_SCHED_H
+#define SCHED_SCHED_H
+
+#include <chalk/loop.h>
+#include <chalk/ring.h>
+#include <stdatomic.h>
+
+/* A task that waits for an interrupt counter; on its own stack. */
+struct counter_wait {
+    struct counter_wait *next, **link;
+    const _Atomic(uint32_t) *counter;
+    uint32_t seen;
+    struct chalk_task *task;
+};
+
+struct chalk_loop {
+    /* Used in every switch. */
+    struct chalk_queueing *queueing;
+    struct chalk_task *running; /* NULL: the loop itself */
+    void *stack_pointer;        /* the loop's, while a task runs */
+    unsigned budget;            /* tasks that may still run in this turn */
+    struct chalk_loop_counters counters;
+
+    /* Used in every turn. */
+    const _Atomic(uint32_t) *events;
+    struct chalk_poller *pollers, **last_poller, *next_poller;
+    struct counter_wait *counter_waits;
+    struct chalk_task *ended; /* on whose stacks nobody runs any more, by `next` */
+    bool busy;                /* in the turn before */
+    uint64_t idle_since, next_look;
+
+    enum chalk_idle idle;
+    unsigned core;
+    uint64_t spin, spin_most; /* ticks that CHALK_IDLE_ADAPT spins before it sleeps */
+
+    /* What others look at, and write to. */
+    _Alignas(64) _Atomic(bool) parked;
+    _Atomic(bool) stop;
+    _Atomic(uint64_t) turn_started; /* ticks */
+    const char *_Atomic current; /* what the turn is in, for chalk_loop_stuck(); NULL: nothing of anybody's */
+
+    struct chalk_ring ring;
+    void *slots[CHALK_LOOP_MESSAGES];
+    struct chalk_wheel wheel;
+
+    /* Set-up. */
+    struct chalk_memory *memory;
+    struct chalk_task *tasks;
+    struct chalk_task *spare; /* stacks of tasks that have ended, by `next` */
+    struct chalk_fiber fiber;
+    struct chalk_fifo fifo;
+};
+
+_Static_assert(sizeof(struct chalk_loop) < 32 << 10, "an idle loop takes less than 64 KiB");
+
+#define TURN_TASKS 64 /* that run in one turn, before pollers and timers have theirs */
+
+static inline void loop_enters(struct chalk_loop *loop, const char *name)
+{
+    atomic_store_explicit(&loop->current, name, memory_order_relaxed);
+}
+
+/* switch.S */
+void chalk_switch(void **from, void *to);
+void chalk_task_first(void);
+
+/* task.c */
+void chalk_task_main(struct chalk_task *task) __attribute__((noreturn));
+void chalk_tasks_run(struct chalk_loop *loop);
+void chalk_tasks_bury(struct chalk_loop *loop);    /* the stacks of those that have ended become spare */
+void chalk_tasks_destroy(struct chalk_loop *loop); /* all of them */
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Tasks. A task that stops running switches straight to the next one that is ready, as long as the turn
+ * lasts; only when there is none, or the turn is over, back to the loop. So a yield is one switch, not two.
+ *
+ *     low   | guard page | canary | stack ... <- | struct chalk_task |   high
+ */
+#include "fiber.h"
+#include "sched.h"
+
+#include <chalk/error.h>
+#include <chalk/log.h>
+#include <chalk/memory.h>
+#include <string.h>
+
+#define DEFAULT_STACK ((size_t)32 << 10)
+#define LEAST_STACK   CHALK_PAGE
+#define CANARY        0x6b6c616863ull /* "chalk" */
+
+/* What chalk_switch() takes off the stack of a task that runs for the first time. */
+struct first_frame {
+    uint32_t mxcsr;
+    uint16_t x87, unused;
+    uint64_t r15, r14, r13, r12, rbx, rbp;
+    void (*rip)(void);
+    uint64_t return_address[2]; /* of chalk_task_first(), which has none; twice, for alignment */
+};
+
+/* ---- switching ---- */
+
+static uint64_t *canary_of(const struct chalk_task *task)
+{
+    return task->stack;
+}
+
+static void __attribute__((noinline, cold)) overflowed(struct chalk_task *task)
+{
+    chalk_log(CHALK_ERROR, "the stack of %s has overflowed: give it more than %zu bytes", task->name,
+              (size_t)((char *)task - (char *)task->stack));
+    chalk_assert(*canary_of(task) == CANARY);
+}
+
+static struct chalk_task *take_ready(struct chalk_loop *loop)
+{
+    if (loop->budget == 0)
+        return NULL;
+    loop->budget--;
+    return loop->queueing->take(loop->queueing);
+}
+
+/* From the task that runs to the next one, or to the loop. Returns when it is its turn again. */
+static inline void leave(struct chalk_task *self, bool for_good)
+{
+    struct chalk_loop *loop = self->loop;
+    struct chalk_task *next = take_ready(loop);
+
+    if (__builtin_expect(*canary_of(self) != CANARY, 0))
+        overflowed(self);
+    loop->running = next;
+    if (next == NULL) {
+        fiber_leave(&self->fiber, &loop->fiber, for_good);
+        chalk_switch(&self->stack_pointer, loop->stack_pointer);
+    } else {
+        loop->counters.switches++;
+        next->state = CHALK_TASK_RUNNING;
+        if (next == self) /* its stack pointer is that of the last time */
+            return;
+        loop_enters(loop, next->name);
+        fiber_leave(&self->fiber, &next->fiber, for_good);
+        chalk_switch(&self->stack_pointer, next->stack_pointer);
+    }
+    fiber_enter(&self->fiber);
+}
+
+void chalk_tasks_run(struct chalk_loop *loop)
+{
+    struct chalk_task *next;
+
+    loop->budget = TURN_TASKS;
+    next = take_ready(loop);
+    if (next == NULL)
+        return;
+    loop->running = next;
+    loop->counters.switches++;
+    next->state = CHALK_TASK_RUNNING;
+    loop_enters(loop, next->name);
+    fiber_leave(&loop->fiber, &next->fiber, false);
+    chalk_switch(&loop->stack_pointer, next->stack_pointer);
+    fiber_enter(&loop->fiber);
+}
+
+static void make_ready(struct chalk_task *task)
+{
+    struct chalk_queueing *queueing = task->loop->queueing;
+
+    task->state = CHALK_TASK_READY;
+    queueing->put(queueing, task);
+}
+
+void chalk_task_main(struct chalk_task *task)
+{
+    struct chalk_loop *loop = task->loop;
+
+    fiber_enter(&task->fiber);
+    task->run(task, task->argument);
+    chalk_assert(loop->running == task);
+    task->state = CHALK_TASK_ENDED;
+    loop->counters.tasks--;
+    task->next = loop->ended;
+    loop->ended = task;
+    leave(task, true);
+    __builtin_unreachable();
+}
+
+/* ---- a task's life ---- */
+
+static void copy_name(struct chalk_task *task, const char *name)
+{
+    chalk_format(task->name, sizeof task->name, "task %.32s", name != NULL ? name : "unnamed");
+}
+
+static struct chalk_task *task_at(char *memory, size_t size)
+{
+    return (struct chalk_task *)(void *)(memory + size - ((sizeof(struct chalk_task) + 63) & ~(size_t)63));
+}
+
+static char *memory_of(const struct chalk_task *task)
+{
+    return (char *)task->stack - CHALK_PAGE;
+}
+
+/* A stack of that size, which a task has left or new. */
+static struct chalk_task *stack_get(struct chalk_loop *loop, size_t size)
+{
+    struct chalk_task *task;
+    char *memory;
+
+    for (struct chalk_task **link = &loop->spare; *link != NULL; link = &(*link)->next)
+        if ((*link)->size == size) {
+            task = *link;
+            *link = task->next;
+            return task;
+        }
+    memory = chalk_memory_get(loop->memory, size);
+    if (memory == NULL)
+        return NULL;
+    task = task_at(memory, size);
+    task->size = size;
+    task->stack = memory + CHALK_PAGE;
+    task->guarded = chalk_page_guard(memory, task->name) == 0;
+    return task;
+}
+
+static void stack_put(struct chalk_loop *loop, struct chalk_task *task)
+{
+    char *memory = memory_of(task);
+
+    if (task->guarded)
+        chalk_assert(chalk_page_guard(memory, NULL) == 0);
+    chalk_memory_put(loop->memory, memory, task->size);
+}
+
+static void timer_fires(struct chalk_timer *timer)
+{
+    struct chalk_task *task =
+        (struct chalk_task *)(void *)((char *)timer - offsetof(struct chalk_task, timer));
+
+    task->timed_out = true;
+    make_ready(task);
+}
+
+/* The frame that the first switch to the task takes. */
+static void *first_frame(struct chalk_task *task)
+{
+    struct first_frame *frame = (struct first_frame *)(void *)((char *)task - sizeof *frame);
+
+    _Static_assert(sizeof *frame % 16 == 0, "chalk_task_first() may call from an aligned stack");
+    memset(frame, 0, sizeof *frame);
+    frame->mxcsr = 0x1f80; /* psABI 3.2.1 and figure 3.4: all exceptions masked, round to nearest ... */
+    frame->x87 = 0x37f;    /* ... and 64 bits of precision */
+    frame->rbx = (uintptr_t)task;
+    frame->rip = chalk_task_first;
+    return frame;
+}
+
+int chalk_task_start(struct chalk_loop *loop, const struct chalk_task_options *options,
+                     void (*run)(struct chalk_task *self, void *argument), void *argument,
+                     struct chalk_task **handle)
+{
+    static const struct chalk_task_options defaults;
+    struct chalk_task *task;
+    size_t size;
+
+    if (options == NULL)
+        options = &defaults;
+    size = options->stack_size != 0 ? options->stack_size : DEFAULT_STACK;
+    if (size < LEAST_STACK)
+        return -EINVAL;
+    if (size > SIZE_MAX / 2)
+        return -ENOMEM;
+    size = ((size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1)) + CHALK_PAGE;
+    task = stack_get(loop, size);
+    if (task == NULL)
+        return -ENOMEM;
+    task->rank = options->rank;
+    task->loop = loop;
+    task->run = run;
+    task->argument = argument;
+    memset(&task->timer, 0, sizeof task->timer);
+    task->timer.fire = timer_fires;
+    copy_name(task, options->name);
+    *canary_of(task) = CANARY;
+    task->stack_pointer = first_frame(task);
+    fiber_start(&task->fiber, task->stack, (size_t)((char *)task - (char *)task->stack));
+    task->next_task = loop->tasks;
+    task->task_link = &loop->tasks;
+    if (task->next_task != NULL)
+        task->next_task->task_link = &task->next_task;
+    loop->tasks = task;
+    loop->counters.tasks++;
+    make_ready(task);
+    if (handle != NULL)
+        *handle = task;
+    return 0;
+}
+
+void chalk_tasks_bury(struct chalk_loop *loop)
+{
+    struct chalk_task *task;
+
+    while ((task = loop->ended) != NULL) {
+        loop->ended = task->next;
+        *task->task_link = task->next_task;
+        if (task->next_task != NULL)
+            task->next_task->task_link = task->task_link;
+        fiber_end(&task->fiber);
+        task->next = loop->spare;
+        loop->spare = task;
+    }
+}
+
+void chalk_tasks_destroy(struct chalk_loop *loop)
+{
+    struct chalk_task *task;
+
+    chalk_assert(loop->running == NULL);
+    chalk_tasks_bury(loop);
+    while ((task = loop->tasks) != NULL) {
+        loop->tasks = task->next_task;
+        fiber_end(&task->fiber);
+        stack_put(loop, task);
+    }
+    while ((task = loop->spare) != NULL) {
+        loop->spare = task->next;
+        stack_put(loop, task);
+    }
+}
+
+/* ---- waiting ---- */
+
+void chalk_task_yield(struct chalk_task *self)
+{
+    chalk_assert(self->loop->running == self);
+    make_ready(self);
+    leave(self, false);
+}
+
+int chalk_task_wait(struct chalk_task *self, uint64_t deadline)
+{
+    chalk_assert(self->loop->running == self);
+    self->state = CHALK_TASK_WAITING;
+    self->timed_out = false;
+    if (deadline != CHALK_FOREVER)
+        chalk_timer_arm(&self->loop->wheel, &self->timer, deadline);
+    leave(self, false);
+    return self->timed_out ? -ETIMEDOUT : 0;
+}
+
+bool chalk_task_wake(struct chalk_task *task)
+{
+    if (task->state != CHALK_TASK_WAITING)
+        return false;
+    chalk_timer_cancel(&task->loop->wheel, &task->timer);
+    make_ready(task);
+    return true;
+}
+
+void chalk_task_sleep(struct chalk_task *self, uint64_t deadline)
+{
+    while (chalk_task_wait(self, deadline) == 0)
+        ;
+}
+
+int chalk_task_wait_counter(struct chalk_task *self, const _Atomic(uint32_t) *counter, uint32_t seen,
+                            uint64_t deadline)
+{
+    struct chalk_loop *loop = self->loop;
+    struct counter_wait wait = {loop->counter_waits, &loop->counter_waits, counter, seen, self};
+    int error = 0;
+
+    if (wait.next != NULL)
+        wait.next->link = &wait.next;
+    loop->counter_waits = &wait;
+    while (atomic_load_explicit(counter, memory_order_acquire) == seen && error == 0)
+        error = chalk_task_wait(self, deadline);
+    *wait.link = wait.next;
+    if (wait.next != NULL)
+        wait.next->link = wait.link;
+    return atomic_load_explicit(counter, memory_order_acquire) != seen ? 0 : error;
+}
