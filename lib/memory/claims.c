@@ -26,7 +26,7 @@ void chalk_claims_unlock(void)
     atomic_flag_clear_explicit(&lock, memory_order_release);
 }
 
-/* The claim that overlaps these bytes, or NULL. */
+/* The claim that overlaps these bytes, or NULL. Under the lock. */
 static const struct chalk_claim *overlapped(const char *va, size_t size)
 {
     for (const struct chalk_claim *claim = claims; claim; claim = claim->next)
@@ -34,6 +34,17 @@ static const struct chalk_claim *overlapped(const char *va, size_t size)
             return claim;
     return NULL;
 }
+
+static struct chalk_claim piece_of(const struct chalk_span *span, size_t offset, size_t size)
+{
+    return (struct chalk_claim){.va = (char *)span->va + offset,
+                                .size = size,
+                                .iova = span->iova + offset,
+                                .page = span->page,
+                                .node = span->node};
+}
+
+/* ---- a piece ---- */
 
 /* The first free `size` bytes of a span, all of them at or below max_address. */
 static bool find_in_span(const struct chalk_span *span, size_t size, uint64_t max_address, size_t *offset)
@@ -63,41 +74,112 @@ static int find(size_t size, int node, uint64_t max_address, struct chalk_claim 
     struct chalk_span span;
     size_t offset = 0;
     bool found = false;
-    int error;
 
     for (unsigned i = 0; !found && chalk_span_get(i, &span) == 0; i++)
         found = span.kind == CHALK_SPAN_RAM && (node < 0 || span.node < 0 || span.node == node) &&
                 find_in_span(&span, size, max_address, &offset);
     if (!found) {
-        error = chalk_span_grow(size, 0, node, max_address, &span);
+        int error = chalk_span_grow(size, 0, node, max_address, &span);
         if (error)
             return error;
         offset = 0;
     }
-    claim->va = (char *)span.va + offset;
-    claim->size = size;
-    claim->iova = span.iova + offset;
+    *claim = piece_of(&span, offset, size);
     return 0;
 }
 
-int chalk_claim_take(size_t size, int node, uint64_t max_address, struct chalk_claim *record,
-                     struct chalk_claim **claim)
+/* ---- a whole span ---- */
+
+static int find_whole(unsigned i, const char *owner, struct chalk_claim *claim)
+{
+    struct chalk_span span;
+    const struct chalk_claim *other;
+    int error = chalk_span_get(i, &span);
+
+    if (error)
+        return error;
+    other = overlapped(span.va, span.size);
+    if (other) {
+        chalk_log(CHALK_ERROR, "%s cannot claim span %u (%zu KiB at %p): %zu KiB of it, at %p, are %s's",
+                  owner, i, span.size >> 10, span.va, other->size >> 10, (void *)other->va, other->owner);
+        return -EBUSY;
+    }
+    *claim = piece_of(&span, 0, span.size);
+    return 0;
+}
+
+/* ---- taking and releasing ---- */
+
+/* Under the lock, which it drops: the record may be inside of what was found. */
+static struct chalk_claim *keep(const struct chalk_claim *found, const char *owner,
+                                struct chalk_claim *record)
+{
+    if (!record)
+        record = (struct chalk_claim *)(void *)found->va;
+    *record = *found;
+    record->owner = owner ? owner : "somebody";
+    record->next = claims;
+    claims = record;
+    return record;
+}
+
+static int take(size_t size, int node, uint64_t max_address, const char *owner, struct chalk_claim *record,
+                struct chalk_claim **claim)
+{
+    struct chalk_claim found;
+    int error;
+
+    if (size == 0)
+        return -EINVAL;
+    if (size > SIZE_MAX - CHALK_PAGE)
+        return -ENOMEM;
+    size = (size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1);
+    chalk_claims_lock();
+    error = find(size, node, max_address, &found);
+    if (!error)
+        *claim = keep(&found, owner, record);
+    chalk_claims_unlock();
+    return error;
+}
+
+static int take_span(unsigned i, const char *owner, struct chalk_claim *record, struct chalk_claim **claim)
 {
     struct chalk_claim found;
     int error;
 
     chalk_claims_lock();
-    error = find(size, node, max_address, &found);
-    if (!error) {
-        if (!record)
-            record = (struct chalk_claim *)(void *)found.va;
-        found.next = claims;
-        *record = found;
-        claims = record;
-        *claim = record;
-    }
+    error = find_whole(i, owner ? owner : "somebody", &found);
+    if (!error)
+        *claim = keep(&found, owner, record);
     chalk_claims_unlock();
     return error;
+}
+
+int chalk_claim_memory(size_t size, int node, uint64_t max_address, const char *owner,
+                       struct chalk_claim *claim)
+{
+    return take(size, node, max_address, owner, claim, &claim);
+}
+
+int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *owner,
+                       struct chalk_claim **claim)
+{
+    return take(size, node, max_address, owner, NULL, claim);
+}
+
+int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim)
+{
+    return take_span(i, owner, claim, &claim);
+}
+
+int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **claim)
+{
+    struct chalk_span span;
+    int error = chalk_span_get(i, &span);
+
+    if (error)
+        return error;
+    return span.kind == CHALK_SPAN_RAM ? take_span(i, owner, NULL, claim) : -EINVAL;
 }
 
 void chalk_claim_release(struct chalk_claim *claim)
@@ -107,7 +189,57 @@ void chalk_claim_release(struct chalk_claim *claim)
     chalk_claims_lock();
     while (*link && *link != claim)
         link = &(*link)->next;
-    if (*link)
+    bool held = *link;
+    if (held)
         *link = claim->next;
     chalk_claims_unlock();
+    if (held)
+        return;
+    chalk_log(CHALK_ERROR, "a claim that nobody holds is released: its record is at %p", (void *)claim);
+    chalk_exit(134); /* as a failed assertion */
+}
+
+/* ---- accounting ---- */
+
+int chalk_claim_get(unsigned i, struct chalk_claim *claim)
+{
+    const struct chalk_claim *found;
+
+    chalk_claims_lock();
+    for (found = claims; found && i > 0; i--)
+        found = found->next;
+    if (found)
+        *claim = *found;
+    chalk_claims_unlock();
+    return found ? 0 : -ENOENT;
+}
+
+void chalk_claim_report(enum chalk_level level)
+{
+    struct chalk_claim claim;
+    struct chalk_span span;
+    size_t all = 0, taken = 0;
+
+    for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++) {
+        chalk_log(level, "memory: %zu KiB at %p, node %d: %s", claim.size >> 10, (void *)claim.va, claim.node,
+                  claim.owner);
+        taken += claim.size;
+    }
+    for (unsigned i = 0; chalk_span_get(i, &span) == 0; i++)
+        all += span.size;
+    chalk_log(level, "memory: %zu KiB are claimed, of %zu KiB", taken >> 10, all >> 10);
+}
+
+void chalk_claim_blame(const char *owner, const char *what, const void *va, size_t size, const char *why)
+{
+    const struct chalk_claim *claim;
+    const char *other;
+
+    chalk_claims_lock();
+    claim = overlapped(va, 1);
+    other = claim ? claim->owner : "nobody";
+    chalk_claims_unlock();
+    chalk_log(CHALK_ERROR, "%s %s %zu bytes at %p, %s; that memory is claimed by %s", owner, what, size, va,
+              why, other);
+    chalk_exit(134); /* as a failed assertion */
 }

@@ -1,28 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Which parts of the platform's spans are taken, and by whom. */
+/* Claims, as the rest of this folder uses them. */
 #ifndef CHALK_MEMORY_CLAIMS_H
 #define CHALK_MEMORY_CLAIMS_H
 
-#include <chalk/memory.h>
+#include <chalk/claim.h>
 
-/* The record of a piece of a span. It lies in memory of its owner, for as long as that has the piece. */
-struct chalk_claim {
-    struct chalk_claim *next;
-    char *va;
-    size_t size;
-    uint64_t iova;
-};
+/* As chalk_claim_memory(), with the record in the first bytes of what was claimed; *claim is where. */
+int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *owner,
+                       struct chalk_claim **claim);
+
+/* As chalk_claim_span(), of RAM, with the record in its first bytes. -EINVAL (not RAM). */
+int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **claim);
 
 /*
- * Takes `size` bytes (whole pages) on NUMA node `node` (-1: any) whose iovas do not exceed `max_address`,
- * from a span that is there or one that is grown. The record is kept in `record` or, when that is NULL, in
- * the first bytes of what was taken; *claim is where. Errors: as chalk_span_grow().
+ * Ends the program, which made a mistake: "OWNER WHAT SIZE bytes at VA", `why`, and whose they are if another
+ * owner has them.
  */
-int chalk_claim_take(size_t size, int node, uint64_t max_address, struct chalk_claim *record,
-                     struct chalk_claim **claim);
-
-/* Gives it back; a later claim may have it at once. */
-void chalk_claim_release(struct chalk_claim *claim);
+__attribute__((noreturn)) void chalk_claim_blame(const char *owner, const char *what, const void *va,
+                                                 size_t size, const char *why);
 
 /* The lock of claims, for others whose work is as rare: see grants.c. */
 void chalk_claims_lock(void);

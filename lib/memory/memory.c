@@ -8,10 +8,10 @@
  */
 #include "claims.h"
 #include "grants.h"
-#include "pages.h"
 #include <chalk/error.h>
 #include <chalk/log.h>
 #include <chalk/memory.h>
+#include <chalk/pages.h>
 #include <string.h>
 
 #define DEFAULT_PRIVATE ((size_t)1 << 20)
@@ -47,22 +47,25 @@ int chalk_memory_create(const struct chalk_memory_options *options, struct chalk
     size_t head_count =
         page_count(sizeof(struct chalk_memory) + private_books + chalk_pages_books(shared_count));
 
-    error =
-        chalk_claim_take((head_count + private_count) * CHALK_PAGE, options->node, UINT64_MAX, NULL, &claim);
+    const char *name = options->name ? options->name : "a chalk_memory without a name";
+    error = chalk_claim_inside((head_count + private_count) * CHALK_PAGE, options->node, UINT64_MAX, name,
+                               &claim);
     if (error)
         return error;
     struct chalk_memory *new = (struct chalk_memory *)(void *)claim->va;
     memset((char *)new + sizeof new->private_claim, 0, sizeof *new - sizeof new->private_claim);
-    error = chalk_claim_take(shared_count * CHALK_PAGE, options->node,
-                             options->max_address ? options->max_address : UINT64_MAX, &new->shared_claim,
-                             &claim);
+    error = chalk_claim_memory(shared_count * CHALK_PAGE, options->node,
+                               options->max_address ? options->max_address : UINT64_MAX, name,
+                               &new->shared_claim);
     if (error) {
         chalk_claim_release(&new->private_claim);
         return error;
     }
     char *books = (char *)(new + 1);
-    chalk_pages_start(&new->private_pages, (char *)new + head_count *CHALK_PAGE, private_count, books);
-    chalk_pages_start(&new->shared_pages, new->shared_claim.va, shared_count, books + private_books);
+    chalk_pages_start(&new->private_pages, name, (char *)new + head_count *CHALK_PAGE, private_count, books);
+    chalk_pages_start(&new->shared_pages, name, new->shared_claim.va, shared_count, books + private_books);
+    new->private_pages.node = new->private_claim.node;
+    new->shared_pages.node = new->shared_claim.node;
     *memory = new;
     return 0;
 }
@@ -130,7 +133,7 @@ void chalk_memory_unshare(struct chalk_memory *memory, struct chalk_domain *doma
 
 void *chalk_memory_get(struct chalk_memory *memory, size_t size)
 {
-    void *address = chalk_pages_get(&memory->private_pages, page_count(size), CHALK_PAGE);
+    void *address = chalk_pages_get_lowest(&memory->private_pages, page_count(size), CHALK_PAGE);
 
     if (address)
         memset(address, 0, page_count(size) * CHALK_PAGE);
@@ -154,7 +157,7 @@ int chalk_dma_get(struct chalk_memory *memory, size_t size, size_t align, struct
         return -EINVAL;
     if ((shared->iova - (uintptr_t)shared->va) & (align - 1)) /* then no page has both addresses aligned */
         return -EINVAL;
-    address = chalk_pages_get(&memory->shared_pages, page_count(size), align);
+    address = chalk_pages_get_lowest(&memory->shared_pages, page_count(size), align);
     if (!address)
         return -ENOMEM;
     memset(address, 0, page_count(size) * CHALK_PAGE);

@@ -335,8 +335,8 @@ static void hole_of_exactly_the_size_is_filled(void **state)
 
     (void)state;
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 9 * CHALK_PAGE, CHALK_PAGE, 0, -1);
-    for (unsigned i = 0; i < 3; i++) /* a page of books, one that is private, one that is shared */
+    fake_span_add(CHALK_SPAN_RAM, 12 * CHALK_PAGE, CHALK_PAGE, 0, -1);
+    for (unsigned i = 0; i < 3; i++) /* two pages of books, one that is private, one that is shared */
         held[i] = create(CHALK_PAGE, CHALK_PAGE);
     for (unsigned i = 0; i < 3; i++) {
         chalk_memory_destroy(held[i]);

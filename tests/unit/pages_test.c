@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The page allocator, against a model that is too simple to be wrong: one owner a page. */
 #include "platform_fake.h"
-#include <chalk/memory.h>
+#include <chalk/error.h>
+#include <chalk/pages.h>
 #include <chalk/random.h>
-#include <memory/pages.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static int setup(void **state)
     region = aligned_alloc(64 * CHALK_PAGE, 192 * CHALK_PAGE);
     books = malloc(chalk_pages_books(COUNT));
     memset(region, 0x5a, COUNT * CHALK_PAGE);
-    chalk_pages_start(&pages, region, COUNT, books);
+    chalk_pages_start(&pages, "tester", region, COUNT, books);
     return 0;
 }
 
@@ -37,9 +37,16 @@ static int teardown(void **state)
 
 static void exhaustion(void **state)
 {
+    bool seen[COUNT] = {false};
+
     (void)state;
-    for (size_t i = 0; i < COUNT; i++)
-        assert_ptr_equal(chalk_pages_get(&pages, 1, CHALK_PAGE), region + i * CHALK_PAGE);
+    for (size_t i = 0; i < COUNT; i++) {
+        char *page = chalk_pages_get(&pages, 1, CHALK_PAGE);
+        assert_non_null(page);
+        assert_int_equal((page - region) % CHALK_PAGE, 0);
+        assert_false(seen[(size_t)(page - region) / CHALK_PAGE]);
+        seen[(size_t)(page - region) / CHALK_PAGE] = true;
+    }
     assert_null(chalk_pages_get(&pages, 1, CHALK_PAGE));
     assert_int_equal(pages.used, COUNT);
     chalk_pages_put(&pages, region + 77 * CHALK_PAGE, 1);
@@ -58,9 +65,20 @@ static void everything_at_once(void **state)
     assert_int_equal(pages.used, 0);
 }
 
+static void blocks_are_aligned_to_their_size(void **state)
+{
+    (void)state;
+    for (size_t count = 1; count <= 64; count *= 2) {
+        uintptr_t at = (uintptr_t)chalk_pages_get(&pages, count, CHALK_PAGE);
+        assert_int_not_equal(at, 0);
+        assert_int_equal(at % (count * CHALK_PAGE), 0);
+    }
+}
+
 static void alignment(void **state)
 {
     (void)state;
+    chalk_pages_start(&pages, "tester", region, 128, books);
     assert_ptr_equal(chalk_pages_get(&pages, 1, CHALK_PAGE), region);
     assert_ptr_equal(chalk_pages_get(&pages, 1, 16 * CHALK_PAGE), region + 16 * CHALK_PAGE);
     assert_ptr_equal(chalk_pages_get(&pages, 3, 4 * CHALK_PAGE), region + 4 * CHALK_PAGE);
@@ -74,8 +92,44 @@ static void alignment(void **state)
 static void alignment_of_a_region_that_is_not(void **state)
 {
     (void)state;
-    chalk_pages_start(&pages, region + 3 * CHALK_PAGE, COUNT, books);
+    chalk_pages_start(&pages, "tester", region + 3 * CHALK_PAGE, COUNT, books);
     assert_ptr_equal(chalk_pages_get(&pages, 2, 8 * CHALK_PAGE), region + 8 * CHALK_PAGE);
+    assert_ptr_equal(chalk_pages_get(&pages, 1, CHALK_PAGE), region + 3 * CHALK_PAGE);
+    assert_ptr_equal(chalk_pages_get(&pages, COUNT - 7, CHALK_PAGE), region + 10 * CHALK_PAGE);
+}
+
+/* No block has five pages, but two neighbours do. */
+static void neighbours_are_joined(void **state)
+{
+    (void)state;
+    chalk_pages_start(&pages, "tester", region, 6, books);
+    char *at = chalk_pages_get(&pages, 5, CHALK_PAGE);
+    assert_ptr_equal(at, region);
+    assert_ptr_equal(chalk_pages_get(&pages, 1, CHALK_PAGE), region + 5 * CHALK_PAGE);
+    chalk_pages_put(&pages, at, 5);
+    assert_ptr_equal(chalk_pages_get(&pages, 4, CHALK_PAGE), region);
+}
+
+/* The high end stays whole: small blocks come from the low one. */
+static void small_blocks_leave_large_ones_whole(void **state)
+{
+    void *small[10];
+
+    (void)state;
+    chalk_pages_start(&pages, "tester", region, 128, books);
+    for (unsigned i = 0; i < 10; i++)
+        small[i] = chalk_pages_get(&pages, 1, CHALK_PAGE);
+    for (unsigned i = 0; i < 10; i += 2)
+        chalk_pages_put(&pages, small[i], 1);
+    assert_ptr_equal(chalk_pages_get(&pages, 1, CHALK_PAGE), region);
+    assert_ptr_equal(chalk_pages_get(&pages, 64, CHALK_PAGE), region + 64 * CHALK_PAGE);
+}
+
+static void lowest_pages_leave_nothing_between(void **state)
+{
+    (void)state;
+    for (size_t i = 0, at = 0; i < 16; at += ++i)
+        assert_ptr_equal(chalk_pages_get_lowest(&pages, i + 1, CHALK_PAGE), region + at * CHALK_PAGE);
 }
 
 static void fragments_are_not_joined_by_wishes(void **state)
@@ -91,24 +145,35 @@ static void fragments_are_not_joined_by_wishes(void **state)
     assert_ptr_equal(chalk_pages_get(&pages, 6, CHALK_PAGE), region);
 }
 
-static void mistakes_end_the_program(void **state)
+#define refused(statement, text)                                                                             \
+    do {                                                                                                     \
+        fake_console_clear();                                                                                \
+        assert_true(fake_exits(statement));                                                                  \
+        assert_int_equal(fake.exit_status, 134);                                                             \
+        assert_true(fake_console_has("tester gives back"));                                                  \
+        assert_true(fake_console_has(text));                                                                 \
+    } while (0)
+
+static void mistakes_end_the_program_and_are_named(void **state)
 {
     char *a = chalk_pages_get(&pages, 4, CHALK_PAGE);
-    char *b = chalk_pages_get(&pages, 4, CHALK_PAGE);
+    char *b = chalk_pages_get(&pages, 7, CHALK_PAGE); /* more than one block */
 
     (void)state;
-    assert_true(fake_exits(chalk_pages_put(&pages, a, 3)));
-    assert_true(fake_exits(chalk_pages_put(&pages, a, 8)));
-    assert_true(fake_exits(chalk_pages_put(&pages, a, 0)));
-    assert_true(fake_exits(chalk_pages_put(&pages, a, SIZE_MAX)));
-    assert_true(fake_exits(chalk_pages_put(&pages, b + CHALK_PAGE, 3)));
-    assert_true(fake_exits(chalk_pages_put(&pages, a + 1, 4)));
-    assert_true(fake_exits(chalk_pages_put(&pages, region - CHALK_PAGE, 1)));
-    assert_true(fake_exits(chalk_pages_put(&pages, region + COUNT * CHALK_PAGE, 1)));
-    chalk_pages_put(&pages, b, 4);
-    assert_true(fake_exits(chalk_pages_put(&pages, b, 4)));
+    refused(chalk_pages_put(&pages, a, 3), "not the size");
+    refused(chalk_pages_put(&pages, a, 8), "not the size");
+    refused(chalk_pages_put(&pages, a, 0), "not the size");
+    refused(chalk_pages_put(&pages, a, SIZE_MAX), "not the size");
+    refused(chalk_pages_put(&pages, b, 4), "not the size"); /* its first block */
+    refused(chalk_pages_put(&pages, b + CHALK_PAGE, 6), "in the middle");
+    refused(chalk_pages_put(&pages, b + 4 * CHALK_PAGE, 3), "in the middle"); /* its second block */
+    refused(chalk_pages_put(&pages, a + 1, 4), "never got");
+    refused(chalk_pages_put(&pages, region - CHALK_PAGE, 1), "never got");
+    refused(chalk_pages_put(&pages, region + COUNT * CHALK_PAGE, 1), "never got");
+    chalk_pages_put(&pages, b, 7);
+    refused(chalk_pages_put(&pages, b, 7), "gave back");
     chalk_pages_put(&pages, a, 4);
-    assert_true(fake_exits(chalk_pages_put(&pages, a, 4)));
+    refused(chalk_pages_put(&pages, a, 4), "gave back already");
     assert_int_equal(pages.used, 0);
 }
 
@@ -121,8 +186,8 @@ static void region_is_never_touched(void **state)
         assert_int_equal(region[i], 0x5a);
 }
 
-/* First fit, by the model: the lowest aligned run of pages without an owner, or COUNT. */
-static size_t model_first_fit(const unsigned *owner, size_t count, size_t align_pages)
+/* By the model: the lowest aligned row of pages without an owner, or COUNT. */
+static size_t model_lowest(const unsigned *owner, size_t count, size_t align_pages)
 {
     for (size_t first = 0; first + count <= COUNT; first += align_pages) {
         size_t i = 0;
@@ -134,9 +199,35 @@ static size_t model_first_fit(const unsigned *owner, size_t count, size_t align_
     return COUNT;
 }
 
+static bool model_is_free(const unsigned *owner, size_t first, size_t count)
+{
+    if (first + count > COUNT)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (owner[first + i])
+            return false;
+    return true;
+}
+
+/* Every free page is in the largest block that it could be in: nothing that could be merged was left apart.
+ */
+static void check_blocks(const unsigned *owner)
+{
+    for (size_t page = 0; page < COUNT;) {
+        size_t size = 1;
+        while (size < 256 && model_is_free(owner, page & ~(2 * size - 1), 2 * size))
+            size *= 2;
+        if (!owner[page]) {
+            assert_int_equal(page % size, 0);
+            assert_int_equal(pages.heads[page], 0x80 | __builtin_ctzl(size));
+        }
+        page += owner[page] ? 1 : size;
+    }
+}
+
 static void random_work_matches_the_model(void **state)
 {
-    unsigned owner[COUNT] = {0}, next = 1, refused = 0;
+    unsigned owner[COUNT] = {0}, next = 1, refusals = 0;
     struct {
         char *at;
         size_t count;
@@ -151,14 +242,19 @@ static void random_work_matches_the_model(void **state)
         if (get) {
             size_t count = 1 + (size_t)chalk_random_below(&random, chalk_random_below(&random, 8) ? 6 : 40);
             size_t align_pages = (size_t)1 << chalk_random_below(&random, 5);
-            size_t first = model_first_fit(owner, count, align_pages);
-            char *at = chalk_pages_get(&pages, count, align_pages * CHALK_PAGE);
-            if (first == COUNT) {
-                assert_null(at);
-                refused++;
+            size_t lowest = model_lowest(owner, count, align_pages);
+            bool tight = chalk_random_below(&random, 2);
+            char *at = tight ? chalk_pages_get_lowest(&pages, count, align_pages * CHALK_PAGE)
+                             : chalk_pages_get(&pages, count, align_pages * CHALK_PAGE);
+            assert_int_equal(at != NULL, lowest < COUNT);
+            if (!at) {
+                refusals++;
                 continue;
             }
-            assert_ptr_equal(at, region + first * CHALK_PAGE);
+            size_t first = (size_t)(at - region) / CHALK_PAGE;
+            assert_true(first >= lowest && (!tight || first == lowest));
+            assert_int_equal((uintptr_t)at % (align_pages * CHALK_PAGE), 0);
+            assert_true(model_is_free(owner, first, count));
             for (size_t i = 0; i < count; i++)
                 owner[first + i] = next;
             next++;
@@ -175,21 +271,82 @@ static void random_work_matches_the_model(void **state)
             held[i] = held[--held_count];
         }
         assert_int_equal(pages.used, used);
+        check_blocks(owner);
     }
-    assert_true(refused > 100 && next > 1000);
+    assert_true(refusals > 100 && next > 1000);
 }
+
+/* 64 GiB that are not there: the books alone are touched, and blocks of 1 GiB come out of them. */
+static void region_of_many_gigabytes(void **state)
+{
+    const size_t giga = (size_t)1 << 18, count = 64 * giga + 5;
+    char *base = (char *)((uintptr_t)3 << 40), *at;
+    uint64_t *large = calloc(1, chalk_pages_books(count));
+
+    (void)state;
+    assert_true(chalk_pages_books(count) < count * CHALK_PAGE / 2500);
+    chalk_pages_start(&pages, "tester", base - CHALK_PAGE, count, large);
+    for (size_t i = 0; i < 64; i++)
+        assert_ptr_equal(chalk_pages_get(&pages, giga, giga * CHALK_PAGE), base + i * giga * CHALK_PAGE);
+    assert_null(chalk_pages_get(&pages, giga, CHALK_PAGE));
+    for (size_t i = 0; i < 64; i++)
+        chalk_pages_put(&pages, base + i * giga * CHALK_PAGE, giga);
+    at = chalk_pages_get(&pages, count, CHALK_PAGE);
+    assert_ptr_equal(at, base - CHALK_PAGE);
+    chalk_pages_put(&pages, at, count);
+    at = chalk_pages_get(&pages, 3 * giga - 7, giga * CHALK_PAGE);
+    assert_ptr_equal(at, base);
+    chalk_pages_put(&pages, at, 3 * giga - 7);
+    free(large);
+}
+
+static void span_of_ones_own(void **state)
+{
+    struct chalk_pages *own;
+    struct chalk_claim claim;
+
+    (void)state;
+    char *span = fake_span_add(CHALK_SPAN_RAM, 1024 * CHALK_PAGE, CHALK_PAGE, 0, 1);
+    fake_span_add(CHALK_SPAN_MODULE, 4 * CHALK_PAGE, CHALK_PAGE, 0, -1);
+    fake_span_add(CHALK_SPAN_RAM, CHALK_PAGE, CHALK_PAGE, 0, -1);
+    assert_int_equal(chalk_pages_create(0, "owner", &own), 0);
+    assert_int_equal(own->node, 1);
+    assert_in_range(own->count, 1000, 1023);
+    assert_ptr_equal(own->base + own->count * CHALK_PAGE, span + 1024 * CHALK_PAGE);
+    assert_int_equal(chalk_claim_get(0, &claim), 0);
+    assert_ptr_equal(claim.va, span);
+    assert_int_equal(claim.size, 1024 * CHALK_PAGE);
+    memset(chalk_pages_get(own, own->count, CHALK_PAGE), 0xee, own->count * CHALK_PAGE);
+    chalk_pages_put(own, own->base, own->count);
+    assert_int_equal(chalk_pages_create(0, "another", &own), -EBUSY);
+    chalk_pages_destroy(own);
+    assert_int_equal(chalk_pages_create(0, "another", &own), 0);
+    chalk_pages_destroy(own);
+    assert_int_equal(chalk_pages_create(1, "owner", &own), -EINVAL);
+    assert_int_equal(chalk_pages_create(2, "owner", &own), -ENOSPC);
+    assert_int_equal(chalk_pages_create(3, "owner", &own), -ENOENT);
+    assert_int_equal(chalk_claim_get(0, &claim), -ENOENT);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(exhaustion, setup, teardown),
-        cmocka_unit_test_setup_teardown(everything_at_once, setup, teardown),
-        cmocka_unit_test_setup_teardown(alignment, setup, teardown),
-        cmocka_unit_test_setup_teardown(alignment_of_a_region_that_is_not, setup, teardown),
-        cmocka_unit_test_setup_teardown(fragments_are_not_joined_by_wishes, setup, teardown),
-        cmocka_unit_test_setup_teardown(mistakes_end_the_program, setup, teardown),
-        cmocka_unit_test_setup_teardown(region_is_never_touched, setup, teardown),
-        cmocka_unit_test_setup_teardown(random_work_matches_the_model, setup, teardown),
+        TEST(exhaustion),
+        TEST(everything_at_once),
+        TEST(blocks_are_aligned_to_their_size),
+        TEST(alignment),
+        TEST(alignment_of_a_region_that_is_not),
+        TEST(neighbours_are_joined),
+        TEST(small_blocks_leave_large_ones_whole),
+        TEST(lowest_pages_leave_nothing_between),
+        TEST(fragments_are_not_joined_by_wishes),
+        TEST(mistakes_end_the_program_and_are_named),
+        TEST(region_is_never_touched),
+        TEST(random_work_matches_the_model),
+        TEST(region_of_many_gigabytes),
+        TEST(span_of_ones_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,20 +6,19 @@
  * tables, this allocator's own books. The shared part is for devices: rings and buffers, with handles. Only
  * the shared part is ever mapped into a domain, so that no device can reach what the program trusts.
  *
- * Both parts hand out whole 4 KiB pages, first fit, zeroed. Allocation is for set-up, never for hot paths.
- * One core at a time may use one chalk_memory; different ones are independent.
+ * Both parts hand out whole 4 KiB pages, first fit, zeroed. Allocation is for set-up, never for hot
+ * paths. One core at a time may use one chalk_memory; different ones are independent.
  */
 #ifndef CHALK_MEMORY_H
 #define CHALK_MEMORY_H
 
+#include <chalk/claim.h>
 #include <chalk/dma.h>
 #include <chalk/platform.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-#define CHALK_PAGE ((size_t)4096)
 
 struct chalk_memory;
 
@@ -28,6 +27,7 @@ struct chalk_memory_options {
     size_t shared_size;   /* bytes; 0: 4 MiB */
     int node;             /* NUMA node, -1: any */
     uint64_t max_address; /* of the shared part's iovas; 0: no limit */
+    const char *name;     /* in messages about its claims; stays valid as long as the memory */
 };
 
 /*

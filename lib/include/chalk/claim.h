@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Who has which memory. All of it is in the platform's spans (<chalk/platform.h>), which everyone sees; a
+ * claim makes a piece of one, or all of it, its owner's alone. Chalk's allocators are clients here like any
+ * other: a program that wants to rule a span by itself claims it, and nobody else gets a byte of it.
+ *
+ * A claim keeps others of this program out; it does not let a device in. Claims are made at set-up: any core
+ * may, under one lock.
+ */
+#ifndef CHALK_CLAIM_H
+#define CHALK_CLAIM_H
+
+#include <chalk/log.h>
+#include <chalk/platform.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CHALK_PAGE ((size_t)4096)
+
+/*
+ * One claim. The record is the owner's: it stays where it is until the claim is released, in memory that no
+ * device reaches, and the owner only reads it.
+ */
+struct chalk_claim {
+    struct chalk_claim *next; /* for Chalk */
+    const char *owner;        /* for messages; stays valid as long */
+    char *va;
+    size_t size;   /* bytes, whole pages */
+    uint64_t iova; /* the address for devices of byte 0 */
+    size_t page;   /* bytes: the pages that it is made of; iova = va modulo that */
+    int node;      /* NUMA node, -1 when unknown */
+};
+
+/*
+ * Claims all of the i-th span, of any kind. Errors: -ENOENT (past the last span), -EBUSY (some of it is
+ * claimed; the message says by whom).
+ */
+int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim);
+
+/*
+ * Claims `size` bytes (rounded up to whole pages) of RAM on NUMA node `node` (-1: any) whose iovas do not
+ * exceed `max_address`, from a span that is there or one that is grown. Errors: -EINVAL (no size), as
+ * chalk_span_grow().
+ */
+int chalk_claim_memory(size_t size, int node, uint64_t max_address, const char *owner,
+                       struct chalk_claim *claim);
+
+/* Gives it back; a later claim may have it at once. What was not claimed ends the program, with a message. */
+void chalk_claim_release(struct chalk_claim *claim);
+
+/* The i-th claim that there is, the newest first: a copy, for accounting. Errors: -ENOENT (past the last). */
+int chalk_claim_get(unsigned i, struct chalk_claim *claim);
+
+/* Logs who holds what, a line a claim, and what is left. */
+void chalk_claim_report(enum chalk_level level);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A buddy allocator of pages: blocks of 4 KiB, doubled up to 1 GiB, each at a multiple of its size.
+ *
+ * It rules one region, and never reads or writes it: its books lie where the caller says, or, with
+ * chalk_pages_create(), in the first pages of a span. So the region may be open to devices, of which none can
+ * reach the books. What is asked for need not be a power of two: what a block has too much goes back at once,
+ * and where no block is large enough, free neighbours are joined.
+ *
+ * Getting and putting a block costs the same whatever the size of the region, except where neighbours are
+ * joined: that looks at every block. One core at a time may use one struct chalk_pages.
+ */
+#ifndef CHALK_PAGES_H
+#define CHALK_PAGES_H
+
+#include <chalk/claim.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CHALK_PAGES_ORDERS 19 /* 4 KiB << 18 is 1 GiB */
+#define CHALK_PAGES_LEVELS 6  /* 64^6 pages are 256 TiB, all that an address can name */
+
+/* The program only reads `count`, `used`, `base` and `node`. */
+struct chalk_pages {
+    struct chalk_claim claim; /* of chalk_pages_create(), else unused */
+    const char *owner;
+    char *base;     /* page-aligned */
+    size_t count;   /* pages in the region */
+    size_t used;    /* of those, handed out */
+    int node;       /* NUMA node, -1 when unknown */
+    uint8_t *heads; /* a byte a page */
+    struct chalk_pages_set {
+        uint64_t *level[CHALK_PAGES_LEVELS]; /* a bit a block; above it, a bit a word of the level below */
+        unsigned levels;
+    } free[CHALK_PAGES_ORDERS];
+};
+
+/*
+ * Claims all of the i-th span for `owner`, and rules it; the books take 0.04 % of it. Errors: as
+ * chalk_claim_span(); -EINVAL (not RAM), -ENOSPC (too small for anything but books).
+ */
+int chalk_pages_create(unsigned i, const char *owner, struct chalk_pages **pages);
+
+/* Gives the span back. Nothing of it is used any more. */
+void chalk_pages_destroy(struct chalk_pages *pages);
+
+/* Bytes of books that a region of `count` pages needs. */
+size_t chalk_pages_books(size_t count);
+
+/* Rules a region of one's own, all of it free. `books` is aligned to 8 bytes. */
+void chalk_pages_start(struct chalk_pages *pages, const char *owner, void *base, size_t count, void *books);
+
+/*
+ * `count` pages whose address is a multiple of `align` (a power of two, at least a page); NULL if there are
+ * none. What they hold is not defined.
+ */
+void *chalk_pages_get(struct chalk_pages *pages, size_t count, size_t align);
+
+/*
+ * The same, but the lowest pages that there are, wherever blocks end: nothing is left between two
+ * allocations, so that a region holds as much as it has. It looks at every block, which is for set-up.
+ */
+void *chalk_pages_get_lowest(struct chalk_pages *pages, size_t count, size_t align);
+
+/*
+ * Gives back exactly what was got. Anything else (twice, a part, more than it was,
+ * somebody else's) ends the program with a message that names both owners.
+ */
+void chalk_pages_put(struct chalk_pages *pages, void *address, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

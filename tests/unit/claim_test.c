@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Claims: who has which piece of which span, and what becomes of those who take what is not theirs. */
+#include "platform_fake.h"
+#include <chalk/error.h>
+#include <chalk/memory.h>
+#include <chalk/random.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MIB ((size_t)1 << 20)
+
+static char *span;
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_reset();
+    fake.grow_limit = 0;
+    span = fake_span_add(CHALK_SPAN_RAM, 8 * MIB, CHALK_PAGE, 0x10000000, 1);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct chalk_claim left;
+
+    (void)state;
+    return chalk_claim_get(0, &left) == -ENOENT ? 0 : -1;
+}
+
+static void whole_span_is_its_owners(void **state)
+{
+    struct chalk_claim claim, other;
+    struct chalk_memory *memory;
+
+    (void)state;
+    assert_int_equal(chalk_claim_span(0, "me", &claim), 0);
+    assert_ptr_equal(claim.va, span);
+    assert_int_equal(claim.size, 8 * MIB);
+    assert_int_equal(claim.iova, 0x10000000);
+    assert_int_equal(claim.page, CHALK_PAGE);
+    assert_int_equal(claim.node, 1);
+    assert_int_equal(chalk_memory_create(NULL, &memory), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(1, -1, UINT64_MAX, "other", &other), -ENOMEM);
+    chalk_claim_release(&claim);
+    assert_int_equal(chalk_claim_memory(1, -1, UINT64_MAX, "other", &other), 0);
+    assert_int_equal(other.size, CHALK_PAGE);
+    chalk_claim_release(&other);
+}
+
+static void claiming_twice_is_refused_and_says_who_has_it(void **state)
+{
+    struct chalk_claim small, whole;
+
+    (void)state;
+    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "the early bird", &small), 0);
+    assert_int_equal(chalk_claim_span(0, "the second mouse", &whole), -EBUSY);
+    assert_true(fake_console_has("the second mouse cannot claim span 0"));
+    assert_true(fake_console_has("1024 KiB of it"));
+    assert_true(fake_console_has("the early bird"));
+    chalk_claim_release(&small);
+    assert_int_equal(chalk_claim_span(0, "the second mouse", &whole), 0);
+    assert_int_equal(chalk_claim_span(0, "the early bird", &small), -EBUSY);
+    chalk_claim_release(&whole);
+}
+
+static void what_is_not_there_cannot_be_claimed(void **state)
+{
+    struct chalk_claim claim;
+
+    (void)state;
+    assert_int_equal(chalk_claim_span(1, "me", &claim), -ENOENT);
+    assert_int_equal(chalk_claim_memory(0, -1, UINT64_MAX, "me", &claim), -EINVAL);
+    assert_int_equal(chalk_claim_memory(SIZE_MAX, -1, UINT64_MAX, "me", &claim), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(9 * MIB, -1, UINT64_MAX, "me", &claim), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &claim), -ENOMEM); /* it is on node 1 */
+}
+
+static void modules_are_claimed_by_name_only(void **state)
+{
+    struct chalk_claim module, ram, more;
+
+    (void)state;
+    char *file = fake_span_add(CHALK_SPAN_MODULE, MIB, CHALK_PAGE, 0, -1);
+    assert_int_equal(chalk_claim_span(0, "me", &ram), 0);
+    assert_int_equal(chalk_claim_memory(CHALK_PAGE, -1, UINT64_MAX, "me", &more), -ENOMEM);
+    assert_int_equal(chalk_claim_span(1, "me", &module), 0);
+    assert_ptr_equal(module.va, file);
+    chalk_claim_release(&module);
+    chalk_claim_release(&ram);
+}
+
+static void releasing_what_is_not_held_ends_the_program(void **state)
+{
+    struct chalk_claim claim, stranger = {.owner = "nobody"};
+
+    (void)state;
+    assert_int_equal(chalk_claim_span(0, "me", &claim), 0);
+    assert_true(fake_exits(chalk_claim_release(&stranger)));
+    assert_int_equal(fake.exit_status, 134);
+    chalk_claim_release(&claim);
+    assert_true(fake_exits(chalk_claim_release(&claim)));
+    assert_true(fake_console_has("nobody holds"));
+}
+
+/* A piece of one memory, given to another one: the message names both. */
+static void giving_back_what_is_somebody_elses_names_both(void **state)
+{
+    struct chalk_memory_options options = {
+        .private_size = MIB, .shared_size = MIB, .node = -1, .name = "abel"};
+    struct chalk_memory *abel, *cain;
+
+    (void)state;
+    assert_int_equal(chalk_memory_create(&options, &abel), 0);
+    options.name = "cain";
+    assert_int_equal(chalk_memory_create(&options, &cain), 0);
+    void *of_abel = chalk_memory_get(abel, 8192);
+    fake_console_clear();
+    assert_true(fake_exits(chalk_memory_put(cain, of_abel, 8192)));
+    assert_true(fake_console_has("cain gives back 8192 bytes"));
+    assert_true(fake_console_has("claimed by abel"));
+    chalk_memory_destroy(abel);
+    chalk_memory_destroy(cain);
+}
+
+static void report_says_who_holds_what(void **state)
+{
+    struct chalk_claim one, two;
+
+    (void)state;
+    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "one", &one), 0);
+    assert_int_equal(chalk_claim_memory(2 * MIB, -1, UINT64_MAX, "two", &two), 0);
+    chalk_claim_report(CHALK_ERROR);
+    assert_true(fake_console_has("1024 KiB at"));
+    assert_true(fake_console_has("node 1: one\n"));
+    assert_true(fake_console_has("node 1: two\n"));
+    assert_true(fake_console_has("3072 KiB are claimed, of 8192 KiB"));
+    chalk_claim_release(&one);
+    chalk_claim_release(&two);
+}
+
+/* One owner a page, too simple to be wrong: claims never overlap, and only a full span refuses. */
+static void random_claims_match_the_model(void **state)
+{
+    enum { PAGES = 64, CLAIMS = 24 };
+    static struct chalk_claim claims[CLAIMS];
+    unsigned owner[PAGES] = {0};
+    unsigned refused = 0;
+    uint64_t random = 7;
+
+    (void)state;
+    fake_reset();
+    fake.grow_limit = 0;
+    char *small = fake_span_add(CHALK_SPAN_RAM, PAGES * CHALK_PAGE, CHALK_PAGE, 0x40000000, -1);
+    memset(claims, 0, sizeof claims);
+    for (unsigned round = 0; round < 20000; round++) {
+        unsigned i = (unsigned)chalk_random_below(&random, CLAIMS);
+        struct chalk_claim *claim = &claims[i];
+        if (claim->va) {
+            size_t first = (size_t)(claim->va - small) / CHALK_PAGE;
+            for (size_t page = 0; page < claim->size / CHALK_PAGE; page++) {
+                assert_int_equal(owner[first + page], i + 1);
+                owner[first + page] = 0;
+            }
+            chalk_claim_release(claim);
+            claim->va = NULL;
+            continue;
+        }
+        size_t count = 1 + (size_t)chalk_random_below(&random, 12), run = 0, longest = 0;
+        for (size_t page = 0; page < PAGES; page++) {
+            run = owner[page] ? 0 : run + 1;
+            longest = run > longest ? run : longest;
+        }
+        int error = chalk_claim_memory(count * CHALK_PAGE, -1, UINT64_MAX, "model", claim);
+        assert_int_equal(error, longest >= count ? 0 : -ENOMEM);
+        refused += error != 0;
+        for (size_t page = 0; error == 0 && page < count; page++) {
+            size_t at = (size_t)(claim->va - small) / CHALK_PAGE + page;
+            assert_int_equal(claim->iova, 0x40000000 + (uint64_t)(claim->va - small));
+            assert_int_equal(owner[at], 0);
+            owner[at] = i + 1;
+        }
+    }
+    for (unsigned i = 0; i < CLAIMS; i++)
+        if (claims[i].va)
+            chalk_claim_release(&claims[i]);
+    assert_true(refused > 100);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(whole_span_is_its_owners),
+        TEST(claiming_twice_is_refused_and_says_who_has_it),
+        TEST(what_is_not_there_cannot_be_claimed),
+        TEST(modules_are_claimed_by_name_only),
+        TEST(releasing_what_is_not_held_ends_the_program),
+        TEST(giving_back_what_is_somebody_elses_names_both),
+        TEST(report_says_who_holds_what),
+        TEST(random_claims_match_the_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
