@@ -27,7 +27,7 @@ def read_image(path):
         with open(path, 'rb') as file:
             content = file.read()
     except FileNotFoundError:
-        raise Failure(f"{path}: no such file: is it built? ('ninja -C build')")
+        raise Failure(f"{path}: no such file: is it built? ('meson setup build; ninja -C build')")
     except OSError as error:
         raise Failure(f'{path}: {error.strerror}')
     for offset in range(0, min(len(content), MULTIBOOT2_SEARCH) - 15, 8):

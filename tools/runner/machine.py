@@ -28,6 +28,8 @@ class Parser(argparse.ArgumentParser):
     """Mistakes in the command line get what any other failure gets: one line, and a status that no program has."""
 
     def error(self, message):
+        if 'unrecognized' in message and '--' not in sys.argv:
+            message += ": a program, and what is for it, stands behind a '--'"
         raise Failure(f'{message} (see {self.prog} --help)')
 
 
