@@ -28,8 +28,7 @@ static bool find_controller(struct session *session, const char *address)
     }
     if (chalk_bus_find(CHALK_CLASS_NVME, &session->bus) == 0)
         return true;
-    complain("no NVMe controller found; attach one, in QEMU: "
-             "-drive file=IMAGE,format=raw,if=none,id=disk -device nvme,drive=disk,serial=1");
+    complain("no NVMe controller on the bus; attach one (tools/vm and tools/metal: --device nvme:FILE)");
     return false;
 }
 
