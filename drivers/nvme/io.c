@@ -313,17 +313,22 @@ static const struct chalk_block_ops dead_ops = {
 const struct chalk_block_ops chalk_nvme_closing_ops = {
     .submit = submit_nothing, .kick = kick_nothing, .poll = poll};
 
-/* A poll found nothing. Once the controller has stopped, what it did finish has been found by earlier polls.
+/*
+ * A poll found nothing. When another core has stopped the controller since this one looked, a last poll finds
+ * what it still finished; only then is the rest given up.
  */
 static int idle(struct nvme_queue *queue, unsigned max)
 {
-    if (unlikely(nvme_state(queue->nvme) == NVME_STOPPED)) {
-        queue->error = queue->nvme->error == -ENODEV ? -ENODEV : -EIO;
-        queue->block.ops = &dead_ops;
-        return poll_dead(&queue->block, max);
+    if (likely(nvme_state(queue->nvme) != NVME_STOPPED)) {
+        look_at_time(queue);
+        return 0;
     }
-    look_at_time(queue);
-    return 0;
+    if (queue->error == 0) {
+        queue->error = queue->nvme->error == -ENODEV ? -ENODEV : -EIO;
+        return poll(&queue->block, max);
+    }
+    queue->block.ops = &dead_ops;
+    return poll_dead(&queue->block, max);
 }
 
 void chalk_nvme_cancel(struct nvme_queue *queue, int status)
