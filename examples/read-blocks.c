@@ -52,17 +52,18 @@ int chalk_main(int argc, char *argv[])
     struct chalk_device *device = NULL;
     struct chalk_nvme *nvme = NULL;
     struct chalk_block_queue *queue = NULL;
+    const char *name = argc > 1 ? argv[1] : found.name;
     int error = argc > 1 ? 0 : chalk_bus_find(CHALK_CLASS_NVME, &found);
 
     if (!error)
         error = chalk_memory_create(NULL, &memory);
     if (!error)
-        error = chalk_device_open(argc > 1 ? argv[1] : found.name, &domain, &device);
+        error = chalk_device_open(name, &domain, &device);
     if (!error)
         error = chalk_memory_share(memory, domain);
     if (!error)
-        error =
-            chalk_nvme_open(device, &(struct chalk_nvme_options){.memory = memory, .domain = domain}, &nvme);
+        error = chalk_nvme_open(
+            device, &(struct chalk_nvme_options){.memory = memory, .domain = domain, .name = name}, &nvme);
     if (!error)
         error =
             chalk_nvme_queue_open(nvme, &(struct chalk_nvme_queue_options){.nsid = 1, .depth = 8}, &queue);

@@ -95,6 +95,7 @@ bool session_open(struct session *session, const struct session_options *options
         .memory = session->memory,
         .domain = session->domain,
         .interrupts = options->interrupts,
+        .name = address,
     };
 
     if ((error = chalk_nvme_open(session->device, &controller, &session->nvme)) != 0) {
