@@ -24,8 +24,8 @@ int chalk_nvme_admin_open(struct chalk_nvme *nvme)
         return error;
     chalk_grant_check(nvme->domain, admin->commands.iova, admin->commands.size);
     chalk_grant_check(nvme->domain, admin->completions.iova, admin->completions.size);
-    return chalk_window_map(nvme->device, 0, NVME_DOORBELL(0, 0), 2 * (size_t)nvme->info.doorbell_stride,
-                            CHALK_UNCACHED, &admin->doorbells);
+    return chalk_nvme_window(nvme, NVME_DOORBELL(0, 0), 2 * (size_t)nvme->info.doorbell_stride,
+                             &admin->doorbells);
 }
 
 void chalk_nvme_admin_close(struct chalk_nvme *nvme)

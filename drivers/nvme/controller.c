@@ -116,21 +116,20 @@ bool chalk_nvme_fail(struct chalk_nvme *nvme, int error)
 /* Whether configuration space says that this is an NVMe controller, and how many vectors it has. */
 static int inspect(struct chalk_nvme *nvme, const char *name)
 {
-    uint32_t identity, class_code, size;
+    uint32_t identity = UINT32_MAX, class_code, size;
     unsigned msix;
     int error = chalk_config_read(nvme->device, 0, 4, &identity);
 
-    if (error == 0)
-        error = chalk_config_read(nvme->device, PCI_CLASS, 4, &class_code);
-    if (error != 0 || identity == UINT32_MAX) {
-        chalk_log(CHALK_ERROR, "NVMe %s: the device does not answer; is it plugged in?",
-                  name != NULL ? name : "");
-        return -ENODEV;
-    }
     if (name != NULL)
         chalk_format(nvme->name, sizeof nvme->name, "%s", name);
     else
         chalk_format(nvme->name, sizeof nvme->name, "%04x:%04x", identity & 0xffff, identity >> 16);
+    if (error == 0)
+        error = chalk_config_read(nvme->device, PCI_CLASS, 4, &class_code);
+    if (error != 0 || identity == UINT32_MAX) {
+        chalk_log(CHALK_ERROR, "NVMe %s: the device does not answer; is it plugged in?", nvme->name);
+        return -ENODEV;
+    }
     class_code >>= 8;
     if (class_code != CHALK_CLASS_NVME) {
         chalk_log(CHALK_ERROR, "NVMe %s: not an NVMe controller: its class code is %06x, not %06x",
@@ -145,13 +144,23 @@ static int inspect(struct chalk_nvme *nvme, const char *name)
     return 0;
 }
 
+int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struct chalk_mmio *window)
+{
+    int error = chalk_window_map(nvme->device, 0, offset, size, CHALK_UNCACHED, window);
+
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "NVMe %s: there are no registers 0x%zx-0x%zx in its BAR 0: %s", nvme->name,
+                  offset, offset + size - 1, chalk_error_name(error));
+    return error;
+}
+
 /* Maps the registers, takes the controller out of whatever state it was left in, and reads what it can do. */
 static int reset(struct chalk_nvme *nvme)
 {
     int error = chalk_pci_bus_master(nvme->device, false); /* memory decoding on */
 
     if (error == 0)
-        error = chalk_window_map(nvme->device, 0, 0, NVME_REGISTERS_SIZE, CHALK_UNCACHED, &nvme->registers);
+        error = chalk_nvme_window(nvme, 0, NVME_REGISTERS_SIZE, &nvme->registers);
     if (error != 0)
         return error;
     nvme->cap = read64(nvme, NVME_CAP);
@@ -217,8 +226,10 @@ static int enable(struct chalk_nvme *nvme)
     if (nvme->info.vectors != 0 &&
         chalk_vector_attach(nvme->device, 0, nvme->core, &nvme->admin.interrupts) != 0)
         nvme->info.vectors = 0;
-    if (nvme->info.vectors == 0)
+    if (nvme->info.vectors == 0) {
         nvme->interrupts = false;
+        chalk_mmio_write32(&nvme->registers, NVME_INTMS, UINT32_MAX); /* nor may its pin disturb others */
+    }
 
     error = chalk_pci_bus_master(nvme->device, true);
     if (error != 0)
@@ -258,8 +269,8 @@ static int provide_queues(struct chalk_nvme *nvme)
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
     nvme->queue_count = (granted < wanted ? granted : wanted) + 1;
     nvme->queue_ids = 1; /* the admin queue's */
-    return chalk_window_map(nvme->device, 0, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->queue_count * stride,
-                            CHALK_UNCACHED, &nvme->doorbells);
+    return chalk_nvme_window(nvme, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->queue_count * stride,
+                             &nvme->doorbells);
 }
 
 /* Undoes what open() did, as far as it came. The controller does no DMA any more. */
@@ -282,8 +293,11 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
 
     chalk_assert(device != NULL && options != NULL && options->memory != NULL && options->domain != NULL);
     nvme = chalk_memory_get(options->memory, sizeof *nvme);
-    if (nvme == NULL)
+    if (nvme == NULL) {
+        chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %zu KiB of private memory",
+                  options->name != NULL ? options->name : "controller", sizeof *nvme / 1024 + 1);
         return -ENOMEM;
+    }
     atomic_init(&nvme->state, NVME_STOPPED);
     nvme->error = -EIO;
     nvme->device = device;
@@ -302,6 +316,9 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
         error = chalk_nvme_admin_open(nvme);
     if (error == 0)
         error = chalk_dma_get(nvme->memory, nvme->info.page_size, nvme->info.page_size, &nvme->answer);
+    if (error == -ENOMEM)
+        chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %u KiB of shared memory",
+                  nvme->name, 3 * nvme->info.page_size / 1024);
     if (error == 0) {
         chalk_grant_check(nvme->domain, nvme->answer.iova, nvme->answer.size);
         error = enable(nvme);
@@ -330,9 +347,12 @@ static void shut_down(struct chalk_nvme *nvme)
 
     chalk_mmio_write32(&nvme->registers, NVME_CC, (cc & ~NVME_CC_SHN_MASK) | NVME_CC_SHN_NORMAL);
     error = wait_status(nvme, NVME_CSTS_SHST_MASK, NVME_CSTS_SHST_DONE, nvme->shutdown_ns, &csts);
-    if (error != 0)
+    if (error == -ETIMEDOUT)
         chalk_log(CHALK_WARNING, "NVMe %s: shutdown not finished after %u ms (status 0x%08x); resetting it",
                   nvme->name, (unsigned)(nvme->shutdown_ns / CHALK_MS), csts);
+    else if (error != 0)
+        chalk_log(CHALK_WARNING, "NVMe %s: %s (status 0x%08x); what its cache held may be lost", nvme->name,
+                  error == -ENODEV ? "gone before it was shut down" : "failed in shutdown", csts);
 }
 
 void chalk_nvme_close(struct chalk_nvme *nvme)

@@ -137,6 +137,9 @@ _Static_assert(offsetof(struct nvme_queue, sweep_ticks) == 256,
  */
 bool chalk_nvme_fail(struct chalk_nvme *nvme, int error);
 
+/* Maps a part of BAR 0. Errors: as chalk_window_map(), and said. */
+int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struct chalk_mmio *window);
+
 static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
 {
     return (enum nvme_state)atomic_load_explicit(&nvme->state, memory_order_acquire);

@@ -16,13 +16,14 @@
 
 /* ---- controller properties, in BAR 0 [Base 3.1.3] -------------------------------------------------- */
 
-#define NVME_CAP  0x00 /* RO, 64 bits [Base 3.1.3.1] */
-#define NVME_VS   0x08 /* RO: major 31:16, minor 15:8, tertiary 7:0 [Base 3.1.3.2] */
-#define NVME_CC   0x14 /* RW [Base 3.1.3.5] */
-#define NVME_CSTS 0x1c /* RO [Base 3.1.3.6] */
-#define NVME_AQA  0x24 /* RW [Base 3.1.3.8] */
-#define NVME_ASQ  0x28 /* RW, 64 bits: the address of the admin submission queue [Base 3.1.3.9] */
-#define NVME_ACQ  0x30 /* RW, 64 bits: the address of the admin completion queue [Base 3.1.3.10] */
+#define NVME_CAP   0x00 /* RO, 64 bits [Base 3.1.3.1] */
+#define NVME_VS    0x08 /* RO: major 31:16, minor 15:8, tertiary 7:0 [Base 3.1.3.2] */
+#define NVME_INTMS 0x0c /* RW1S: pin interrupts that are masked [Base 3.1.3.3] */
+#define NVME_CC    0x14 /* RW [Base 3.1.3.5] */
+#define NVME_CSTS  0x1c /* RO [Base 3.1.3.6] */
+#define NVME_AQA   0x24 /* RW [Base 3.1.3.8] */
+#define NVME_ASQ   0x28 /* RW, 64 bits: the address of the admin submission queue [Base 3.1.3.9] */
+#define NVME_ACQ   0x30 /* RW, 64 bits: the address of the admin completion queue [Base 3.1.3.10] */
 
 #define NVME_REGISTERS_SIZE 0x1000 /* the doorbells follow [PCIe 3.1.2] */
 

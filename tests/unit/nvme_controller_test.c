@@ -58,6 +58,7 @@ static void polls_a_controller_without_vectors(void **state)
     model->device->vector_count = 0;
     assert_int_equal(open_controller(), 0);
     assert_int_equal(chalk_nvme_info(nvme)->vectors, 0);
+    assert_int_equal(model->intms, UINT32_MAX); /* its pin, that nobody listens to, is quiet */
     chalk_nvme_close(nvme);
 }
 
@@ -239,6 +240,18 @@ static void closes_one_that_is_gone(void **state)
     assert_int_equal(open_controller(), 0);
     model_unplug(model);
     chalk_nvme_close(nvme);
+    assert_true(fake_console_has("NVMe " MODEL_NAME ": gone before it was shut down"));
+    assert_false(fake_console_has("not finished"));
+}
+
+static void closes_one_that_fails_in_shutdown(void **state)
+{
+    (void)state;
+    assert_int_equal(open_controller(), 0);
+    model->never_shut_down = true;
+    model->csts |= NVME_CSTS_CFS;
+    chalk_nvme_close(nvme);
+    assert_true(fake_console_has("failed in shutdown"));
 }
 
 static void gives_everything_back_wherever_opening_fails(void **state)
@@ -273,7 +286,16 @@ static void reports_too_little_memory(void **state)
     (void)state;
     assert_int_equal(chalk_dma_get(memory, (8 << 20) - 2 * CHALK_PAGE, CHALK_PAGE, &hog), 0);
     assert_int_equal(open_controller(), -ENOMEM);
+    assert_true(fake_console_has("NVMe " MODEL_NAME
+                                 ": no memory for a controller: it needs 12 KiB of shared memory"));
     chalk_dma_put(memory, &hog);
+
+    void *rest = chalk_memory_get(memory, (1 << 20) - CHALK_PAGE);
+
+    assert_non_null(rest);
+    assert_int_equal(open_controller(), -ENOMEM);
+    assert_true(fake_console_has("KiB of private memory"));
+    chalk_memory_put(memory, rest, (1 << 20) - CHALK_PAGE);
 }
 
 /* ---- lies ------------------------------------------------------------------------------------------ */
@@ -454,6 +476,7 @@ int main(void)
         TEST(names_what_was_refused),
         TEST(closes_one_that_does_not_shut_down),
         TEST(closes_one_that_is_gone),
+        TEST(closes_one_that_fails_in_shutdown),
         TEST(gives_everything_back_wherever_opening_fails),
         TEST(reports_too_little_memory),
         TEST(lies_in_capabilities),

@@ -410,6 +410,9 @@ static void write_register(const struct chalk_mmio *window, size_t offset, unsig
     case NVME_CC:
         configure(model, (uint32_t)value);
         break;
+    case NVME_INTMS:
+        model->intms |= (uint32_t)value;
+        break;
     case NVME_AQA:
         model->aqa = (uint32_t)value;
         break;

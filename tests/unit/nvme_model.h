@@ -52,7 +52,7 @@ struct nvme_model {
     bool (*tamper)(struct nvme_model *model, unsigned id, struct nvme_completion *completion);
 
     /* what happened */
-    uint32_t cc, csts, aqa;
+    uint32_t cc, csts, aqa, intms;
     uint64_t asq, acq;
     struct nvme_model_queue queues[MODEL_QUEUES];
     unsigned commands; /* I/O commands executed */

@@ -22,10 +22,10 @@ struct chalk_nvme; /* a controller, in memory of its chalk_memory */
 struct chalk_nvme_options {
     struct chalk_memory *memory; /* for queues and state; already shared with the domain */
     struct chalk_domain *domain; /* the device's */
-    unsigned core;               /* whose counters admin interrupts go to */
-    bool interrupts;             /* admin completions are waited for asleep, not polled */
-    uint64_t timeout_ns;         /* for an admin command; 0: 5 s */
-    const char *name;            /* the device's, for messages; NULL: its PCI identifiers */
+    unsigned core;               /* to which admin interrupts go */
+    bool interrupts;     /* `core`, and no other, calls, and sleeps until it is answered; else it polls */
+    uint64_t timeout_ns; /* for an admin command; 0: 5 s */
+    const char *name;    /* the device's, for messages; NULL: its PCI identifiers */
 };
 
 /*
@@ -83,7 +83,7 @@ struct chalk_nvme_queue_options {
     unsigned depth; /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
     unsigned core;  /* that owns the queue, and to which its interrupts go */
     bool interrupts;
-    uint64_t timeout_ns; /* for a request; 0: 30 s */
+    uint64_t timeout_ns; /* for a request, in a queue that is polled 64 times in that time; 0: 30 s */
 };
 
 /*
