@@ -30,6 +30,7 @@
 #define LEVEL_SIZE(l)   (1ull << LEVEL_SHIFT(l))
 #define SPAN_MAX        (sizeof boot.ram / sizeof boot.ram[0])
 #define MAPPED_AT_START (1ull << 32) /* boot.S */
+#define TABLES_MAX      (64 * MIB)   /* 16 TiB by 2 MiB */
 #define LEAST_RAM       (4 * MIB)
 
 extern const char image_start[], text_start[], text_end[], constants_end[], image_end[];
@@ -298,8 +299,13 @@ static uint64_t take(uint64_t size, uint64_t below)
         if (r->start >= end || end - r->start < size)
             continue;
         if (end == r->end) {
-            r->end -= size;
-            return r->end;
+            end -= size;
+            r->end = end;
+            if (r->start == end) { /* nothing is left: no span */
+                memmove(r, r + 1, (boot.ram_count - i - 1) * sizeof *r);
+                boot.ram_count--;
+            }
+            return end;
         }
         if (boot.ram_count == SPAN_MAX)
             continue;
@@ -347,9 +353,9 @@ void memory_start(void **heap, size_t *heap_size)
     memory.largest = features.d & gigabyte_pages ? 3 : 2;
     memory.address_end = 1ull << clamp(widths.a & 0xff, 36, 47);
 
-    /* A table maps 2 MiB by 4 KiB or 1 GiB by 2 MiB: enough for the latter everywhere, the former for a half.
-     */
-    tables_size = (total / 1024 + MIB / 2) & ~(MEMORY_PAGE - 1);
+    /* A table maps 2 MiB by 4 KiB or 1 GiB by 2 MiB: enough for the latter everywhere, the former for a half
+     * of 64 GiB. More would take low memory that a large machine has no more of than a small one. */
+    tables_size = (clamp(total / 1024, 0, TABLES_MAX) + MIB / 2) & ~(MEMORY_PAGE - 1);
     *heap_size = clamp(total / 8, MIB, 64 * MIB) & ~(MEMORY_PAGE - 1);
     memory.next_table = take(tables_size, MAPPED_AT_START);
     at = take(*heap_size, UINT64_MAX);

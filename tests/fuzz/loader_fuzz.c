@@ -111,7 +111,12 @@ static void check_reserved(const struct boot *found, uint32_t ranges)
         memcpy(&start, bytes + (MAP - BASE) + i * 24, 8);
         memcpy(&length, bytes + (MAP - BASE) + i * 24 + 8, 8);
         memcpy(&type, bytes + (MAP - BASE) + i * 24 + 16, 4);
+        if (found->startup_page % PAGE || found->startup_page >= 0xa0000)
+            abort();
         end = length > UINT64_MAX - start ? UINT64_MAX : start + length;
+        if (type != 1 && length > 0 && found->startup_page != 0 && start < found->startup_page + PAGE &&
+            found->startup_page < end)
+            abort();
         for (unsigned j = 0; j < found->ram_count; j++)
             if (type != 1 && length > 0 && meet(&found->ram[j], start, end))
                 abort();
