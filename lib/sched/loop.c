@@ -80,8 +80,10 @@ int chalk_loop_send(struct chalk_loop *loop, struct chalk_message *const *messag
 
 void chalk_loop_stop(struct chalk_loop *loop)
 {
+    unsigned core = loop->core;
+
     atomic_store_explicit(&loop->stop, true, memory_order_release);
-    wake_if_parked(loop);
+    chalk_core_wake(core); /* the loop may be gone already, so it is not asked whether it sleeps */
 }
 
 /* Those that were there, so that two loops that answer each other do not stay in here. */
