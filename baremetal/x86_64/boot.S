@@ -79,10 +79,12 @@ start:
     jb 3b
 
     mov $start_64, %ebp
-    /* To 64-bit mode, and on at ebp. SDM vol. 3 10.8.5: PAE, page tables, LME, paging. Caches on; SSE usable (EM clear, MP set, OSFXSR). */
+    /*
+     * To 64-bit mode, and on at ebp. SDM vol. 3 10.8.5: PAE, page tables, LME, paging. Caches on; SSE usable (EM clear,
+     * MP set, OSFXSR). CR4 holds nothing else: a firmware's LA57 would change what the tables mean.
+     */
 enter_64:
-    mov %cr4, %eax
-    or $0x620, %eax
+    mov $0x620, %eax
     mov %eax, %cr4
     mov $boot_level4, %eax
     mov %eax, %cr3
