@@ -116,7 +116,11 @@ void chalk_task_main(struct chalk_task *task)
 
 static void copy_name(struct chalk_task *task, const char *name)
 {
-    chalk_format(task->name, sizeof task->name, "task %.32s", name != NULL ? name : "unnamed");
+    static const char stack_of[] = "stack of ";
+
+    chalk_format(task->stack_name, sizeof task->stack_name, "%stask %.32s", stack_of,
+                 name != NULL ? name : "unnamed");
+    task->name = task->stack_name + sizeof stack_of - 1;
 }
 
 static struct chalk_task *task_at(char *memory, size_t size)
@@ -147,7 +151,7 @@ static struct chalk_task *stack_get(struct chalk_loop *loop, size_t size)
     task = task_at(memory, size);
     task->size = size;
     task->stack = memory + CHALK_PAGE;
-    task->guarded = chalk_page_guard(memory, task->name) == 0;
+    task->guarded = chalk_page_guard(memory, task->stack_name) == 0;
     return task;
 }
 

@@ -60,7 +60,8 @@ struct chalk_task {
     size_t size;                               /* bytes of memory, the guard page included */
     bool guarded;
     struct chalk_fiber fiber;
-    char name[40]; /* "task reader": what messages call it */
+    const char *name;    /* "task reader" */
+    char stack_name[48]; /* "stack of task reader" */
 };
 
 struct chalk_task_options {
