@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Cores are the processors that Linux lets this process use, in its order. A core runs a thread: the one that
- * called chalk_start() is core 0, others are started, or adopted. They are tied to their processors only when
- * that was asked.
+ * Cores are the processors that Linux lets this process use, or those that the program named. A core runs a
+ * thread: the one that called chalk_start() is core 0, others are started, or adopted. They are tied to their
+ * processors only when that was asked.
  */
 #define _GNU_SOURCE
 #include "cores.h"
@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,11 +85,16 @@ int chalk_core_info(unsigned number, struct chalk_core_info *info)
     return 0;
 }
 
+static bool pins(void)
+{
+    return hosted_options()->pin || hosted_options()->cores != NULL;
+}
+
 static void pin(const struct core *core)
 {
     cpu_set_t *set;
 
-    if (!hosted_options()->pin || (set = calloc(1, allowed_size)) == NULL)
+    if (!pins() || (set = calloc(1, allowed_size)) == NULL)
         return;
     CPU_SET_S(core->processor, allowed_size, set);
     if (sched_setaffinity(0, allowed_size, set) != 0)
@@ -99,7 +105,7 @@ static void pin(const struct core *core)
 
 static void unpin(void)
 {
-    if (hosted_options()->pin)
+    if (pins())
         sched_setaffinity(0, allowed_size, allowed);
 }
 
@@ -231,16 +237,65 @@ static void free_cores(void)
     allowed = NULL;
 }
 
-static int make_cores(void)
+static bool is_list(const char *text)
 {
-    unsigned count = (unsigned)CPU_COUNT_S(allowed_size, allowed);
+    return text[strspn(text, "0123456789,-")] == '\0' && hosted_list_rank(text, UINT_MAX) > 0;
+}
+
+static bool in_list(const char *list, unsigned processor)
+{
+    return hosted_list_rank(list, processor + 1) > hosted_list_rank(list, processor);
+}
+
+/* Isolated processors are what a polling core is best put on; Linux gives them to who asks by name. */
+static void notice_isolated(void)
+{
+    char isolated[256];
+
+    if (hosted_sysfs_text(isolated, sizeof isolated, "/sys/devices/system/cpu/isolated") <= 0)
+        return;
+    for (unsigned processor = 0; processor < 8 * allowed_size; processor++)
+        if (in_list(isolated, processor) && CPU_ISSET_S(processor, allowed_size, allowed))
+            return;
+    chalk_log(CHALK_INFO, "processors %s are isolated, and not used; to use them, set CHALK_CORES=%s",
+              isolated, isolated);
+}
+
+/* The processors of the list, if this process may run on each of them: Linux leaves out the others silently.
+ */
+static int choose(cpu_set_t *chosen, const char *list)
+{
+    cpu_set_t *granted = calloc(1, allowed_size);
+    int error = granted != NULL ? 0 : -ENOMEM;
+
+    for (unsigned processor = 0; processor < 8 * allowed_size; processor++)
+        if (in_list(list, processor))
+            CPU_SET_S(processor, allowed_size, chosen);
+    if (error == 0 &&
+        (!is_list(list) || sched_setaffinity(0, allowed_size, chosen) != 0 ||
+         sched_getaffinity(0, allowed_size, granted) != 0 || !CPU_EQUAL_S(allowed_size, chosen, granted) ||
+         CPU_COUNT_S(allowed_size, chosen) != (int)hosted_list_rank(list, UINT_MAX))) {
+        chalk_log(CHALK_ERROR,
+                  "cores '%s' is not a list of processors that this process may use; see "
+                  "/sys/devices/system/cpu/online, and its cpuset",
+                  list);
+        error = -EINVAL;
+    }
+    sched_setaffinity(0, allowed_size, allowed);
+    free(granted);
+    return error;
+}
+
+static int make_cores(const cpu_set_t *chosen)
+{
+    unsigned count = (unsigned)CPU_COUNT_S(allowed_size, chosen);
 
     cores = aligned_alloc(_Alignof(struct core), count * sizeof *cores);
     if (cores == NULL)
         return -ENOMEM;
     memset(cores, 0, count * sizeof *cores);
     for (unsigned processor = 0; core_count < count; processor++) {
-        if (!CPU_ISSET_S(processor, allowed_size, allowed))
+        if (!CPU_ISSET_S(processor, allowed_size, chosen))
             continue;
         cores[core_count].processor = processor;
         cores[core_count].wake_fd = -1;
@@ -250,16 +305,33 @@ static int make_cores(void)
     return 0;
 }
 
+static int choose_and_make_cores(void)
+{
+    const char *list = hosted_options()->cores;
+    cpu_set_t *chosen = calloc(1, allowed_size);
+    int error = chosen != NULL ? 0 : -ENOMEM;
+
+    if (error == 0 && list != NULL)
+        error = choose(chosen, list);
+    else if (error == 0 && hosted_options()->pin)
+        notice_isolated();
+    if (error == 0)
+        error = make_cores(list != NULL ? chosen : allowed);
+    free(chosen);
+    return error;
+}
+
 int hosted_cores_start(void)
 {
     int error = ask_allowed();
 
     if (error == 0)
-        error = make_cores();
+        error = choose_and_make_cores();
     if (error == 0)
         error = adopt(0);
     if (error != 0) {
-        chalk_log(CHALK_ERROR, "core 0 cannot start: %s", strerror(-error));
+        if (error != -EINVAL) /* which has said why */
+            chalk_log(CHALK_ERROR, "core 0 cannot start: %s", strerror(-error));
         free_cores();
     }
     return error;

@@ -2,15 +2,21 @@
 /*
  * The main() of a program that is made of chalk_main(). It is alone in this file, and so in its archive
  * member: a program with a main() of its own never links it.
+ *
+ * Where it runs is for whoever runs it to say: CHALK_CORES="2-5" names the processors that become cores, and
+ * CHALK_UNPINNED=1 leaves all others to Linux's scheduler.
  */
 #include <chalk/hosted.h>
 #include <chalk/main.h>
+#include <stdlib.h>
 
 int main(int argc, char *argv[])
 {
     int status;
 
-    if (chalk_start(&(struct chalk_start_options){.handle_signals = true, .pin = true}) != 0)
+    if (chalk_start(&(struct chalk_start_options){.handle_signals = true,
+                                                  .pin = getenv("CHALK_UNPINNED") == NULL,
+                                                  .cores = getenv("CHALK_CORES")}) != 0)
         return 1; /* chalk_start() has said why */
     status = chalk_main(argc, argv);
     chalk_stop();

@@ -19,11 +19,13 @@ struct chalk_start_options {
     bool pin;            /* the calling thread is pinned to a processor, and so are started cores */
     bool ordinary_pages; /* never ask for hugepages */
     bool no_uring;       /* wait with ppoll */
+    const char *cores;   /* the processors that become cores, such as "2-5,8", which are then pinned; NULL: all that Linux gives
+                            the process, which isolated ones (isolcpus=) are not part of */
 };
 
 /*
  * Brings the platform up; the calling thread becomes core 0. `options` may be NULL. After chalk_stop() it may be
- * called again. Errors: -EBUSY (already up), -ENOMEM.
+ * called again. Errors: -EBUSY (already up), -ENOMEM, -EINVAL (not a list, or of processors that it may not use).
  */
 int chalk_start(const struct chalk_start_options *options);
 
