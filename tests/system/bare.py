@@ -3,6 +3,7 @@
 """The image from outside: every way to boot, its size, its panics, machines it can't work on: bare.py BUILD"""
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,19 @@ def power(test, folder):
                     f'{machine}: the power goes off at the end', f'status {status}: {said}')
 
 
+def interrupted(test, folder):
+    """^C, which the runner types on the console, ends a program in good order in the middle of its work."""
+    path = worlds.disk(folder, 'interrupted.img', 8)
+    run = subprocess.Popen([worlds.METAL, '--timeout', '60', '--device', f'nvme:{path}', '--', image('nvme-perf'), '--seconds',
+                            '50', '0000:00:03.0'], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
+    said = run.stdout.readline()  # it measures
+    run.send_signal(signal.SIGINT)
+    said += run.communicate()[0]
+    test.result(run.returncode not in (0, 124, 125) and 'interrupted' in said and 'requests' in said,
+                '^C on the console: the program stops its device and tells what it has', f'status {run.returncode}: {said}')
+
+
 def bad_machine(test):
     for name, program, options, parts in (
             ('no NVMe', 'nvme-identify', [], ['no NVMe']),
@@ -101,6 +115,7 @@ def main():
         panics(test)
         reach(test, folder)
         power(test, folder)
+        interrupted(test, folder)
         bad_machine(test)
 
 
