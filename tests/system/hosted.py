@@ -62,6 +62,8 @@ def bad_input(test, folder):
         'unknown address': ('nvme-identify 0000:00:1f.7', ['0000:00:1f.7']),
         'not an address': ('nvme-identify banana', ['banana']),
         'not an NVMe device': (f'nvme-identify {OTHER}', [OTHER, 'NVMe']),
+        'no such processor': ('CHALK_CORES=0-9 nvme-identify', ['0-9', 'cpu/online']),
+        'no list of processors': ('CHALK_CORES=two nvme-identify', ['two', 'cpu/online']),
         'unknown option': ('nvme-verify --colour', ['--colour', '--help']),
         'depth 0': ('nvme-verify --depth 0', ['depth']),
         'unaligned size': ('nvme-verify --sizes 1000', ['1000', '512']),
