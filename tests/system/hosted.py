@@ -20,7 +20,7 @@ def built(*names):
 
 def well(test, folder):
     """What works, and how it ends."""
-    path = worlds.disk(folder, 'disk.img', 16)
+    path = worlds.disk(folder, 'disk.img', 512)
     with open(path, 'r+b') as file:
         file.write(b'a disk with data')
     busy = 'nvme-perf --pattern random --op read --depth 32 --seconds 60'
@@ -31,6 +31,8 @@ def well(test, folder):
         'killed': f'{busy} {NVME} >/dev/null 2>&1 & p=$!; sleep 4; kill -9 $p; wait $p; '
                   f'nvme-verify --overwrite --blocks 4096 {NVME}',
         'interrupted': f'{busy} {NVME} & p=$!; sleep 4; kill -INT $p; wait $p; echo "status $?"',
+        'verify interrupted': f'nvme-verify --overwrite --sizes 512 {NVME} & p=$!; sleep 2; kill -INT $p; wait $p; '
+                              'echo "status $?"',
         'kernel takes over': f'echo {NVME} > /sys/bus/pci/drivers/vfio-pci/unbind; echo > /sys/bus/pci/devices/{NVME}/driver_override; '
                              f'modprobe nvme 2>/dev/null; echo {NVME} > /sys/bus/pci/drivers_probe; i=0; '
                              'while [ ! -b /dev/nvme0n1 ] && [ $i -lt 50 ]; do sleep 0.2; i=$((i+1)); done; '
@@ -49,6 +51,7 @@ def well(test, folder):
     passed('plugin', 'a plugin opens, uses, closes and reopens a device', 'a disk with data', 'left behind: 0 descriptors')
     passed('killed', 'works at once after kill -9 in mid-I/O')
     passed('interrupted', 'SIGINT in mid-I/O ends in good order', 'status 130')
+    passed('verify interrupted', 'so does nvme-verify', 'interrupted', 'status 130')
     passed('kernel takes over', 'and the kernel\'s driver can take the device afterwards')
     result = results['bound to the kernel']
     test.result(result.status not in (0, None) and 'driver_override' in result.output,
@@ -61,7 +64,7 @@ def bad_input(test, folder):
     cases = {  # name: (command, parts of the message)
         'unknown address': ('nvme-identify 0000:00:1f.7', ['0000:00:1f.7']),
         'not an address': ('nvme-identify banana', ['banana']),
-        'not an NVMe device': (f'nvme-identify {OTHER}', [OTHER, 'NVMe']),
+        'not an NVMe device': (f'nvme-identify {OTHER}', [f'NVMe {OTHER}: not an NVMe controller']),
         'no such processor': ('CHALK_CORES=0-9 nvme-identify', ['0-9', 'cpu/online']),
         'no list of processors': ('CHALK_CORES=two nvme-identify', ['two', 'cpu/online']),
         'unknown option': ('nvme-verify --colour', ['--colour', '--help']),
@@ -82,6 +85,25 @@ def bad_input(test, folder):
     }
     results = worlds.guest({name: command for name, (command, _) in cases.items()}, [f'nvme:{path}', 'e1000e'],
                            built('nvme-identify', 'nvme-verify', 'nvme-perf', 'dma-entries'))
+    for name, (_, parts) in cases.items():
+        expect_message(test, name, results[name], parts)
+
+
+def shared_group(test, folder):
+    """Two functions of one slot, which QEMU's bridge cannot keep apart; and VFIO taken away piece by piece."""
+    second = '0000:00:03.1'
+    cases = {
+        'another device of the group has its kernel driver': (
+            f'modprobe nvme; cd /sys/bus/pci/devices/{second}; i=0; '
+            'while [ ! -e driver ] && [ $i -lt 50 ]; do sleep 0.1; i=$((i+1)); done; nvme-identify',
+            [second, 'driver nvme', 'driver_override', 'not permitted']),
+        'VFIO without its IOMMU module': (f'modprobe -r vfio_iommu_type1; nvme-identify {NVME}',
+                                          ['modprobe vfio_iommu_type1']),
+        'VFIO not loaded': (f'modprobe -r vfio_pci; nvme-identify {NVME}', ['modprobe vfio-pci', 'driver_override']),
+    }
+    device = f'nvme:{worlds.disk(folder, "group.img", 16)},multifunction=on'
+    results = worlds.guest({name: command for name, (command, _) in cases.items()}, [device], built('nvme-identify'),
+                           ['--qemu', '-device nvme,serial=second,addr=03.1'])
     for name, (_, parts) in cases.items():
         expect_message(test, name, results[name], parts)
 
@@ -117,6 +139,7 @@ def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         well(test, folder)
         bad_input(test, folder)
+        shared_group(test, folder)
         bad_machine(test, folder)
 
 
