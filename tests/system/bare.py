@@ -79,6 +79,15 @@ def power(test, folder):
                     f'{machine}: the power goes off at the end', f'status {status}: {said}')
 
 
+def modules(test, folder):
+    """What the loader leaves in memory is a span, and stays as it is."""
+    path = os.path.join(folder, 'module')
+    with open(path, 'w') as file:
+        file.write('a file for the image'.ljust(5000))
+    run = worlds.metal(image('modules'), options=['--qemu', f'-initrd {path}'])
+    test.result(run.status == 0 and 'module0, 8192 bytes: a file for the image\n' in run.output, 'pvh: a boot module', run)
+
+
 def interrupted(test, folder):
     """^C, which the runner types on the console, ends a program in good order in the middle of its work."""
     path = worlds.disk(folder, 'interrupted.img', 8)
@@ -115,6 +124,7 @@ def main():
         panics(test)
         reach(test, folder)
         power(test, folder)
+        modules(test, folder)
         interrupted(test, folder)
         bad_machine(test)
 
