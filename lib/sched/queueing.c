@@ -4,37 +4,18 @@
  * pairing heap of deadlines (Fredman, Sedgewick, Sleator, Tarjan, "The pairing heap", 1986), which is put to
  * in constant time and taken from in logarithmic time, amortized, and needs no memory but the tasks' own.
  */
-#include <chalk/task.h>
+#include "fifo.h"
 
 /* ---- first come, first served ---- */
 
-static inline void append(struct chalk_fifo *fifo, struct chalk_task *task)
-{
-    task->next = NULL;
-    *fifo->last = task;
-    fifo->last = &task->next;
-}
-
-static inline struct chalk_task *remove_first(struct chalk_fifo *fifo)
-{
-    struct chalk_task *task = fifo->first;
-
-    if (task == NULL)
-        return NULL;
-    fifo->first = task->next;
-    if (task->next == NULL)
-        fifo->last = &fifo->first;
-    return task;
-}
-
 static void fifo_put(struct chalk_queueing *queueing, struct chalk_task *task)
 {
-    append((struct chalk_fifo *)queueing, task);
+    fifo_append((struct chalk_fifo *)queueing, task);
 }
 
 static struct chalk_task *fifo_take(struct chalk_queueing *queueing)
 {
-    return remove_first((struct chalk_fifo *)queueing);
+    return fifo_remove((struct chalk_fifo *)queueing);
 }
 
 struct chalk_queueing *chalk_fifo_start(struct chalk_fifo *fifo)
@@ -51,7 +32,7 @@ static void priority_put(struct chalk_queueing *queueing, struct chalk_task *tas
     unsigned rank = task->rank < CHALK_PRIORITIES ? (unsigned)task->rank : CHALK_PRIORITIES - 1;
 
     priority->occupied |= 1ull << rank;
-    append(&priority->ranks[rank], task);
+    fifo_append(&priority->ranks[rank], task);
 }
 
 static struct chalk_task *priority_take(struct chalk_queueing *queueing)
@@ -63,7 +44,7 @@ static struct chalk_task *priority_take(struct chalk_queueing *queueing)
     if (priority->occupied == 0)
         return NULL;
     fifo = &priority->ranks[__builtin_ctzll(priority->occupied)];
-    task = remove_first(fifo);
+    task = fifo_remove(fifo);
     if (fifo->first == NULL)
         priority->occupied &= priority->occupied - 1;
     return task;

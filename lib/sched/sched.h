@@ -63,7 +63,7 @@ static inline void loop_enters(struct chalk_loop *loop, const char *name)
 }
 
 /* switch.S */
-void chalk_switch(void **from, void *to);
+int chalk_switch(void **from, void *to, int result);
 void chalk_task_first(void);
 
 /* task.c */

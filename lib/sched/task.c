@@ -6,6 +6,7 @@
  *     low   | guard page | canary | stack ... <- | struct chalk_task |   high
  */
 #include "fiber.h"
+#include "fifo.h"
 #include "sched.h"
 
 #include <chalk/error.h>
@@ -15,7 +16,7 @@
 
 #define DEFAULT_STACK ((size_t)32 << 10)
 #define LEAST_STACK   CHALK_PAGE
-#define CANARY        0x6b6c616863ull /* "chalk" */
+#define CANARY        0x6b6c6863u /* "chlk" */
 
 /* What chalk_switch() takes off the stack of a task that runs for the first time. */
 struct first_frame {
@@ -28,7 +29,7 @@ struct first_frame {
 
 /* ---- switching ---- */
 
-static uint64_t *canary_of(const struct chalk_task *task)
+static uint32_t *canary_of(const struct chalk_task *task)
 {
     return task->stack;
 }
@@ -40,16 +41,22 @@ static void __attribute__((noinline, cold)) overflowed(struct chalk_task *task)
     chalk_assert(*canary_of(task) == CANARY);
 }
 
-static struct chalk_task *take_ready(struct chalk_loop *loop)
+static inline struct chalk_task *take_ready(struct chalk_loop *loop)
 {
     if (loop->budget == 0)
         return NULL;
     loop->budget--;
+    if (loop->queueing == &loop->fifo.queueing)
+        return fifo_remove(&loop->fifo);
     return loop->queueing->take(loop->queueing);
 }
 
-/* From the task that runs to the next one, or to the loop. Returns when it is its turn again. */
-static inline void leave(struct chalk_task *self, bool for_good)
+/*
+ * From the task that runs to the next one, or to the loop. Returns when it is its turn again: the result of
+ * its wait. Without sanitizers the switch is the last thing done, so that it returns to the caller of the
+ * caller at once.
+ */
+static inline int leave(struct chalk_task *self, bool for_good)
 {
     struct chalk_loop *loop = self->loop;
     struct chalk_task *next = take_ready(loop);
@@ -57,19 +64,16 @@ static inline void leave(struct chalk_task *self, bool for_good)
     if (__builtin_expect(*canary_of(self) != CANARY, 0))
         overflowed(self);
     loop->running = next;
-    if (next == NULL) {
-        fiber_leave(&self->fiber, &loop->fiber, for_good);
-        chalk_switch(&self->stack_pointer, loop->stack_pointer);
-    } else {
-        loop->counters.switches++;
-        next->state = CHALK_TASK_RUNNING;
-        if (next == self) /* its stack pointer is that of the last time */
-            return;
-        loop_enters(loop, next->name);
-        fiber_leave(&self->fiber, &next->fiber, for_good);
-        chalk_switch(&self->stack_pointer, next->stack_pointer);
-    }
-    fiber_enter(&self->fiber);
+    if (next == NULL)
+        return fiber_switch(&self->fiber, &loop->fiber, for_good, &self->stack_pointer, loop->stack_pointer,
+                            0);
+    loop->counters.switches++;
+    next->state = CHALK_TASK_RUNNING;
+    if (next == self) /* its stack pointer is that of the last time */
+        return self->result;
+    loop_enters(loop, next->name);
+    return fiber_switch(&self->fiber, &next->fiber, for_good, &self->stack_pointer, next->stack_pointer,
+                        next->result);
 }
 
 void chalk_tasks_run(struct chalk_loop *loop)
@@ -84,17 +88,18 @@ void chalk_tasks_run(struct chalk_loop *loop)
     loop->counters.switches++;
     next->state = CHALK_TASK_RUNNING;
     loop_enters(loop, next->name);
-    fiber_leave(&loop->fiber, &next->fiber, false);
-    chalk_switch(&loop->stack_pointer, next->stack_pointer);
-    fiber_enter(&loop->fiber);
+    fiber_switch(&loop->fiber, &next->fiber, false, &loop->stack_pointer, next->stack_pointer, next->result);
 }
 
-static void make_ready(struct chalk_task *task)
+static inline void make_ready(struct chalk_task *task)
 {
-    struct chalk_queueing *queueing = task->loop->queueing;
+    struct chalk_loop *loop = task->loop;
 
     task->state = CHALK_TASK_READY;
-    queueing->put(queueing, task);
+    if (loop->queueing == &loop->fifo.queueing)
+        fifo_append(&loop->fifo, task);
+    else
+        loop->queueing->put(loop->queueing, task);
 }
 
 void chalk_task_main(struct chalk_task *task)
@@ -169,7 +174,7 @@ static void timer_fires(struct chalk_timer *timer)
     struct chalk_task *task =
         (struct chalk_task *)(void *)((char *)timer - offsetof(struct chalk_task, timer));
 
-    task->timed_out = true;
+    task->result = -ETIMEDOUT;
     make_ready(task);
 }
 
@@ -273,11 +278,10 @@ int chalk_task_wait(struct chalk_task *self, uint64_t deadline)
 {
     chalk_assert(self->loop->running == self);
     self->state = CHALK_TASK_WAITING;
-    self->timed_out = false;
+    self->result = 0;
     if (deadline != CHALK_FOREVER)
         chalk_timer_arm(&self->loop->wheel, &self->timer, deadline);
-    leave(self, false);
-    return self->timed_out ? -ETIMEDOUT : 0;
+    return leave(self, false);
 }
 
 bool chalk_task_wake(struct chalk_task *task)

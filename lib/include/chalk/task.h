@@ -49,7 +49,7 @@ struct chalk_task {
     struct chalk_task *next, *child;
     /* ---- */
     enum chalk_task_state state;
-    bool timed_out;
+    int result; /* of its wait */
     struct chalk_loop *loop;
     void *stack_pointer; /* while it does not run */
     void *stack;         /* the lowest byte */
