@@ -349,16 +349,18 @@ static int split_command_line(char *line, char *argv[])
 }
 
 static bool running;
-static atomic_flag ended = ATOMIC_FLAG_INIT;
+static _Atomic(struct core *) ending;
 
+/* One core ends the program, in libc's order; the others wait for that. */
 _Noreturn void chalk_exit(int status)
 {
-    if (running && !atomic_flag_test_and_set(&ended))
+    struct core *before = NULL;
+
+    if (running && atomic_compare_exchange_strong(&ending, &before, core_self()))
         exit(status); /* as hosted: what was printed is seen */
-    if (!running)
-        machine_exit(status);
-    for (;;) /* another core is about to end everything */
+    while (running && before != core_self())
         chalk_pause();
+    machine_exit(status);
 }
 
 static int run(int argc, char *argv[], char *environment[])
@@ -366,7 +368,7 @@ static int run(int argc, char *argv[], char *environment[])
     (void)environment;
     running = true;
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line that was printed is seen, whatever comes next */
-    return chalk_main(argc, argv);
+    chalk_exit(chalk_main(argc, argv));
 }
 
 /* What Linux leaves on a new program's stack: psABI x86-64 3.4.1. */

@@ -38,6 +38,7 @@ extern const char image_start[], text_start[], text_end[], constants_end[], imag
 static struct {
     uint64_t *root;
     uint64_t next_table, tables_end; /* pages kept for page tables */
+    bool stale;                      /* an entry that was there has changed: other cores may remember it */
     unsigned largest;                /* level of the largest pages that the processor has */
     uint64_t address_end;            /* of what its physical addresses can name */
 } memory;
@@ -136,7 +137,9 @@ static int map(uint64_t start, uint64_t end, uint64_t flags)
             if (level == 1 || !(*entry & PRESENT) || (*entry & LARGE))
                 break;
         }
+        uint64_t old = *entry;
         *entry = start | flags | PRESENT | (level > 1 ? LARGE : 0);
+        memory.stale |= (old & PRESENT) && old != *entry;
         invlpg(start);
     }
     return 0;
@@ -169,11 +172,16 @@ static int map_device(uint64_t physical, size_t size, enum chalk_attribute attri
 
 int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attribute)
 {
+    bool stale;
     int error;
 
     lock_take(&lock);
+    memory.stale = false;
     error = map_device(physical, size, attribute);
+    stale = memory.stale;
     lock_drop(&lock);
+    if (stale)
+        cores_flush_others();
     return error;
 }
 
