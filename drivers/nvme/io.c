@@ -22,6 +22,9 @@ static inline struct nvme_queue *queue_of(struct chalk_block_queue *block)
     return (struct nvme_queue *)block;
 }
 
+_Static_assert(NVME_READ - CHALK_BLOCK_READ == NVME_READ && NVME_READ - CHALK_BLOCK_WRITE == NVME_WRITE,
+               "an opcode is a subtraction away");
+
 /* ---- submit ---------------------------------------------------------------------------------------- */
 
 /* Writes a command for `request` into the next entry of the submission queue. The doorbell is kick()'s. */
@@ -64,9 +67,12 @@ submit_list(struct nvme_queue *queue, struct chalk_block_request *request, uint3
     error =
         chalk_nvme_prp_list(request->segments, request->segment_count, bytes, queue->page,
                             (uint64_t *)((char *)queue->lists + offset), queue->lists_iova + offset, &prp);
-    if (error == 0)
-        issue(queue, request, opcode, request->lba, request->count - 1, prp);
-    return error;
+    if (error != 0)
+        return error;
+    for (unsigned i = 0; i < request->segment_count; i++)
+        chalk_grant_check(queue->nvme->domain, request->segments[i].iova, request->segments[i].size);
+    issue(queue, request, opcode, request->lba, request->count - 1, prp);
+    return 0;
 }
 
 static inline int submit_one(struct nvme_queue *queue, struct chalk_block_request *request)
@@ -84,11 +90,10 @@ static inline int submit_one(struct nvme_queue *queue, struct chalk_block_reques
         return -EINVAL;
     if (unlikely(request->lba > info->block_count - request->count)) /* max_blocks <= block_count */
         return -ERANGE;
-    for (unsigned i = 0; i < request->segment_count; i++)
-        chalk_grant_check(queue->nvme->domain, request->segments[i].iova, request->segments[i].size);
-    opcode = request->op == CHALK_BLOCK_READ ? NVME_READ : NVME_WRITE;
+    opcode = NVME_READ - request->op;
     if (unlikely(request->segment_count != 1 || !nvme_prp_pair(request->segments, bytes, queue->page, &prp)))
         return submit_list(queue, request, opcode, bytes);
+    chalk_grant_check(queue->nvme->domain, request->segments->iova, bytes);
     issue(queue, request, opcode, request->lba, request->count - 1, prp);
     return 0;
 }
@@ -123,7 +128,7 @@ static void kick(struct chalk_block_queue *block)
 
 static int idle(struct nvme_queue *queue, unsigned max);
 static void look_at_time(struct nvme_queue *queue);
-static int refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint16_t status);
+static int refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t outcome);
 static void distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome);
 
 static int poll(struct chalk_block_queue *block, unsigned max)
@@ -136,8 +141,7 @@ static int poll(struct chalk_block_queue *block, unsigned max)
         const struct nvme_completion *entry = &queue->completions[queue->head];
         struct chalk_block_request *request;
         struct nvme_slot *slot;
-        uint32_t outcome, origin;
-        uint16_t status;
+        uint32_t outcome, origin, index;
 
         /* The dword with the phase bit first; the others once it is known to be new [Base 3.3.3.2.2]. */
         outcome = chalk_dma_load32(&entry->outcome);
@@ -147,7 +151,8 @@ static int poll(struct chalk_block_queue *block, unsigned max)
 
         /* Any 16 bits, masked, are a slot; the difference is small only if it is this queue, and an entry of
          * it. */
-        slot = &queue->slots[outcome & queue->slot_mask];
+        index = outcome & queue->slot_mask;
+        slot = &queue->slots[index];
         request = slot->request;
         if (unlikely(slot->cid != NVME_OUTCOME_CID(outcome) || request == NULL ||
                      origin - queue->origin >= queue->entries)) {
@@ -156,15 +161,14 @@ static int poll(struct chalk_block_queue *block, unsigned max)
         }
         slot->request = NULL;
         slot->cid = (uint16_t)(slot->cid + queue->slot_mask + 1) & 0x7fff;
-        queue->free[queue->free_count++] = (uint16_t)(outcome & queue->slot_mask);
+        queue->free[queue->free_count++] = (uint16_t)index;
         if (++queue->head == queue->entries) {
             queue->head = 0;
             queue->phase ^= 1;
         }
         found++;
 
-        status = NVME_OUTCOME_STATUS(outcome);
-        request->done(request, likely(NVME_STATUS_CODE(status) == 0) ? 0 : refused(queue, request, status));
+        request->done(request, likely(!NVME_OUTCOME_FAILED(outcome)) ? 0 : refused(queue, request, outcome));
     }
     if (found == 0)
         return idle(queue, max);
@@ -190,9 +194,11 @@ static const char *op_name(const struct chalk_block_request *request)
 
 /* The controller has executed a request, and failed: the caller's to handle, and now and then ours to tell.
  */
-static __attribute__((cold, noinline)) int refused(struct nvme_queue *queue,
-                                                   const struct chalk_block_request *request, uint16_t status)
+static __attribute__((cold, noinline)) int
+refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t outcome)
 {
+    uint16_t status = NVME_OUTCOME_STATUS(outcome);
+
     queue->block.counters.failed++;
     if (queue->warnings < 8) {
         queue->warnings++;

@@ -129,6 +129,7 @@ _Static_assert(offsetof(struct nvme_completion, outcome) == 12, "Base 3.3.3.2");
 #define NVME_OUTCOME_CID(outcome)    ((uint16_t)(outcome))
 #define NVME_OUTCOME_PHASE(outcome)  ((outcome) >> 16 & 1)
 #define NVME_OUTCOME_STATUS(outcome) ((uint16_t)((outcome) >> 17))
+#define NVME_OUTCOME_FAILED(outcome) (((outcome) >> 17 & 0x7ff) != 0) /* its status has a code */
 
 /* Status, shifted by the phase bit [Base 3.3.3.2.1] */
 #define NVME_STATUS_CODE(status) ((status)&0x7ffu) /* type 10:8, code 7:0 */
