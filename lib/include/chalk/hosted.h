@@ -29,10 +29,16 @@ struct chalk_start_options {
  */
 int chalk_start(const struct chalk_start_options *options);
 
-/* Takes it down: every device was closed and every chalk_memory destroyed, and memory goes back to Linux. */
+/*
+ * Takes it down, on the thread that started it: every device was closed and every chalk_memory destroyed, and memory
+ * goes back to Linux. Other cores have a second to end; while one still runs, the platform stays up, and says so.
+ */
 void chalk_stop(void);
 
-/* Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it. -ENOSPC. */
+/*
+ * Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it, before the
+ * thread ends. Errors: -ENOSPC, -EMFILE, -ENFILE, -ENOMEM.
+ */
 int chalk_core_adopt(void);
 void chalk_core_leave(unsigned core);
 
