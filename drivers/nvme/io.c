@@ -105,8 +105,10 @@ static int submit(struct chalk_block_queue *block, struct chalk_block_request *c
     unsigned taken = 0;
     int error = 0;
 
-    while (taken < count && (error = submit_one(queue, requests[taken])) == 0)
+    while (taken < count && (error = submit_one(queue, requests[taken])) == 0) {
+        chalk_block_submitted(block, requests[taken]);
         taken++;
+    }
     block->counters.submitted += taken;
     return taken != 0 ? (int)taken : error;
 }
@@ -142,6 +144,7 @@ static int poll(struct chalk_block_queue *block, unsigned max)
         struct chalk_block_request *request;
         struct nvme_slot *slot;
         uint32_t outcome, origin, index;
+        int error;
 
         /* The dword with the phase bit first; the others once it is known to be new [Base 3.3.3.2.2]. */
         outcome = chalk_dma_load32(&entry->outcome);
@@ -168,7 +171,9 @@ static int poll(struct chalk_block_queue *block, unsigned max)
         }
         found++;
 
-        request->done(request, likely(!NVME_OUTCOME_FAILED(outcome)) ? 0 : refused(queue, request, outcome));
+        error = likely(!NVME_OUTCOME_FAILED(outcome)) ? 0 : refused(queue, request, outcome);
+        chalk_block_completed(block, request, error, outcome);
+        request->done(request, error);
     }
     if (found == 0)
         return idle(queue, max);
@@ -292,6 +297,7 @@ static int cancel(struct nvme_queue *queue, unsigned max, int status)
 
     for (unsigned i = 0; i < queue->block.info.depth && (max == 0 || found < max); i++) {
         struct chalk_block_request *request = queue->slots[i].request;
+        int error;
 
         if (request == NULL)
             continue;
@@ -299,7 +305,9 @@ static int cancel(struct nvme_queue *queue, unsigned max, int status)
         queue->block.counters.completed++;
         queue->block.counters.failed++;
         found++;
-        request->done(request, late(&queue->slots[i]) ? -ETIMEDOUT : status);
+        error = late(&queue->slots[i]) ? -ETIMEDOUT : status;
+        chalk_block_completed(&queue->block, request, error, 0);
+        request->done(request, error);
     }
     return (int)found;
 }

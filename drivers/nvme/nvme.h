@@ -93,9 +93,9 @@ struct nvme_queue {
     const struct nvme_completion *completions;
     struct nvme_slot *slots;
     uint16_t *free; /* a stack of slot indices: the last one used is the next, its lines still warm */
-    uint32_t free_count;
-    uint32_t entries; /* of both queues; more than requests in flight: see queue.c */
 
+    uint32_t free_count;
+    uint32_t entries;     /* of both queues; more than requests in flight: see queue.c */
     uint32_t tail, rung;  /* of the submission queue: the next free entry; what its doorbell was told */
     uint32_t head, phase; /* of the completion queue: the next entry, and its phase bit when it is new */
     uint32_t origin;      /* this queue's identifier << 16 */
@@ -103,12 +103,11 @@ struct nvme_queue {
     uint16_t slot_mask;
     uint8_t block_shift, list_shift;
     uint32_t page;
-    uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
-    uint64_t lists_iova;
-
     uint64_t next_sweep; /* ticks */
     struct chalk_nvme *nvme;
 
+    uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
+    uint64_t lists_iova;
     struct chalk_mmio doorbells;
     uint32_t tail_doorbell, head_doorbell; /* where in that window */
 
@@ -123,7 +122,7 @@ struct nvme_queue {
     size_t size; /* bytes of this structure, its slots and its stack */
 };
 _Static_assert(sizeof(struct nvme_slot) == 16, "four slots share a cache line");
-_Static_assert(offsetof(struct nvme_queue, tail) == 128 && offsetof(struct nvme_queue, nvme) < 192,
+_Static_assert(offsetof(struct nvme_queue, free_count) == 128 && offsetof(struct nvme_queue, nvme) < 192,
                "what submit and poll change, and an idle poll needs, is one cache line");
 _Static_assert(offsetof(struct nvme_queue, sweep_ticks) == 256,
                "a request stays within four cache lines of its queue");

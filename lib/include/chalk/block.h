@@ -57,6 +57,7 @@ struct chalk_block_counters {
 };
 
 struct chalk_block_queue;
+struct chalk_trace; /* <chalk/trace.h> */
 
 struct chalk_block_ops {
     int (*submit)(struct chalk_block_queue *, struct chalk_block_request *const *, unsigned);
@@ -71,6 +72,8 @@ struct chalk_block_queue {
     struct chalk_block_info info;
     /* Goes up with each interrupt of this queue (see chalk_vector_attach()); stays 0 while polled. */
     CHALK_ATOMIC(uint32_t) interrupts;
+    /* Where its requests are traced, the ring of the core that owns it; NULL: nowhere. The owner's to set. */
+    struct chalk_trace *trace;
 };
 
 /*
@@ -109,6 +112,32 @@ static inline int chalk_block_poll(struct chalk_block_queue *queue, unsigned max
  * queue is closed.
  */
 int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *request, uint64_t deadline);
+
+/*
+ * For drivers: the trace points of a request, in its queue and about to be called back with `error`; `words`
+ * is how the device put it (NVMe: dword 3 of the completion), 0 if it said nothing. Off they are two
+ * instructions each, which is why what they write is gathered behind a call.
+ */
+void chalk_block_trace_submit(const struct chalk_block_queue *queue,
+                              const struct chalk_block_request *request) __attribute__((cold));
+void chalk_block_trace_complete(const struct chalk_block_queue *queue,
+                                const struct chalk_block_request *request, int error, uint32_t words)
+    __attribute__((cold));
+
+static inline void chalk_block_submitted(const struct chalk_block_queue *queue,
+                                         const struct chalk_block_request *request)
+{
+    if (__builtin_expect(queue->trace != NULL, 0))
+        chalk_block_trace_submit(queue, request);
+}
+
+static inline void chalk_block_completed(const struct chalk_block_queue *queue,
+                                         const struct chalk_block_request *request, int error,
+                                         uint32_t words)
+{
+    if (__builtin_expect(queue->trace != NULL, 0))
+        chalk_block_trace_complete(queue, request, error, words);
+}
 
 #ifdef __cplusplus
 }
