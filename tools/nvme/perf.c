@@ -10,6 +10,7 @@
 #include <chalk/error.h>
 #include <chalk/main.h>
 #include <chalk/random.h>
+#include <chalk/trace.h>
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -53,6 +54,9 @@ struct perf {
 
     struct figures *figures;
     bool failed, interrupted;
+
+    struct chalk_trace trace;
+    void *records; /* of the trace; NULL: there is none */
 };
 
 static bool make_ios(struct perf *p)
@@ -82,8 +86,40 @@ static bool make_ios(struct perf *p)
     return true;
 }
 
+/* Traces the queue, into a ring that holds at least `events`. */
+static bool start_trace(struct perf *p, uint64_t events)
+{
+    uint32_t count = 2;
+
+    while (count - 1 < events)
+        count *= 2;
+    p->records = calloc(count, CHALK_TRACE_RECORD);
+    if (!p->records || chalk_trace_init(&p->trace, 0, p->records, count) != 0) {
+        complain("no memory for a trace of %" PRIu64 " events; give a smaller --trace", events);
+        return false;
+    }
+    p->queue->trace = &p->trace;
+    return true;
+}
+
+static int print_line(void *context, const char *line, size_t size)
+{
+    (void)context;
+    return fwrite(line, 1, size, stdout) == size ? 0 : -EIO;
+}
+
+static bool print_trace(struct perf *p)
+{
+    p->queue->trace = NULL;
+    if (chalk_trace_write(&p->trace, print_line, NULL) == 0 && fflush(stdout) == 0)
+        return true;
+    complain("the trace could not be printed: standard output takes no more");
+    return false;
+}
+
 static void drop_ios(struct perf *p)
 {
+    free(p->records);
     free(p->figures);
     free(p->reciprocal);
     free(p->batch);
@@ -201,6 +237,15 @@ static void print_progress(const struct perf *p, const char *phase, uint64_t sta
              rate * (double)p->size / (1 << 20));
 }
 
+static void rest(struct perf *p, uint32_t seen)
+{
+    struct chalk_trace *trace = p->interrupts ? p->queue->trace : NULL; /* a pause is no sleep */
+
+    chalk_trace(trace, CHALK_TRACE_SLEEP, 0, 0, 0);
+    session_rest(p->interrupts, seen);
+    chalk_trace(trace, CHALK_TRACE_WAKE, 0, 0, 0);
+}
+
 /* Keeps the queue full until `most` requests were submitted or `duration` ticks have passed, and empties it.
  */
 static void run(struct perf *p, const char *phase, uint64_t most, uint64_t duration)
@@ -223,7 +268,7 @@ static void run(struct perf *p, const char *phase, uint64_t most, uint64_t durat
         count = reap(p);
         f->finished += count;
         if (count == 0)
-            session_rest(p->interrupts, seen);
+            rest(p, seen);
         now = chalk_ticks();
         if (now - start >= duration || submitted == most || p->failed || p->interrupted)
             more = false;
@@ -344,7 +389,7 @@ int chalk_main(int argc, char *argv[])
     struct session_options wanted = {0};
     static struct perf p;
     const char *pattern = "random", *op = "read";
-    uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096;
+    uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096, trace = 0;
     bool warm_up = false, json = false, overwrite = false, instructions = false;
     const struct option options[] = {
         {"pattern", OPTION_WORD, &pattern, 0, 0, "random|sequential", NULL, "random if absent"},
@@ -364,6 +409,8 @@ int chalk_main(int argc, char *argv[])
         {"ticks-are-instructions", OPTION_FLAG, &instructions, 0, 0, NULL, NULL,
          "say so: true under QEMU's -icount shift=0"},
         {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "the figures on one line, for programs"},
+        {"trace", OPTION_NUMBER, &trace, 1, 1u << 20, NULL, "N",
+         "at the end print the last N events or more, for tools/trace"},
     };
     const struct command command = {
         .name = "nvme-perf",
@@ -401,10 +448,12 @@ int chalk_main(int argc, char *argv[])
         p.count = (uint32_t)(size / p.queue->info.block_size);
         p.places = p.queue->info.block_count / p.count;
         status = EXIT_BAD;
-        if (make_ios(&p)) {
+        if (make_ios(&p) && (trace == 0 || start_trace(&p, trace))) {
             status = measure(&p, count ? count : UINT64_MAX, count ? 0 : seconds ? seconds : 5, warm_up);
             if (status != EXIT_BAD)
                 (json ? print_json : print_text)(&p, unit);
+            if (trace != 0 && !print_trace(&p))
+                status = EXIT_BAD;
         }
     }
     session_close(&p.session);
