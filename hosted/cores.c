@@ -8,7 +8,7 @@
 #include "cores.h"
 #include "events.h"
 #include "guard.h"
-#include "start.h"
+#include "state.h"
 #include "sysfs.h"
 
 #include <dirent.h>

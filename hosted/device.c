@@ -2,7 +2,7 @@
 /* A device's life under VFIO: opened with bus mastering off, configured, reset, closed with nothing left
  * behind. */
 #include "pci.h"
-#include "start.h"
+#include "state.h"
 #include "sysfs.h"
 #include "vfio.h"
 

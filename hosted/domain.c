@@ -4,7 +4,7 @@
  * often the same was mapped, and answers every mistake with EINVAL.
  */
 #include "memory.h"
-#include "start.h"
+#include "state.h"
 #include "vfio.h"
 
 #include <errno.h>

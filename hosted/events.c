@@ -9,7 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "events.h"
-#include "start.h"
+#include "state.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include "guard.h"
 #include "memory.h"
 #include "signals.h"
-#include "start.h"
+#include "state.h"
 
 #include <errno.h>
 #include <stdatomic.h>

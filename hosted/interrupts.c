@@ -6,7 +6,7 @@
  * one eventfd.
  */
 #include "events.h"
-#include "start.h"
+#include "state.h"
 #include "vfio.h"
 
 #include <errno.h>

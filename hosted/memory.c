@@ -9,7 +9,7 @@
 #define _GNU_SOURCE
 #include "memory.h"
 #include "iova.h"
-#include "start.h"
+#include "state.h"
 #include "sysfs.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The bus: a scan by libpci, kept from the first chalk_bus_next() of a walk to the last. */
 #include "pci.h"
-#include "start.h"
+#include "state.h"
 #include "sysfs.h"
 
 #include <errno.h>

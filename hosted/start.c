@@ -3,7 +3,6 @@
  * Up and down: the order in which the parts of the hosted platform start and stop. Nothing happens before
  * chalk_start(), and after chalk_stop() the process is as it was.
  */
-#include "start.h"
 #include "clock.h"
 #include "cores.h"
 #include "guard.h"
@@ -11,33 +10,11 @@
 #include "memory.h"
 #include "pci.h"
 #include "signals.h"
+#include "state.h"
 #include "vfio.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
-
-#include <chalk/error.h>
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct chalk_start_options options;
-static bool up;
-
-void hosted_lock(void)
-{
-    pthread_mutex_lock(&lock);
-    chalk_assert(up);
-}
-
-void hosted_unlock(void)
-{
-    pthread_mutex_unlock(&lock);
-}
-
-const struct chalk_start_options *hosted_options(void)
-{
-    return &options;
-}
 
 static int start(void)
 {
@@ -50,7 +27,7 @@ static int start(void)
         hosted_iova_stop();
         return error;
     }
-    if (options.handle_signals) {
+    if (hosted_options()->handle_signals) {
         hosted_signals_start();
         hosted_guard_start();
     }
@@ -61,15 +38,15 @@ int chalk_start(const struct chalk_start_options *wanted)
 {
     int error;
 
-    pthread_mutex_lock(&lock);
-    if (up) {
+    pthread_mutex_lock(&hosted_state.lock);
+    if (hosted_state.up) {
         error = -EBUSY;
     } else {
-        options = wanted != NULL ? *wanted : (struct chalk_start_options){0};
+        hosted_state.options = wanted != NULL ? *wanted : (struct chalk_start_options){0};
         error = start();
-        up = error == 0;
+        hosted_state.up = error == 0;
     }
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&hosted_state.lock);
     return error;
 }
 
@@ -86,7 +63,7 @@ void chalk_stop(void)
         hosted_memory_stop();
         hosted_iova_stop();
         hosted_pci_stop();
-        up = false;
+        hosted_state.up = false;
     }
     hosted_unlock();
 }

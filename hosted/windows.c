@@ -4,7 +4,7 @@
  * What may be mapped is a list of areas: a kernel may hold back the page of the MSI-X table. A window is
  * wholly one or the other.
  */
-#include "start.h"
+#include "state.h"
 #include "vfio.h"
 
 #include <errno.h>

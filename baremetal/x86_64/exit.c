@@ -6,6 +6,8 @@
 #include "machine.h"
 #include "x86.h"
 
+#include <chalk/log.h>
+
 enum {
     DEBUG_EXIT = 0xf4, /* on a PC, a coprocessor's port that has had no coprocessor since the 486 */
     SCI_ENABLE = 1 << 0,
@@ -60,4 +62,16 @@ _Noreturn void machine_exit(int status)
     serial_write(stuck, sizeof stuck - 1);
     for (;;)
         __asm__ volatile("cli; hlt");
+}
+
+_Noreturn void machine_refuse(const char *format, ...)
+{
+    char text[512];
+    va_list list;
+
+    va_start(list, format);
+    chalk_format_list(text, sizeof text, format, list);
+    va_end(list);
+    chalk_log(CHALK_ERROR, "%s", text);
+    machine_exit(1);
 }

@@ -5,8 +5,6 @@
 #include "machine.h"
 #include "x86.h"
 
-#include <chalk/log.h>
-
 _Noreturn void machine_start(uint32_t magic, uint64_t information);
 
 /* The 8259s are live under PVH and would interrupt at vectors that mean exceptions (8259A: OCW1). */
@@ -35,16 +33,4 @@ _Noreturn void machine_start(uint32_t magic, uint64_t information)
     cores_start();
     pci_start();
     libc_start(heap, heap_size);
-}
-
-_Noreturn void machine_refuse(const char *format, ...)
-{
-    char text[512];
-    va_list list;
-
-    va_start(list, format);
-    chalk_format_list(text, sizeof text, format, list);
-    va_end(list);
-    chalk_log(CHALK_ERROR, "%s", text);
-    machine_exit(1);
 }
