@@ -75,11 +75,9 @@ extern struct acpi acpi;
  * message. */
 int acpi_discover(uint64_t rsdp);
 
-/* ---- start.c ---- */
+/* ---- exit.c ---- */
 /* Says what makes it impossible to go on, and the cure, on the console; ends with status 1. */
 _Noreturn void machine_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-/* ---- exit.c ---- */
 /* Ends at once; chalk_exit() is for a program, and gives libc its last turn. */
 _Noreturn void machine_exit(int status);
 
