@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A whole driver in one file: QEMU's educational device (1234:11e8, QEMU docs/specs/edu), which computes factorials,
- * copies memory by DMA and interrupts. Everything that any driver does is here once, in the order of a device's life:
- * find, open, map a window, share memory, attach a vector, master the bus; use; and back. docs/driver.md walks
- * through it.
+ * A whole driver in one file: QEMU's educational device (1234:11e8, QEMU docs/specs/edu), which computes
+ * factorials, copies memory by DMA and interrupts. Everything that any driver does is here once, in the order
+ * of a device's life: find, open, map a window, share memory, attach a vector, master the bus; use; and back.
+ * docs/driver.md walks through it.
  */
 #include <chalk/clock.h>
 #include <chalk/device.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * dma-fault ADDRESS: tells a device to write where nothing was mapped, to write memory that it may only read, and to
- * write what has just been unmapped. Hosted, the IOMMU has to stop all three: the canaries stay as they are. (The
- * kernel's log then has the faults; the device's own status says nothing, since QEMU reports success.) Bare, nothing
- * stops the device, so the instrumented build has to stop the driver before it tells the device the first address.
+ * dma-fault ADDRESS: tells a device to write where nothing was mapped, to write memory that it may only read,
+ * and to write what has just been unmapped. Hosted, the IOMMU has to stop all three: the canaries stay as
+ * they are. (The kernel's log then has the faults; the device's own status says nothing, since QEMU reports
+ * success.) Bare, nothing stops the device, so the instrumented build has to stop the driver before it tells
+ * the device the first address.
  */
 #include <chalk/clock.h>
 #include <chalk/device.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A plugin that drives an NVMe device: it must start, work, stop, and start again inside a process that is not
- * Chalk's, and leave nothing of it behind.
+ * A plugin that drives an NVMe device: it must start, work, stop, and start again inside a process that is
+ * not Chalk's, and leave nothing of it behind.
  */
-#include <chalk/device.h>
 #include <chalk/clock.h>
+#include <chalk/device.h>
 #include <chalk/hosted.h>
 #include <chalk/nvme.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * plugin-host PLUGIN ADDRESS: a program that knows nothing of Chalk loads a plugin that does, uses it twice, unloads
- * it, and does all of that again. In the end no descriptor, thread or signal handler is left behind.
+ * plugin-host PLUGIN ADDRESS: a program that knows nothing of Chalk loads a plugin that does, uses it twice,
+ * unloads it, and does all of that again. In the end no descriptor, thread or signal handler is left behind.
  */
 #include <dirent.h>
 #include <dlfcn.h>

@@ -132,8 +132,7 @@ static inline void chalk_block_submitted(const struct chalk_block_queue *queue,
 }
 
 static inline void chalk_block_completed(const struct chalk_block_queue *queue,
-                                         const struct chalk_block_request *request, int error,
-                                         uint32_t words)
+                                         const struct chalk_block_request *request, int error, uint32_t words)
 {
     if (__builtin_expect(queue->trace != NULL, 0))
         chalk_block_trace_complete(queue, request, error, words);

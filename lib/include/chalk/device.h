@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What every PCI driver needs on top of the platform's device calls: registers of the configuration header,
- * capabilities, bus mastering, and finding devices. Source: PCI Local Bus 3.0, PCI Express Base 5.0 chapter 7.
+ * capabilities, bus mastering, and finding devices. Source: PCI Local Bus 3.0, PCI Express Base 5.0
+ * chapter 7.
  */
 #ifndef CHALK_DEVICE_H
 #define CHALK_DEVICE_H
@@ -29,13 +30,14 @@ extern "C" {
 #define CHALK_CLASS_NVME 0x010802
 
 /*
- * The offset of capability `id` (of the n-th of them, n from 0), at most 48 steps along a list that the device
- * supplies. Errors: -ENOENT, -EPROTO (a list that leaves the header or has no end), as chalk_config_read().
+ * The offset of capability `id` (of the n-th of them, n from 0), at most 48 steps along a list that the
+ * device supplies. Errors: -ENOENT, -EPROTO (a list that leaves the header or has no end), as
+ * chalk_config_read().
  */
 int chalk_pci_capability(struct chalk_device *device, uint8_t id, unsigned n, unsigned *offset);
 
-/* Turns memory decoding on, and DMA on or off. Until it is on the device can neither read nor write memory, nor
- * send MSI. Errors: as chalk_config_write(). */
+/* Turns memory decoding on, and DMA on or off. Until it is on the device can neither read nor write memory,
+ * nor send MSI. Errors: as chalk_config_write(). */
 int chalk_pci_bus_master(struct chalk_device *device, bool on);
 
 /* The first device on the bus with this class code. Errors: -ENOENT. */

@@ -17,7 +17,8 @@
 extern "C" {
 #endif
 
-/* A piece of memory that devices know: `size` bytes at `va` for us, at `iova` for every device it was shared with. */
+/* A piece of memory that devices know: `size` bytes at `va` for us, at `iova` for every device it was shared
+ * with. */
 struct chalk_dma {
     void *va;
     uint64_t iova;
@@ -36,11 +37,11 @@ static inline void chalk_dma_hook(const volatile void *address, size_t size)
 #endif
 
 /* Observed loads: one volatile load of that width, with acquire: later loads are not done before it. */
-#define CHALK_DMA_LOAD(bits)                                                                              \
-    static inline uint##bits##_t chalk_dma_load##bits(const volatile void *address)                       \
-    {                                                                                                     \
-        chalk_dma_hook(address, bits / 8);                                                                \
-        return __atomic_load_n((const volatile uint##bits##_t *)address, __ATOMIC_ACQUIRE);               \
+#define CHALK_DMA_LOAD(bits)                                                                                 \
+    static inline uint##bits##_t chalk_dma_load##bits(const volatile void *address)                          \
+    {                                                                                                        \
+        chalk_dma_hook(address, bits / 8);                                                                   \
+        return __atomic_load_n((const volatile uint##bits##_t *)address, __ATOMIC_ACQUIRE);                  \
     }
 
 CHALK_DMA_LOAD(16)

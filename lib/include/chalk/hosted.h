@@ -15,29 +15,32 @@ extern "C" {
 #endif
 
 struct chalk_start_options {
-    bool handle_signals; /* SIGINT and SIGTERM request an exit (the second one ends at once); earlier handlers are chained */
+    bool handle_signals; /* SIGINT and SIGTERM request an exit (the second one ends at once); earlier handlers
+                            are chained */
     bool pin;            /* the calling thread is pinned to a processor, and so are started cores */
     bool ordinary_pages; /* never ask for hugepages */
     bool no_uring;       /* wait with ppoll */
-    const char *cores;   /* the processors that become cores, such as "2-5,8", which are then pinned; NULL: all that Linux gives
-                            the process, which isolated ones (isolcpus=) are not part of */
+    const char *cores; /* the processors that become cores, such as "2-5,8", which are then pinned; NULL: all
+                          that Linux gives the process, which isolated ones (isolcpus=) are not part of */
 };
 
 /*
- * Brings the platform up; the calling thread becomes core 0. `options` may be NULL. After chalk_stop() it may be
- * called again. Errors: -EBUSY (already up), -ENOMEM, -EINVAL (not a list, or of processors that it may not use).
+ * Brings the platform up; the calling thread becomes core 0. `options` may be NULL. After chalk_stop() it may
+ * be called again. Errors: -EBUSY (already up), -ENOMEM, -EINVAL (not a list, or of processors that it may
+ * not use).
  */
 int chalk_start(const struct chalk_start_options *options);
 
 /*
- * Takes it down, on the thread that started it: every device was closed and every chalk_memory destroyed, and memory
- * goes back to Linux. Other cores have a second to end; while one still runs, the platform stays up, and says so.
+ * Takes it down, on the thread that started it: every device was closed and every chalk_memory destroyed, and
+ * memory goes back to Linux. Other cores have a second to end; while one still runs, the platform stays up,
+ * and says so.
  */
 void chalk_stop(void);
 
 /*
- * Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it, before the
- * thread ends. Errors: -ENOSPC, -EMFILE, -ENFILE, -ENOMEM.
+ * Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it,
+ * before the thread ends. Errors: -ENOSPC, -EMFILE, -ENFILE, -ENOMEM.
  */
 int chalk_core_adopt(void);
 void chalk_core_leave(unsigned core);

@@ -8,8 +8,8 @@ extern "C" {
 #endif
 
 /*
- * The application's own. It runs on core 0; argv is the command line (bare: the kernel's). What it returns is the
- * exit status: 0 for success. It may use libc (glibc hosted, musl bare) and everything in <chalk/...>.
+ * The application's own. It runs on core 0; argv is the command line (bare: the kernel's). What it returns is
+ * the exit status: 0 for success. It may use libc (glibc hosted, musl bare) and everything in <chalk/...>.
  */
 int chalk_main(int argc, char *argv[]);
 

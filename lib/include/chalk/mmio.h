@@ -4,7 +4,8 @@
  *
  * A window (chalk_window_map()) is mapped, and then an access is one volatile load or store of exactly that
  * width; or it is served by calls (a vfio-user device, a recorder, a simulator). The test between them is one
- * predictable branch. Offsets are bytes from the start of the window; the caller keeps them aligned and inside.
+ * predictable branch. Offsets are bytes from the start of the window; the caller keeps them aligned and
+ * inside.
  *
  * Ordering (x86): uncached accesses stay in program order with each other, and a store to a register is not
  * seen before earlier stores to write-back memory. So a doorbell needs no fence, only that the compiler keeps
@@ -35,23 +36,23 @@ struct chalk_mmio {
     uint64_t origin;                  /* the ops': where the window starts, in their terms */
 };
 
-#define CHALK_MMIO_ACCESS(bits)                                                                          \
-    static inline uint##bits##_t chalk_mmio_read##bits(const struct chalk_mmio *window, size_t offset)    \
-    {                                                                                                     \
-        if (__builtin_expect(window->ops != NULL, 0))                                                     \
-            return (uint##bits##_t)window->ops->read(window, offset, bits / 8);                           \
-        uint##bits##_t value = *(volatile uint##bits##_t *)(window->base + offset);                       \
-        __asm__ volatile("" ::: "memory");                                                                \
-        return value;                                                                                     \
-    }                                                                                                     \
-    static inline void chalk_mmio_write##bits(const struct chalk_mmio *window, size_t offset,             \
-                                              uint##bits##_t value)                                       \
-    {                                                                                                     \
-        __asm__ volatile("" ::: "memory");                                                                \
-        if (__builtin_expect(window->ops != NULL, 0))                                                     \
-            window->ops->write(window, offset, bits / 8, value);                                          \
-        else                                                                                              \
-            *(volatile uint##bits##_t *)(window->base + offset) = value;                                  \
+#define CHALK_MMIO_ACCESS(bits)                                                                              \
+    static inline uint##bits##_t chalk_mmio_read##bits(const struct chalk_mmio *window, size_t offset)       \
+    {                                                                                                        \
+        if (__builtin_expect(window->ops != NULL, 0))                                                        \
+            return (uint##bits##_t)window->ops->read(window, offset, bits / 8);                              \
+        uint##bits##_t value = *(volatile uint##bits##_t *)(window->base + offset);                          \
+        __asm__ volatile("" ::: "memory");                                                                   \
+        return value;                                                                                        \
+    }                                                                                                        \
+    static inline void chalk_mmio_write##bits(const struct chalk_mmio *window, size_t offset,                \
+                                              uint##bits##_t value)                                          \
+    {                                                                                                        \
+        __asm__ volatile("" ::: "memory");                                                                   \
+        if (__builtin_expect(window->ops != NULL, 0))                                                        \
+            window->ops->write(window, offset, bits / 8, value);                                             \
+        else                                                                                                 \
+            *(volatile uint##bits##_t *)(window->base + offset) = value;                                     \
     }
 
 CHALK_MMIO_ACCESS(8)

@@ -48,7 +48,7 @@ struct chalk_span {
     void *va;
     size_t size;   /* bytes; a multiple of page */
     size_t page;   /* bytes: the size of the pages that it is made of, 4 KiB to 1 GiB */
-    uint64_t iova; /* the address for devices of byte 0, in every domain it is mapped into; iova = va modulo page */
+    uint64_t iova; /* byte 0's address for devices, the same in every domain; iova = va modulo page */
     int node;      /* NUMA node, -1 when unknown */
     enum chalk_span_kind kind;
     char name[24]; /* of a module, else empty */
@@ -84,14 +84,14 @@ int chalk_page_guard(void *page, const char *name);
 
 /* One device on the bus, as the bus describes it: nothing here needs the device to be opened. */
 struct chalk_bus_info {
-    unsigned cursor;              /* the platform's; 0 starts a scan */
-    char name[CHALK_NAME_SIZE];   /* "0000:00:03.0"; what chalk_device_open() takes */
-    uint16_t vendor, device;      /* PCI vendor and device identifier */
+    unsigned cursor;            /* the platform's; 0 starts a scan */
+    char name[CHALK_NAME_SIZE]; /* "0000:00:03.0"; what chalk_device_open() takes */
+    uint16_t vendor, device;    /* PCI vendor and device identifier */
     uint16_t subsystem_vendor, subsystem_device;
-    uint32_t class_code;          /* class, subclass, programming interface: 0x010802 is NVMe */
+    uint32_t class_code; /* class, subclass, programming interface: 0x010802 is NVMe */
     uint8_t revision;
-    int node;                     /* NUMA node, -1 when unknown */
-    char bound_to[32];            /* hosted: the kernel driver that holds it now; else empty */
+    int node;          /* NUMA node, -1 when unknown */
+    char bound_to[32]; /* hosted: the kernel driver that holds it now; else empty */
 };
 
 /*
@@ -123,8 +123,8 @@ void chalk_device_close(struct chalk_device *device);
 
 /*
  * Resets the function (PCIe 6.6.2: at least 100 ms, retry status honoured), after which its registers hold
- * their defaults, bus mastering is off, and no DMA started before is still under way. Configuration that the platform or
- * firmware set (BARs, payload sizes) is restored.
+ * their defaults, bus mastering is off, and no DMA started before is still under way. Configuration that the
+ * platform or firmware set (BARs, payload sizes) is restored.
  * Errors: -ENOTSUP (the function has no reset), -ETIMEDOUT (still not ready at the deadline), -ENODEV.
  * Why: hosted, it is the kernel's to do; config space alone is not enough (saved state, quirks, waiting).
  */
@@ -180,8 +180,8 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size);
 /*
  * Aims interrupt `vector` of the device at (core, counter): when it fires the counter goes up and the core
  * leaves chalk_core_wait(). Counters change only inside chalk_core_wait() of that core, in every world: no
- * driver code ever runs in an interrupt handler. Vectors are MSI-X entries; a device with only an INTx pin has
- * vector 0, masked at delivery. counter NULL detaches. The first attach enables MSI-X for the device, so
+ * driver code ever runs in an interrupt handler. Vectors are MSI-X entries; a device with only an INTx pin
+ * has vector 0, masked at delivery. counter NULL detaches. The first attach enables MSI-X for the device, so
  * it comes before the device is started.
  * Errors: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none), -EINVAL (core).
  * Why: only the platform owns interrupt controllers.
@@ -198,9 +198,9 @@ int chalk_vector_rearm(struct chalk_device *device, unsigned vector);
 /* ---- cores --------------------------------------------------------------------------------------- */
 
 struct chalk_core_info {
-    unsigned package, core, thread;   /* topology */
-    int node;                         /* NUMA node, -1 when unknown */
-    bool running;                     /* started, adopted, or the one that main runs on */
+    unsigned package, core, thread;       /* topology */
+    int node;                             /* NUMA node, -1 when unknown */
+    bool running;                         /* started, adopted, or the one that main runs on */
     const CHALK_ATOMIC(uint32_t) *events; /* changes whenever something may have happened for this core */
 };
 
@@ -215,8 +215,8 @@ int chalk_core_start(unsigned core, void (*entry)(unsigned core, void *argument)
 
 /*
  * Called on `core` itself: collects events (interrupts, wakes), then sleeps until the event word differs
- * from `seen` or the deadline comes. A deadline of 0 collects and returns. No wake-up is lost when the caller reads the event word, polls everything, and waits
- * with what it read.
+ * from `seen` or the deadline comes. A deadline of 0 collects and returns. No wake-up is lost when the caller
+ * reads the event word, polls everything, and waits with what it read.
  * Why: sleeping without a race needs the interrupt controller or the kernel.
  */
 void chalk_core_wait(unsigned core, uint32_t seen, uint64_t deadline);
@@ -228,7 +228,8 @@ void chalk_core_wake(unsigned core);
 
 /*
  * Time is the processor's time stamp counter: chalk_ticks() of <chalk/clock.h> reads it inline.
- * ns = ticks * ns_mult >> 32, ticks = ns * ticks_mult >> 32 (64x64->128 bit products: no overflow in 100 years).
+ * ns = ticks * ns_mult >> 32, ticks = ns * ticks_mult >> 32, with products of 128 bits: no overflow in 100
+ * years.
  */
 struct chalk_clock {
     uint64_t hertz;      /* ticks a second */
