@@ -128,12 +128,22 @@ static void kick(struct chalk_block_queue *block)
 
 /* ---- poll ------------------------------------------------------------------------------------------ */
 
-static int idle(struct nvme_queue *queue, unsigned max);
-static void look_at_time(struct nvme_queue *queue);
-static int refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t outcome);
-static void distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome);
+static inline void look_at_time(struct nvme_queue *queue)
+{
+    if (queue->free_count != queue->block.info.depth && chalk_ticks() >= queue->next_sweep &&
+        nvme_state(queue->nvme) == NVME_LIVE)
+        chalk_nvme_sweep(queue);
+}
 
-static int poll(struct chalk_block_queue *block, unsigned max)
+static inline int idle(struct nvme_queue *queue, unsigned max)
+{
+    if (unlikely(nvme_state(queue->nvme) == NVME_STOPPED))
+        return chalk_nvme_give_up(queue, max);
+    look_at_time(queue);
+    return 0;
+}
+
+int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max)
 {
     struct nvme_queue *queue = queue_of(block);
     unsigned limit = max - 1 < block->info.depth ? max : block->info.depth, found = 0; /* 0: all */
@@ -159,7 +169,7 @@ static int poll(struct chalk_block_queue *block, unsigned max)
         request = slot->request;
         if (unlikely(slot->cid != NVME_OUTCOME_CID(outcome) || request == NULL ||
                      origin - queue->origin >= queue->entries)) {
-            distrust(queue, origin, outcome);
+            chalk_nvme_distrust(queue, origin, outcome);
             break;
         }
         slot->request = NULL;
@@ -171,7 +181,7 @@ static int poll(struct chalk_block_queue *block, unsigned max)
         }
         found++;
 
-        error = likely(!NVME_OUTCOME_FAILED(outcome)) ? 0 : refused(queue, request, outcome);
+        error = likely(!NVME_OUTCOME_FAILED(outcome)) ? 0 : chalk_nvme_refused(queue, request, outcome);
         chalk_block_completed(block, request, error, outcome);
         request->done(request, error);
     }
@@ -186,168 +196,4 @@ static int poll(struct chalk_block_queue *block, unsigned max)
     return (int)found;
 }
 
-const struct chalk_block_ops chalk_nvme_live_ops = {.submit = submit, .kick = kick, .poll = poll};
-
-/* ---- what is rare ---------------------------------------------------------------------------------- */
-
-static const char *op_name(const struct chalk_block_request *request)
-{
-    static const char *const names[] = {"read", "write", "flush"};
-
-    return names[request->op];
-}
-
-/* The controller has executed a request, and failed: the caller's to handle, and now and then ours to tell.
- */
-static __attribute__((cold, noinline)) int
-refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t outcome)
-{
-    uint16_t status = NVME_OUTCOME_STATUS(outcome);
-
-    queue->block.counters.failed++;
-    if (queue->warnings < 8) {
-        queue->warnings++;
-        chalk_log(CHALK_WARNING,
-                  "NVMe %s: namespace %u: %s of %u blocks at %llu failed: %s (status 0x%03x)%s",
-                  queue->nvme->name, queue->nsid, op_name(request), request->count,
-                  (unsigned long long)request->lba, chalk_nvme_status_name(status), NVME_STATUS_CODE(status),
-                  queue->warnings == 8 ? "; more will not be told" : "");
-    }
-    return chalk_nvme_status_error(status);
-}
-
-/* A completion of no command in flight: one that comes twice, too late, from elsewhere, or is made up. */
-static __attribute__((cold, noinline)) void distrust(struct nvme_queue *queue, uint32_t origin,
-                                                     uint32_t outcome)
-{
-    if (chalk_nvme_fail(queue->nvme, -EPROTO))
-        chalk_log(CHALK_ERROR,
-                  "NVMe %s: queue %u: completed command 0x%04x of queue %u, head %u, which is not in flight; "
-                  "stopped",
-                  queue->nvme->name, queue->id, NVME_OUTCOME_CID(outcome), origin >> 16, origin & 0xffff);
-}
-
-static bool late(const struct nvme_slot *slot)
-{
-    return slot->age > NVME_SWEEPS;
-}
-
-/*
- * Looks whether the controller is well, and ages the requests in flight: so a submission needs no time stamp.
- * One that has seen more sweeps than make up its time limit is late, and stops the controller: until it no
- * longer reaches memory, the request's buffer cannot be given back.
- */
-static __attribute__((cold, noinline)) void sweep(struct nvme_queue *queue)
-{
-    struct chalk_nvme *nvme = queue->nvme;
-    uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
-    const struct chalk_block_request *oldest = NULL;
-
-    for (unsigned i = 0; i < queue->block.info.depth; i++) {
-        struct nvme_slot *slot = &queue->slots[i];
-
-        if (slot->request == NULL)
-            continue;
-        slot->age++;
-        if (late(slot))
-            oldest = slot->request;
-    }
-    if (csts == NVME_GONE) {
-        if (chalk_nvme_fail(nvme, -ENODEV))
-            chalk_log(CHALK_ERROR, "NVMe %s: gone; was it unplugged?", nvme->name);
-    } else if ((csts & NVME_CSTS_CFS) != 0) {
-        if (chalk_nvme_fail(nvme, -EIO))
-            chalk_log(CHALK_ERROR, "NVMe %s: fatal status 0x%08x; stopped", nvme->name, csts);
-    } else if (oldest != NULL) {
-        if (chalk_nvme_fail(nvme, -ETIMEDOUT))
-            chalk_log(CHALK_ERROR,
-                      "NVMe %s: queue %u: %s of %u blocks at %llu not answered within %u ms, status 0x%08x; "
-                      "stopped",
-                      nvme->name, queue->id, op_name(oldest), oldest->count, (unsigned long long)oldest->lba,
-                      (unsigned)(queue->timeout_ns / CHALK_MS), csts);
-    }
-    queue->next_sweep = chalk_ticks() + queue->sweep_ticks;
-}
-
-static void look_at_time(struct nvme_queue *queue)
-{
-    if (queue->free_count != queue->block.info.depth && chalk_ticks() >= queue->next_sweep &&
-        nvme_state(queue->nvme) == NVME_LIVE)
-        sweep(queue);
-}
-
-/* ---- a queue whose controller has stopped ---------------------------------------------------------- */
-
-static int submit_nothing(struct chalk_block_queue *block, struct chalk_block_request *const *requests,
-                          unsigned count)
-{
-    (void)requests;
-    return count != 0 ? queue_of(block)->error : 0;
-}
-
-static void kick_nothing(struct chalk_block_queue *block)
-{
-    (void)block;
-}
-
-/* Calls back at most `max` (0: all) of the requests in flight. */
-static int cancel(struct nvme_queue *queue, unsigned max, int status)
-{
-    unsigned found = 0;
-
-    for (unsigned i = 0; i < queue->block.info.depth && (max == 0 || found < max); i++) {
-        struct chalk_block_request *request = queue->slots[i].request;
-        int error;
-
-        if (request == NULL)
-            continue;
-        queue->slots[i].request = NULL;
-        queue->block.counters.completed++;
-        queue->block.counters.failed++;
-        found++;
-        error = late(&queue->slots[i]) ? -ETIMEDOUT : status;
-        chalk_block_completed(&queue->block, request, error, 0);
-        request->done(request, error);
-    }
-    return (int)found;
-}
-
-static int poll_dead(struct chalk_block_queue *block, unsigned max)
-{
-    struct nvme_queue *queue = queue_of(block);
-    int error = nvme_error(queue->nvme), found;
-
-    block->counters.polls++;
-    found = cancel(queue, max, error == -ETIMEDOUT ? -EIO : error);
-    return found != 0 ? found : queue->error;
-}
-
-static const struct chalk_block_ops dead_ops = {
-    .submit = submit_nothing, .kick = kick_nothing, .poll = poll_dead};
-const struct chalk_block_ops chalk_nvme_closing_ops = {
-    .submit = submit_nothing, .kick = kick_nothing, .poll = poll};
-
-/*
- * A poll found nothing. When another core has stopped the controller since this one looked, a last poll finds
- * what it still finished; only then is the rest given up.
- */
-static int idle(struct nvme_queue *queue, unsigned max)
-{
-    if (likely(nvme_state(queue->nvme) != NVME_STOPPED)) {
-        look_at_time(queue);
-        return 0;
-    }
-    if (queue->error == 0) {
-        queue->error = queue->nvme->error == -ENODEV ? -ENODEV : -EIO;
-        return poll(&queue->block, max);
-    }
-    queue->block.ops = &dead_ops;
-    return poll_dead(&queue->block, max);
-}
-
-void chalk_nvme_cancel(struct nvme_queue *queue, int status)
-{
-    queue->error = -EIO;
-    queue->block.ops = &dead_ops;
-    (void)cancel(queue, 0, status);
-}
+const struct chalk_block_ops chalk_nvme_live_ops = {.submit = submit, .kick = kick, .poll = chalk_nvme_poll};

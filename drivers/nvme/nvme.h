@@ -7,6 +7,7 @@
  *     identify.c    what the controller and its namespaces say of themselves, checked
  *     queue.c       a queue pair's life
  *     io.c          the hot path: submit, kick, poll
+ *     recovery.c    what becomes of requests when the controller is late, lies or goes
  *     prp.c         where a request's data is
  *     status.c      what a completion's status means
  */
@@ -174,9 +175,34 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
 
 extern const struct chalk_block_ops chalk_nvme_live_ops;
 
+/* The poll of a live queue, whatever the queue's is at the moment. */
+int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max);
+
+/* recovery.c */
+
 /* Requests are no longer taken; what the controller has finished is still found. For a queue that is being
  * closed. */
 extern const struct chalk_block_ops chalk_nvme_closing_ops;
+
+/*
+ * Looks whether the controller is well, and ages the requests in flight: so a submission needs no time stamp.
+ * One that has seen more sweeps than make up its time limit is late.
+ */
+__attribute__((cold)) void chalk_nvme_sweep(struct nvme_queue *queue);
+
+/* The errno for a request that the controller has executed, and failed: the caller's to handle, and now and
+ * then ours to tell. */
+__attribute__((cold)) int chalk_nvme_refused(struct nvme_queue *queue,
+                                             const struct chalk_block_request *request, uint32_t outcome);
+
+/* A completion of no command in flight: one that comes twice, too late, from elsewhere, or is made up. */
+__attribute__((cold)) void chalk_nvme_distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome);
+
+/*
+ * A poll found nothing, and the controller has stopped. Another core may have stopped it since this one
+ * looked, so a last poll finds what it still finished; only then is the rest given up.
+ */
+__attribute__((cold)) int chalk_nvme_give_up(struct nvme_queue *queue, unsigned max);
 
 /* Calls every request that is in flight back, with `status`. The device can no longer reach their memory. */
 void chalk_nvme_cancel(struct nvme_queue *queue, int status);
