@@ -33,10 +33,7 @@ def well(test, folder):
         'interrupted': f'{busy} {NVME} & p=$!; sleep 4; kill -INT $p; wait $p; echo "status $?"',
         'verify interrupted': f'nvme-verify --overwrite --sizes 512 {NVME} & p=$!; sleep 2; kill -INT $p; wait $p; '
                               'echo "status $?"',
-        'kernel takes over': f'echo {NVME} > /sys/bus/pci/drivers/vfio-pci/unbind; echo > /sys/bus/pci/devices/{NVME}/driver_override; '
-                             f'modprobe nvme 2>/dev/null; echo {NVME} > /sys/bus/pci/drivers_probe; i=0; '
-                             'while [ ! -b /dev/nvme0n1 ] && [ $i -lt 50 ]; do sleep 0.2; i=$((i+1)); done; '
-                             'dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16 2>&1',
+        'kernel takes over': f'rebind kernel {NVME} && dd if=/dev/nvme0n1 of=/dev/null bs=64k count=16',
         'bound to the kernel': f'nvme-identify {NVME}',
     }, [f'nvme:{path}'], built('nvme-identify', 'nvme-verify', 'nvme-perf', 'dma-fault', 'tests/system/plugin-host', 'tests/system/plugin.so:/root/plugin.so'))
 

@@ -13,8 +13,8 @@ from . import Failure, cache, cpio
 
 # What can be loaded in the guest; each brings what it depends on. Newer kernels have virtio built in.
 MODULES = ('virtio_pci', 'virtio_console', 'vfio-pci', 'vfio_iommu_type1', 'nvme', 'e1000e', 'ext4', 'bochs',
-           'uio_pci_generic', 'loop', 'msr')
-LAYOUT = 2  # goes up when what is kept changes
+           'uio_pci_generic', 'loop', 'msr', 'nbd')
+LAYOUT = 3  # goes up when what is kept changes
 WANTED = re.compile(r'linux-image-(6\.12\.(\d+)\+deb12-amd64)')
 
 
