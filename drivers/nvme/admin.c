@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Admin commands, one at a time: written, rung, and waited for, by polling or asleep, until its deadline.
+ * Admin commands: several under way, from any core, each until its deadline.
  *
- * A command that gets no answer may still be under way, and may still write into our memory. There is no way
- * to know, so the controller is stopped.
+ * A command under way is a struct nvme_admin_call, in memory of whoever asked. Any core that polls takes the
+ * completions of all, and notices each deadline that has passed. The lock is held for a few instructions,
+ * never while a call is told of its end. A command that gets no answer may still be under way, and may still
+ * write into our memory: there is no way to know, so the controller is stopped, and every call ends.
  */
 #include "nvme.h"
 #include <string.h>
@@ -14,7 +16,6 @@ int chalk_nvme_admin_open(struct chalk_nvme *nvme)
     size_t page = nvme->info.page_size;
     int error;
 
-    admin->phase = 1; /* memory is zeroed: the first lap's phase bits are 1 [Base 3.3.3.2.2] */
     error =
         chalk_dma_get(nvme->memory, NVME_ADMIN_ENTRIES * sizeof(struct nvme_command), page, &admin->commands);
     if (error == 0)
@@ -24,6 +25,9 @@ int chalk_nvme_admin_open(struct chalk_nvme *nvme)
         return error;
     chalk_grant_check(nvme->domain, admin->commands.iova, admin->commands.size);
     chalk_grant_check(nvme->domain, admin->completions.iova, admin->completions.size);
+    for (unsigned i = 0; i < NVME_ADMIN_CALLS; i++)
+        admin->slots[i].cid = (uint16_t)i;
+    chalk_nvme_admin_rewind(nvme);
     return chalk_nvme_window(nvme, NVME_DOORBELL(0, 0), 2 * (size_t)nvme->info.doorbell_stride,
                              &admin->doorbells);
 }
@@ -36,15 +40,109 @@ void chalk_nvme_admin_close(struct chalk_nvme *nvme)
         chalk_dma_put(nvme->memory, &nvme->admin.completions);
 }
 
-/* The next completion: true, and copied once, if there is one. */
-static bool take(struct chalk_nvme *nvme, struct nvme_completion *completion)
+void chalk_nvme_admin_rewind(struct chalk_nvme *nvme)
+{
+    struct nvme_admin_queue *admin = &nvme->admin;
+
+    memset(admin->completions.va, 0, NVME_ADMIN_ENTRIES * sizeof(struct nvme_completion));
+    admin->tail = admin->head = 0;
+    admin->phase = 1; /* the first lap's phase bits are 1 [Base 3.3.3.2.2] */
+}
+
+static void lock(struct nvme_admin_queue *admin)
+{
+    while (atomic_flag_test_and_set_explicit(&admin->lock, memory_order_acquire))
+        chalk_pause();
+}
+
+static void unlock(struct nvme_admin_queue *admin)
+{
+    atomic_flag_clear_explicit(&admin->lock, memory_order_release);
+}
+
+/* ---- starting -------------------------------------------------------------------------------------- */
+
+static struct nvme_admin_slot *free_slot(struct nvme_admin_queue *admin)
+{
+    for (unsigned i = 0; i < NVME_ADMIN_CALLS; i++)
+        if (admin->slots[i].call == NULL)
+            return &admin->slots[i];
+    return NULL;
+}
+
+/* The ring has more entries than there are calls, so it is never full. */
+static int start(struct chalk_nvme *nvme, struct nvme_admin_call *call, const struct nvme_command *command)
+{
+    struct nvme_admin_queue *admin = &nvme->admin;
+    struct nvme_command *entry = (struct nvme_command *)admin->commands.va + admin->tail;
+    struct nvme_admin_slot *slot = free_slot(admin);
+
+    if (nvme_state(nvme) != NVME_LIVE)
+        return nvme_error(nvme);
+    if (slot == NULL)
+        return -EAGAIN;
+    slot->call = call;
+    memcpy(entry, command, sizeof *entry);
+    entry->cdw0 = (command->cdw0 & 0xffff) | (uint32_t)slot->cid << 16;
+    admin->tail = (admin->tail + 1) % NVME_ADMIN_ENTRIES;
+    chalk_mmio_write32(&admin->doorbells, 0, admin->tail);
+    return 0;
+}
+
+int chalk_nvme_admin_start(struct chalk_nvme *nvme, struct nvme_admin_call *call,
+                           const struct nvme_command *command)
+{
+    int error;
+
+    if (call->timeout_ns == 0)
+        call->timeout_ns = nvme->timeout_ns;
+    call->deadline = call->timeout_ns != UINT64_MAX ? chalk_deadline(call->timeout_ns) : CHALK_FOREVER;
+    lock(&nvme->admin);
+    error = start(nvme, call, command);
+    unlock(&nvme->admin);
+    return error;
+}
+
+/* ---- ending ---------------------------------------------------------------------------------------- */
+
+/* Tells a call of its end, after which it may be gone. Someone may be asleep for it. */
+static void finish(struct chalk_nvme *nvme, struct nvme_admin_call *call)
+{
+    if (call->done != NULL)
+        call->done(call);
+    else
+        atomic_store_explicit(&call->finished, true, memory_order_release);
+    if (nvme->interrupts)
+        chalk_core_wake(nvme->core);
+}
+
+/* Frees the slot of a completion that was taken; NULL: it is of no command under way. */
+static struct nvme_admin_call *claim(struct nvme_admin_queue *admin, const struct nvme_completion *completion)
+{
+    uint16_t cid = NVME_OUTCOME_CID(completion->outcome);
+    struct nvme_admin_slot *slot = &admin->slots[cid % NVME_ADMIN_CALLS];
+    struct nvme_admin_call *call =
+        slot->cid == cid && completion->origin < NVME_ADMIN_ENTRIES ? slot->call : NULL;
+
+    if (call == NULL)
+        return NULL;
+    slot->call = NULL;
+    slot->cid = (cid + NVME_ADMIN_CALLS) & 0x7fff; /* ffffh is no command [Base 3.3.3.1] */
+    call->result = completion->result;
+    call->status = NVME_OUTCOME_STATUS(completion->outcome);
+    call->error = NVME_STATUS_CODE(call->status) != 0 ? chalk_nvme_status_error(call->status) : 0;
+    return call;
+}
+
+/* The next completion: false if there is none; else copied, once, with the call that it ends. */
+static bool take(struct chalk_nvme *nvme, struct nvme_completion *completion, struct nvme_admin_call **call)
 {
     struct nvme_admin_queue *admin = &nvme->admin;
     const struct nvme_completion *entry = (const struct nvme_completion *)admin->completions.va + admin->head;
 
     /* The phase bit first; everything else once it is known to be new [Base 3.3.3.2.2]. */
     completion->outcome = chalk_dma_load32(&entry->outcome);
-    if (NVME_OUTCOME_PHASE(completion->outcome) != admin->phase)
+    if (nvme_state(nvme) != NVME_LIVE || NVME_OUTCOME_PHASE(completion->outcome) != admin->phase)
         return false;
     completion->origin = chalk_dma_load32(&entry->origin);
     completion->result = chalk_dma_load32(&entry->result);
@@ -54,78 +152,126 @@ static bool take(struct chalk_nvme *nvme, struct nvme_completion *completion)
         admin->phase ^= 1;
     }
     chalk_mmio_write32(&admin->doorbells, nvme->info.doorbell_stride, admin->head);
+    *call = claim(admin, completion);
     return true;
 }
 
-/* Waits for the next completion; false at the deadline, or when another core has found the controller failed.
- */
-static bool wait(struct chalk_nvme *nvme, uint64_t deadline, struct nvme_completion *completion)
+/* The name of a call that should have ended by `now`, and how long it had; NULL: none is late. */
+static const char *late(struct nvme_admin_queue *admin, uint64_t now, unsigned *timeout_ms)
 {
-    struct chalk_core_info core;
-    bool asleep = nvme->interrupts && chalk_core_info(nvme->core, &core) == 0;
+    const char *what = NULL;
 
-    while (nvme_state(nvme) == NVME_LIVE) {
-        uint32_t seen = asleep ? atomic_load(core.events) : 0;
-        bool late = chalk_expired(deadline);
+    lock(admin);
+    for (unsigned i = 0; i < NVME_ADMIN_CALLS && what == NULL; i++) {
+        const struct nvme_admin_call *call = admin->slots[i].call;
 
-        if (take(nvme, completion))
-            return true;
-        if (late)
-            return false;
-        if (asleep)
-            chalk_core_wait(nvme->core, seen, deadline);
-        else
-            chalk_pause();
+        if (call == NULL || call->deadline == CHALK_FOREVER || now < call->deadline)
+            continue;
+        what = call->what != NULL ? call->what : "an admin command";
+        *timeout_ms = (unsigned)(call->timeout_ns / CHALK_MS);
     }
-    return false;
+    unlock(admin);
+    return what;
 }
 
-static int fail(struct chalk_nvme *nvme, const char *what, int error)
+static void give_up(struct chalk_nvme *nvme, const char *what, unsigned timeout_ms)
 {
     uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
 
+    if (!chalk_nvme_fail(nvme, csts == NVME_GONE ? -ENODEV : -ETIMEDOUT))
+        return;
     if (csts == NVME_GONE)
-        error = -ENODEV;
-    if (!chalk_nvme_fail(nvme, error))
-        return nvme_error(nvme);
-    if (error == -ENODEV)
         chalk_log(CHALK_ERROR, "NVMe %s: gone during %s", nvme->name, what);
-    else if (error == -EPROTO)
-        chalk_log(CHALK_ERROR, "NVMe %s: answered %s with the completion of another command; stopped",
-                  nvme->name, what);
     else
         chalk_log(CHALK_ERROR, "NVMe %s: no answer to %s within %u ms, status 0x%08x; stopped", nvme->name,
-                  what, (unsigned)(nvme->timeout_ns / CHALK_MS), csts);
-    return error;
+                  what, timeout_ms, csts);
+}
+
+void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
+{
+    uint64_t now = chalk_ticks(); /* before looking: what has come by then is not late */
+    const char *what;
+    unsigned timeout_ms;
+
+    for (;;) {
+        struct nvme_completion completion;
+        struct nvme_admin_call *call;
+        bool taken;
+
+        lock(&nvme->admin);
+        taken = take(nvme, &completion, &call);
+        unlock(&nvme->admin);
+        if (!taken)
+            break;
+        if (call != NULL) {
+            finish(nvme, call);
+        } else if (chalk_nvme_fail(nvme, -EPROTO)) {
+            chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not under way; stopped",
+                      nvme->name, NVME_OUTCOME_CID(completion.outcome));
+        }
+    }
+    what = late(&nvme->admin, now, &timeout_ms);
+    if (what != NULL)
+        give_up(nvme, what, timeout_ms);
+}
+
+void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)
+{
+    struct nvme_admin_queue *admin = &nvme->admin;
+
+    for (unsigned i = 0; i < NVME_ADMIN_CALLS; i++) {
+        struct nvme_admin_call *call;
+
+        lock(admin);
+        call = admin->slots[i].call;
+        admin->slots[i].call = NULL;
+        unlock(admin);
+        if (call == NULL)
+            continue;
+        call->error = chalk_expired(call->deadline) && error != -ENODEV ? -ETIMEDOUT : error;
+        finish(nvme, call);
+    }
+}
+
+/* ---- one command, to its end ----------------------------------------------------------------------- */
+
+int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
+                         const struct nvme_command *command)
+{
+    struct chalk_core_info core;
+    bool asleep = nvme->interrupts && !call->awake && chalk_core_info(nvme->core, &core) == 0;
+    int error;
+
+    while ((error = chalk_nvme_admin_start(nvme, call, command)) == -EAGAIN) {
+        chalk_nvme_admin_poll(nvme); /* those under way have deadlines */
+        chalk_pause();
+    }
+    if (error != 0)
+        return error;
+    for (;;) {
+        uint32_t seen = asleep ? atomic_load(core.events) : 0;
+
+        chalk_nvme_admin_poll(nvme);
+        if (atomic_load_explicit(&call->finished, memory_order_acquire))
+            break;
+        if (asleep)
+            chalk_core_wait(nvme->core, seen, call->deadline);
+        else
+            chalk_pause();
+    }
+    if (call->status != 0 && call->error != 0 && call->what != NULL)
+        chalk_log(CHALK_ERROR, "NVMe %s: %s was refused: %s (status 0x%03x)", nvme->name, call->what,
+                  chalk_nvme_status_name(call->status), NVME_STATUS_CODE(call->status));
+    return call->error;
 }
 
 int chalk_nvme_admin(struct chalk_nvme *nvme, const struct nvme_command *command, const char *what,
                      uint32_t *result)
 {
-    struct nvme_admin_queue *admin = &nvme->admin;
-    struct nvme_command *entry = (struct nvme_command *)admin->commands.va + admin->tail;
-    struct nvme_completion completion;
-    uint16_t status;
+    struct nvme_admin_call call = {.what = what};
+    int error = chalk_nvme_admin_run(nvme, &call, command);
 
-    if (nvme_state(nvme) != NVME_LIVE)
-        return nvme_error(nvme);
-    admin->cid = (admin->cid + 1) & 0x7fff; /* in the error log, ffffh is no command [Base 3.3.3.1] */
-    memcpy(entry, command, sizeof *entry);
-    entry->cdw0 = (command->cdw0 & 0xffff) | (uint32_t)admin->cid << 16;
-    admin->tail = (admin->tail + 1) % NVME_ADMIN_ENTRIES;
-    chalk_mmio_write32(&admin->doorbells, 0, admin->tail);
-
-    if (!wait(nvme, chalk_deadline(nvme->timeout_ns), &completion))
-        return fail(nvme, what != NULL ? what : "an admin command", -ETIMEDOUT);
-    if (NVME_OUTCOME_CID(completion.outcome) != admin->cid || completion.origin >= NVME_ADMIN_ENTRIES)
-        return fail(nvme, what != NULL ? what : "an admin command", -EPROTO);
-    if (result != NULL)
-        *result = completion.result;
-    status = NVME_OUTCOME_STATUS(completion.outcome);
-    if (NVME_STATUS_CODE(status) == 0)
-        return 0;
-    if (what != NULL)
-        chalk_log(CHALK_ERROR, "NVMe %s: %s was refused: %s (status 0x%03x)", nvme->name, what,
-                  chalk_nvme_status_name(status), NVME_STATUS_CODE(status));
-    return chalk_nvme_status_error(status);
+    if (error == 0 && result != NULL)
+        *result = call.result;
+    return error;
 }

@@ -108,6 +108,7 @@ bool chalk_nvme_fail(struct chalk_nvme *nvme, int error)
     (void)stop(nvme);
     nvme->error = error;
     atomic_store_explicit(&nvme->state, NVME_STOPPED, memory_order_release);
+    chalk_nvme_admin_cancel(nvme, error);
     return true;
 }
 

@@ -3,7 +3,7 @@
  * The state of a controller and of a queue pair, and how the parts of the driver call each other:
  *
  *     controller.c  a controller's life: reset, enable, shut down, fail
- *     admin.c       one admin command at a time
+ *     admin.c       admin commands, several under way
  *     identify.c    what the controller and its namespaces say of themselves, checked
  *     queue.c       a queue pair's life
  *     io.c          the hot path: submit, kick, poll
@@ -43,11 +43,39 @@ enum nvme_state {
     NVME_STOPPED,  /* failed; no DMA any more: requests may be called back */
 };
 
+/* Admin commands under way at once, the event requests included. Fewer than the ring has entries. */
+#define NVME_ADMIN_CALLS 16
+_Static_assert(NVME_ADMIN_CALLS < NVME_ADMIN_ENTRIES && (NVME_ADMIN_CALLS & (NVME_ADMIN_CALLS - 1)) == 0,
+               "the ring is never full, and a command identifier's low bits are its slot");
+
+/* An admin command: the memory of whoever asked, until its end. */
+struct nvme_admin_call {
+    const char *what;    /* its name in messages; NULL: a refusal is not logged */
+    uint64_t timeout_ns; /* 0: the controller's; UINT64_MAX: as long as it likes */
+    bool awake;          /* chalk_nvme_admin_run() does not sleep: it is called on any core */
+    /* Called at the end, by whichever core has seen it, and the last to touch the call. NULL: `finished` is
+     * set instead. */
+    void (*done)(struct nvme_admin_call *call);
+
+    /* What became of it. Zero at the start. */
+    int error;       /* 0; what chalk_nvme_status_error() makes of a refusal; or why it never ended */
+    uint32_t result; /* dword 0 of the completion */
+    uint16_t status;
+    _Atomic(bool) finished;
+    uint64_t deadline;
+};
+
+struct nvme_admin_slot {
+    struct nvme_admin_call *call; /* NULL: free */
+    uint16_t cid;                 /* the slot's index, and above it a count of its uses */
+};
+
 struct nvme_admin_queue {
     struct chalk_dma commands, completions;
     struct chalk_mmio doorbells;
+    atomic_flag lock; /* of what follows */
     uint32_t tail, head, phase;
-    uint16_t cid;
+    struct nvme_admin_slot slots[NVME_ADMIN_CALLS];
     _Atomic(uint32_t) interrupts;
 };
 
@@ -155,10 +183,29 @@ static inline int nvme_error(const struct chalk_nvme *nvme)
 int chalk_nvme_admin_open(struct chalk_nvme *nvme);
 void chalk_nvme_admin_close(struct chalk_nvme *nvme);
 
+/* Makes the rings as they are before the first command. The controller does no DMA. */
+void chalk_nvme_admin_rewind(struct chalk_nvme *nvme);
+
 /*
- * Runs one admin command to its end. `what` names it in messages; NULL: a refusal is not logged. Returns 0,
- * with the completion's dword 0 in *result (unless NULL); what chalk_nvme_status_error() makes of a refusal;
- * or -ETIMEDOUT, -EPROTO, -ENODEV, -EIO when the controller has failed.
+ * Sends an admin command on its way. Errors: -EAGAIN (too many are), or why the controller does not take any:
+ * -ETIMEDOUT, -EPROTO, -ENODEV, -EIO. After an error `call` is not touched again.
+ */
+int chalk_nvme_admin_start(struct chalk_nvme *nvme, struct nvme_admin_call *call,
+                           const struct nvme_command *command);
+
+/* Ends calls that the controller has answered, and stops a controller that owes an answer for too long. */
+void chalk_nvme_admin_poll(struct chalk_nvme *nvme);
+
+/* Ends every call with `error`. The controller does no DMA. */
+void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error);
+
+/* Runs one command to its end, polling or asleep. Returns call->error, or as chalk_nvme_admin_start(). */
+int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
+                         const struct nvme_command *command);
+
+/*
+ * The same, in short: within the controller's time limit, with the completion's dword 0 in *result (unless
+ * NULL). `what` names it in messages; NULL: a refusal is not logged.
  */
 int chalk_nvme_admin(struct chalk_nvme *nvme, const struct nvme_command *command, const char *what,
                      uint32_t *result);

@@ -362,7 +362,7 @@ static void doorbell(struct nvme_model *model, size_t offset, uint32_t value)
             fault(model, "doorbell of submission queue %u, which is not there", id);
         queue->tail = value;
     }
-    if (id == 0 || !model->hold)
+    if (id == 0 ? !model->hold_admin : !model->hold)
         model_run(model, id, 0);
 }
 

@@ -44,6 +44,7 @@ struct nvme_model {
     bool mute;                                            /* takes commands and never completes them */
     bool drops_identify;   /* completes Identify without having written anything */
     bool hold;             /* I/O commands stay in the submission queue until model_run() */
+    bool hold_admin;       /* and so do admin commands */
     unsigned lose;         /* of I/O commands, the next so many are taken and forgotten */
     uint16_t refuse;       /* status of every I/O command */
     uint16_t refuse_admin; /* status of admin commands with opcode `refuse_opcode` */
