@@ -11,14 +11,15 @@
 /* An old controller has no list of active namespaces: how many identifiers are tried then. */
 #define NAMESPACES_TRIED 1024
 
-/* Runs Identify [Base 5.17]; the answer is in nvme->identity. */
-static int identify(struct chalk_nvme *nvme, uint32_t cns, uint32_t nsid, const char *what)
+int chalk_nvme_identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32_t nsid, uint16_t controller,
+                        enum chalk_nvme_command_set csi, const char *what)
 {
     const struct nvme_command command = {
         .cdw0 = NVME_IDENTIFY,
         .nsid = nsid,
         .prp1 = nvme->answer.iova,
-        .cdw10 = cns,
+        .cdw10 = (uint32_t)controller << 16 | (uint32_t)cns,
+        .cdw11 = (uint32_t)csi << 24,
     };
     int error;
 
@@ -30,8 +31,13 @@ static int identify(struct chalk_nvme *nvme, uint32_t cns, uint32_t nsid, const 
     return error;
 }
 
-/* A field of blank-padded ASCII [Base, "Conventions"] as a string: trimmed, what is not printable is '?'. */
-static void copy_text(char *to, const char *field, size_t size)
+/* What is the same in all command sets, or the NVM command set's. */
+static int identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32_t nsid, const char *what)
+{
+    return chalk_nvme_identify(nvme, cns, nsid, 0, CHALK_NVME_CSI_NVM, what);
+}
+
+void chalk_nvme_text(char *to, const char *field, size_t size)
 {
     while (size != 0 && (field[size - 1] == ' ' || field[size - 1] == '\0'))
         size--;
@@ -55,7 +61,7 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
 {
     const struct nvme_identify_controller *id = (const void *)nvme->identity;
     struct chalk_nvme_info *info = &nvme->info;
-    int error = identify(nvme, NVME_CNS_CONTROLLER, 0, "Identify (controller)");
+    int error = identify(nvme, CHALK_NVME_CNS_CONTROLLER, 0, "Identify (controller)");
 
     if (error != 0)
         return error;
@@ -76,12 +82,13 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
     }
     info->vendor = id->vid;
     info->subsystem_vendor = id->ssvid;
-    copy_text(info->serial, id->sn, sizeof id->sn);
-    copy_text(info->model, id->mn, sizeof id->mn);
-    copy_text(info->firmware, id->fr, sizeof id->fr);
+    chalk_nvme_text(info->serial, id->sn, sizeof id->sn);
+    chalk_nvme_text(info->model, id->mn, sizeof id->mn);
+    chalk_nvme_text(info->firmware, id->fr, sizeof id->fr);
     info->controller_id = id->cntlid;
     info->namespace_count = id->nn <= NVME_NSID_MAX ? id->nn : NVME_NSID_MAX;
     info->max_transfer = max_transfer(nvme, id->mdts);
+    info->firmware_piece = id->fwug != NVME_FWUG_NONE ? id->fwug * 4096u : 0;
     info->volatile_cache = (id->vwc & NVME_VWC_PRESENT) != 0;
 
     /* RTD3E in its own microseconds, but at least 5 s (0: not reported) and at most a minute. */
@@ -112,7 +119,7 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
 
     if (nsid == 0 || nsid > nvme->info.namespace_count)
         return -ENOENT;
-    error = identify(nvme, NVME_CNS_NAMESPACE, nsid, "Identify (namespace)");
+    error = identify(nvme, CHALK_NVME_CNS_NAMESPACE, nsid, "Identify (namespace)");
     if (error != 0)
         return error;
     /* One that is not active is all zeros [NVM 4.1.5.1]; one without blocks still has a format. */
@@ -147,7 +154,7 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
 /* The first active identifier above `after` [Base 5.17.2.2]; 0: no more. */
 static int next_active(struct chalk_nvme *nvme, uint32_t after, uint32_t *nsid)
 {
-    int error = identify(nvme, NVME_CNS_ACTIVE, after, NULL);
+    int error = identify(nvme, CHALK_NVME_CNS_ACTIVE, after, NULL);
 
     if (error != 0)
         return error;

@@ -5,6 +5,10 @@
  *     controller.c  a controller's life: reset, enable, shut down, fail
  *     admin.c       admin commands, several under way
  *     identify.c    what the controller and its namespaces say of themselves, checked
+ *     commands.c    admin commands with data, features, namespace management, firmware
+ *     encode.c      commands from their parameters
+ *     lists.c       lists of namespaces and controllers
+ *     log.c         log pages
  *     queue.c       a queue pair's life
  *     io.c          the hot path: submit, kick, poll
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
@@ -20,6 +24,7 @@
 #include <chalk/log.h>
 #include <chalk/mmio.h>
 #include <chalk/nvme.h>
+#include <chalk/nvme_command.h>
 #include <stdatomic.h>
 
 /* Queue identifiers are bits of one word; bit 0 is the admin queue. */
@@ -211,6 +216,16 @@ int chalk_nvme_admin(struct chalk_nvme *nvme, const struct nvme_command *command
                      uint32_t *result);
 
 /* identify.c */
+
+/*
+ * Runs Identify [Base 5.17]; the answer is in nvme->identity. `what` as for chalk_nvme_admin().
+ */
+int chalk_nvme_identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32_t nsid, uint16_t controller,
+                        enum chalk_nvme_command_set csi, const char *what);
+
+/* A field of blank-padded ASCII [Base, "Conventions"] as a string of at most `size` characters: trimmed, and
+ * what is not printable is '?'. */
+void chalk_nvme_text(char *to, const char *field, size_t size);
 
 /* Fills in nvme->info and what follows from it. Errors: -EPROTO, -ENOTSUP, as chalk_nvme_admin(). */
 int chalk_nvme_identify_controller(struct chalk_nvme *nvme);

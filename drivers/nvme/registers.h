@@ -104,11 +104,6 @@ enum nvme_io_opcode {                    /* [NVM 3] */
 #define NVME_CQ_VECTOR(vector)  ((uint32_t)(vector) << 16) /* [PCIe 3.2] */
 #define NVME_SQ_CQ(id)          ((uint32_t)(id) << 16)     /* dword 11 of a submission queue */
 
-/* Identify: dword 10, 7:0 [Base 5.17] */
-#define NVME_CNS_NAMESPACE  0x00
-#define NVME_CNS_CONTROLLER 0x01
-#define NVME_CNS_ACTIVE     0x02
-
 /* Set Features, number of queues: asked for in dword 11, granted in dword 0 of the completion, each less one;
  * submission queues 15:0, completion queues 31:16 [Base 5.27.1.5] */
 #define NVME_FEATURE_QUEUES 0x07
@@ -152,7 +147,9 @@ struct nvme_identify_controller {
     uint32_t rtd3e; /* microseconds that a normal shutdown may take; 0: not reported */
     uint8_t reserved92[19];
     uint8_t cntrltype; /* 0: not reported, 1: I/O controller */
-    uint8_t reserved112[400];
+    uint8_t reserved112[207];
+    uint8_t fwug; /* pieces of firmware begin and end at multiples of it, in 4096 bytes; 0: not said */
+    uint8_t reserved320[192];
     uint8_t sqes; /* log2 of a command's size: least 3:0, most 7:4 */
     uint8_t cqes; /* of a completion's */
     uint16_t maxcmd;
@@ -168,10 +165,12 @@ _Static_assert(offsetof(struct nvme_identify_controller, mn) == 24, "Base 5.17.2
 _Static_assert(offsetof(struct nvme_identify_controller, mdts) == 77, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, rtd3e) == 88, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, nn) == 516, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, vwc) == 525, "Base 5.17.2.1");
 
+#define NVME_FWUG_NONE         0xff /* no restriction */
 #define NVME_CNTRLTYPE_UNKNOWN 0
 #define NVME_CNTRLTYPE_IO      1
 #define NVME_VWC_PRESENT       0x01

@@ -4,7 +4,7 @@
  */
 #include "nvme.h"
 
-/* Generic, command specific and media statuses: [Base 3.3.3.2.1], [NVM 3.1]. */
+/* Generic, command specific and media statuses: [Base 3.3.3.2.1], [NVM 3.1], [ZNS 3.1]. */
 static const struct {
     uint16_t code; /* type << 8 | code */
     uint16_t error;
@@ -35,13 +35,35 @@ static const struct {
     {0x100, EINVAL, "invalid completion queue"},
     {0x101, EINVAL, "invalid queue identifier"},
     {0x102, EINVAL, "invalid queue size"},
+    {0x106, EINVAL, "invalid firmware slot"},
+    {0x107, EINVAL, "invalid firmware image"},
     {0x108, EINVAL, "invalid interrupt vector"},
+    {0x109, EINVAL, "invalid log page"},
+    {0x10a, EINVAL, "invalid format"},
+    {0x10b, EBUSY, "firmware activation requires a reset"},
     {0x10c, EINVAL, "invalid queue deletion"},
     {0x10d, EINVAL, "feature identifier not saveable"},
     {0x10e, EINVAL, "feature not changeable"},
+    {0x10f, EINVAL, "feature not namespace specific"},
+    {0x115, ENOSPC, "namespace insufficient capacity"},
+    {0x116, ENOSPC, "namespace identifier unavailable"},
+    {0x118, EEXIST, "namespace already attached"},
+    {0x119, EBUSY, "namespace is private"},
+    {0x11a, ENOENT, "namespace not attached"},
+    {0x11b, ENOTSUP, "thin provisioning not supported"},
+    {0x11c, EINVAL, "controller list invalid"},
+    {0x11d, EBUSY, "device self-test in progress"},
     {0x180, EINVAL, "conflicting attributes"},
     {0x181, EINVAL, "invalid protection information"},
     {0x182, EROFS, "attempted write to read only range"},
+    {0x1b8, ERANGE, "zone boundary error"},
+    {0x1b9, ENOSPC, "zone is full"},
+    {0x1ba, EROFS, "zone is read only"},
+    {0x1bb, EIO, "zone is offline"},
+    {0x1bc, EINVAL, "zone invalid write"},
+    {0x1bd, EBUSY, "too many active zones"},
+    {0x1be, EBUSY, "too many open zones"},
+    {0x1bf, EINVAL, "invalid zone state transition"},
     {0x280, EIO, "write fault"},
     {0x281, EIO, "unrecovered read error"},
     {0x282, EILSEQ, "end-to-end guard check error"},

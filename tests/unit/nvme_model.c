@@ -3,6 +3,7 @@
 #include "nvme_model.h"
 #include <chalk/device.h>
 #include <chalk/error.h>
+#include <chalk/nvme_command.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,6 +92,12 @@ static bool transfer(struct nvme_model *model, const struct nvme_command *comman
     return true;
 }
 
+bool model_transfer(struct nvme_model *model, const struct nvme_command *command, void *local, size_t size,
+                    bool to_program)
+{
+    return transfer(model, command, local, size, to_program);
+}
+
 /* ---- completions ----------------------------------------------------------------------------------- */
 
 static uint32_t next_completion(const struct nvme_model_queue *queue)
@@ -134,16 +141,16 @@ static uint16_t identify(struct nvme_model *model, const struct nvme_command *co
     uint32_t nsid = command->nsid;
 
     switch (command->cdw10 & 0xff) {
-    case NVME_CNS_CONTROLLER:
+    case CHALK_NVME_CNS_CONTROLLER:
         memcpy(answer, &model->controller, sizeof answer);
         break;
-    case NVME_CNS_NAMESPACE:
+    case CHALK_NVME_CNS_NAMESPACE:
         if (nsid == 0 || nsid > model->controller.nn)
             return 0x00b;
         if (nsid <= 3)
             memcpy(answer, &model->namespaces[nsid - 1], sizeof answer);
         break;
-    case NVME_CNS_ACTIVE:
+    case CHALK_NVME_CNS_ACTIVE:
         if (model->no_active_list)
             return 0x002;
         for (uint32_t i = 1, n = 0; i <= 3; i++)
@@ -214,7 +221,9 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
     uint16_t status = 0x001;
     uint32_t result = 0;
 
-    if (model->refuse_admin != 0 && opcode == model->refuse_opcode) {
+    if (model->execute != NULL && model->execute(model, command, &status, &result)) {
+        ;
+    } else if (model->refuse_admin != 0 && opcode == model->refuse_opcode) {
         status = model->refuse_admin;
     } else if (opcode == NVME_IDENTIFY) {
         status = identify(model, command);

@@ -52,6 +52,11 @@ struct nvme_model {
     /* Called with each completion before it is posted to queue `id`; false: it is not. */
     bool (*tamper)(struct nvme_model *model, unsigned id, struct nvme_completion *completion);
 
+    /* Called with each admin command first: true, with its status and result, if that was all there is to it.
+     */
+    bool (*execute)(struct nvme_model *model, const struct nvme_command *command, uint16_t *status,
+                    uint32_t *result);
+
     /* what happened */
     uint32_t cc, csts, aqa, intms;
     uint64_t asq, acq;
@@ -71,6 +76,11 @@ unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit);
 
 /* Posts a completion to queue `id`, whatever it says; its phase bit is made right. */
 void model_post(struct nvme_model *model, unsigned id, struct nvme_completion completion);
+
+/* Moves `size` bytes of a command's data between `local` and where its PRPs say. False: it cannot be reached.
+ */
+bool model_transfer(struct nvme_model *model, const struct nvme_command *command, void *local, size_t size,
+                    bool to_program);
 
 /* Unplugs it: every register and all of configuration space read as ones. */
 void model_unplug(struct nvme_model *model);

@@ -55,6 +55,7 @@ struct chalk_nvme_info {
     uint16_t max_queue_entries;
     uint16_t vectors;         /* interrupt vectors in use, 0 without */
     uint32_t doorbell_stride; /* bytes */
+    uint32_t firmware_piece;  /* bytes: a download's pieces begin and end at multiples of it; 0: any */
     bool volatile_cache;
 };
 const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme);
