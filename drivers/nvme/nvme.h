@@ -11,6 +11,7 @@
  *     log.c         log pages
  *     queue.c       a queue pair's life
  *     io.c          the hot path: submit, kick, poll
+ *     request.c     requests that are not a plain read or write
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
  *     prp.c         where a request's data is
  *     status.c      what a completion's status means
@@ -112,42 +113,59 @@ struct chalk_nvme {
  * A request that may be in flight. The low bits of its command identifier are the slot's index, and never
  * change; the others count its uses, so that a completion that comes twice, or too late, is told from the
  * right one.
+ *
+ * A plain request in flight has a tag that is its command identifier and nothing else, so that one comparison
+ * tells whether a completion is one of those; all others are looked at more closely.
  */
 struct nvme_slot {
     struct chalk_block_request *request; /* NULL: not in flight */
-    uint16_t cid;
-    uint8_t age; /* sweeps that it has seen */
+    union {
+        struct {
+            uint32_t tag; /* command identifier 15:0; NVME_TAG_... */
+            uint8_t age;  /* sweeps that it has seen */
+        };
+        uint64_t fresh; /* both of a request that was just submitted, for one store */
+    };
 };
+#define NVME_TAG_FREE   (1u << 16) /* no request: a completion of it is a lie */
+#define NVME_TAG_RESULT (1u << 17) /* a struct chalk_nvme_request, which wants the completion's result */
 
 struct nvme_queue {
-    struct chalk_block_queue block; /* what is constant, and the counters: a line and a bit */
+    struct chalk_block_queue
+        block; /* a line that requests need: counters and trace; and a line that is info */
 
-    /* hot */
-    struct nvme_command *commands; /* the submission queue */
+    /* constant, for submissions */
+    _Alignas(64) struct nvme_command *commands; /* the submission queue */
     const struct nvme_completion *completions;
     struct nvme_slot *slots;
-    uint16_t *free; /* a stack of slot indices: the last one used is the next, its lines still warm */
-
-    uint32_t free_count;
-    uint32_t entries;     /* of both queues; more than requests in flight: see queue.c */
-    uint32_t tail, rung;  /* of the submission queue: the next free entry; what its doorbell was told */
-    uint32_t head, phase; /* of the completion queue: the next entry, and its phase bit when it is new */
-    uint32_t origin;      /* this queue's identifier << 16 */
-    uint32_t nsid;
-    uint16_t slot_mask;
-    uint8_t block_shift, list_shift;
+    uint16_t *free; /* a stack of command identifiers: the last one used is the next, its lines still warm */
+    uint64_t block_count;
+    uint64_t head;           /* of every command: nsid 63:32 */
+    uint32_t command_blocks; /* in one command with data */
     uint32_t page;
+    uint32_t slot_mask;
+    uint8_t block_shift, list_shift;
+
+    /* what submissions and polls change, and what an idle poll needs */
+    _Alignas(64) uint32_t free_count;
+    uint32_t entries;    /* of both queues; more than requests in flight: see queue.c */
+    uint32_t tail, rung; /* of the submission queue: the next free entry; what its doorbell was told */
+    uint32_t cq_head;    /* of the completion queue: the next entry */
+    uint32_t phase;      /* NVME_PHASE when that is new, else 0 */
+    uint32_t origin;     /* this queue's identifier << 16 */
+    uint32_t depth;
     uint64_t next_sweep; /* ticks */
     struct chalk_nvme *nvme;
+    uint32_t tail_doorbell, head_doorbell; /* where in the window */
 
+    _Alignas(64) struct chalk_mmio doorbells;
     uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
     uint64_t lists_iova;
-    struct chalk_mmio doorbells;
-    uint32_t tail_doorbell, head_doorbell; /* where in that window */
 
     /* cold */
     _Alignas(64) uint64_t sweep_ticks; /* between two sweeps */
     uint64_t timeout_ns;
+    uint32_t nsid;
     uint32_t warnings; /* failed requests that were logged */
     int error;         /* not 0: dead, and this is what submissions get */
     uint16_t id;
@@ -156,10 +174,33 @@ struct nvme_queue {
     size_t size; /* bytes of this structure, its slots and its stack */
 };
 _Static_assert(sizeof(struct nvme_slot) == 16, "four slots share a cache line");
-_Static_assert(offsetof(struct nvme_queue, free_count) == 128 && offsetof(struct nvme_queue, nvme) < 192,
-               "what submit and poll change, and an idle poll needs, is one cache line");
-_Static_assert(offsetof(struct nvme_queue, sweep_ticks) == 256,
-               "a request stays within four cache lines of its queue");
+_Static_assert(offsetof(struct nvme_queue, commands) % 64 == 0 &&
+                   offsetof(struct nvme_queue, sweep_ticks) == offsetof(struct nvme_queue, commands) + 192,
+               "a request needs three cache lines of its queue, and one of the head's");
+
+/* The slot that the next command gets; there is one. */
+static inline uint32_t nvme_next_slot(const struct nvme_queue *queue)
+{
+    return queue->free[queue->free_count - 1] & queue->slot_mask;
+}
+
+/*
+ * Writes `command` into the next entry of the submission queue, for `request`, in the next slot: with `kind`,
+ * 0 or NVME_TAG_RESULT, in its tag. The doorbell is kick()'s.
+ */
+static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_command *command,
+                              struct chalk_block_request *request, uint32_t kind)
+{
+    uint32_t cid = queue->free[--queue->free_count];
+    struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
+    struct nvme_command *entry = &queue->commands[queue->tail];
+
+    *entry = *command;
+    entry->cdw0 |= cid << 16;
+    queue->tail = queue->tail + 1 == queue->entries ? 0 : queue->tail + 1;
+    slot->request = request;
+    slot->fresh = cid | kind;
+}
 
 /* controller.c */
 
@@ -239,6 +280,21 @@ extern const struct chalk_block_ops chalk_nvme_live_ops;
 
 /* The poll of a live queue, whatever the queue's is at the moment. */
 int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max);
+
+/* request.c */
+
+/*
+ * Issues any request that is right. A slot is free. Errors: -EINVAL, -ERANGE, -ENOTSUP, as
+ * chalk_block_submit(); then nothing has changed.
+ */
+int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request);
+
+/*
+ * A completion, read from `entry`, that is of no plain request. True: it belongs to the request of `slot` all
+ * the same, which was given what it wants of it.
+ */
+__attribute__((cold)) bool chalk_nvme_other_completed(struct nvme_queue *queue, struct nvme_slot *slot,
+                                                      const struct nvme_completion *entry, uint32_t outcome);
 
 /* recovery.c */
 

@@ -69,13 +69,13 @@ static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned dep
         return NULL;
     queue->size = size;
     queue->nvme = nvme;
-    queue->block.info.depth = depth;
+    queue->depth = depth;
     queue->entries = 2 * depth < nvme->info.max_queue_entries ? 2 * depth + 1 : nvme->info.max_queue_entries;
     queue->slots = (struct nvme_slot *)(queue + 1);
-    queue->slot_mask = (uint16_t)(slots - 1);
+    queue->slot_mask = (uint32_t)(slots - 1);
     queue->free = (uint16_t *)(queue->slots + slots);
     for (unsigned i = 0; i < depth; i++) {
-        queue->slots[i].cid = (uint16_t)i;
+        queue->slots[i].tag = i | NVME_TAG_FREE;
         queue->free[queue->free_count++] = (uint16_t)(depth - 1 - i);
     }
     return queue;
@@ -97,13 +97,13 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
         error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_completion), page,
                               &queue->completion_memory);
     if (error == 0)
-        error = chalk_dma_get(nvme->memory, (size_t)queue->block.info.depth << queue->list_shift, page,
-                              &queue->list_memory);
+        error =
+            chalk_dma_get(nvme->memory, (size_t)queue->depth << queue->list_shift, page, &queue->list_memory);
     if (error != 0) {
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a queue of %u: it needs %zu KiB of shared memory",
-                  nvme->name, queue->block.info.depth,
+                  nvme->name, queue->depth,
                   (queue->entries * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) +
-                   ((size_t)queue->block.info.depth << queue->list_shift)) /
+                   ((size_t)queue->depth << queue->list_shift)) /
                           1024 +
                       3 * page / 1024);
         return error;
@@ -114,7 +114,7 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
     queue->completions = queue->completion_memory.va;
     queue->lists = queue->list_memory.va;
     queue->lists_iova = queue->list_memory.iova;
-    queue->phase = 1; /* memory is zeroed: the first lap's phase bits are 1 [Base 3.3.3.2.2] */
+    queue->phase = NVME_PHASE; /* memory is zeroed: the first lap's phase bits are 1 [Base 3.3.3.2.2] */
     return 0;
 }
 
@@ -133,22 +133,57 @@ static void release(struct nvme_queue *queue)
     chalk_memory_put(nvme->memory, queue, queue->size);
 }
 
+/* The operations that its optional commands make [NVM 3.2]. */
+static uint32_t operations(uint16_t commands)
+{
+    static const struct {
+        uint16_t command;
+        uint8_t op;
+    } optional[] = {
+        {NVME_ONCS_DATASET, CHALK_BLOCK_DISCARD},
+        {NVME_ONCS_WRITE_ZEROES, CHALK_BLOCK_WRITE_ZEROES},
+        {NVME_ONCS_COMPARE, CHALK_BLOCK_COMPARE},
+        {NVME_ONCS_VERIFY, CHALK_BLOCK_VERIFY},
+    };
+    uint32_t found =
+        1 << CHALK_BLOCK_READ | 1 << CHALK_BLOCK_WRITE | 1 << CHALK_BLOCK_FLUSH | 1 << CHALK_BLOCK_DRIVER;
+
+    for (unsigned i = 0; i < sizeof optional / sizeof *optional; i++)
+        if ((commands & optional[i].command) != 0)
+            found |= 1u << optional[i].op;
+    return found;
+}
+
+static uint32_t at_most(uint32_t limit, uint64_t block_count, bool possible)
+{
+    return !possible ? 0 : limit < block_count ? limit : (uint32_t)block_count;
+}
+
 /* What requests are checked against, and what the block layer shows. */
 static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns)
 {
     const struct chalk_nvme_info *info = &queue->nvme->info;
-    uint64_t max_blocks = info->max_transfer / ns->block_size; /* at most 2048: the field has 16 bits */
+    uint32_t ops = operations(info->optional_commands);
 
     queue->nsid = ns->nsid;
+    queue->head = (uint64_t)ns->nsid << 32;
     queue->page = info->page_size;
     queue->block_shift = (uint8_t)__builtin_ctz(ns->block_size);
+    queue->block_count = ns->size;
+    queue->command_blocks = at_most(info->max_transfer / ns->block_size, ns->size, true); /* <= 2048 */
     queue->block.info = (struct chalk_block_info){
         .block_count = ns->size,
         .block_size = ns->block_size,
-        .max_blocks = (uint32_t)(max_blocks < ns->size ? max_blocks : ns->size),
+        .max_blocks = queue->command_blocks,
+        .command_blocks = queue->command_blocks,
         .segment_align = 4, /* [Base 4.1.1] */
         .boundary = info->page_size,
-        .depth = queue->block.info.depth,
+        .depth = queue->depth,
+        .operations = ops,
+        .flags = CHALK_BLOCK_FUA | CHALK_BLOCK_REPEATABLE,
+        .max_discard = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_DISCARD & 1) != 0),
+        .max_zeroes = at_most(NVME_BLOCKS, ns->size, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0),
+        .max_verify = at_most(queue->command_blocks, ns->size, (ops >> CHALK_BLOCK_VERIFY & 1) != 0),
         .volatile_cache = info->volatile_cache,
     };
 }

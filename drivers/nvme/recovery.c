@@ -6,13 +6,6 @@
  */
 #include "nvme.h"
 
-static const char *op_name(const struct chalk_block_request *request)
-{
-    static const char *const names[] = {"read", "write", "flush"};
-
-    return names[request->op];
-}
-
 int chalk_nvme_refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t outcome)
 {
     uint16_t status = NVME_OUTCOME_STATUS(outcome);
@@ -22,7 +15,7 @@ int chalk_nvme_refused(struct nvme_queue *queue, const struct chalk_block_reques
         queue->warnings++;
         chalk_log(CHALK_WARNING,
                   "NVMe %s: namespace %u: %s of %u blocks at %llu failed: %s (status 0x%03x)%s",
-                  queue->nvme->name, queue->nsid, op_name(request), request->count,
+                  queue->nvme->name, queue->nsid, chalk_block_op_name(request->op), request->count,
                   (unsigned long long)request->lba, chalk_nvme_status_name(status), NVME_STATUS_CODE(status),
                   queue->warnings == 8 ? "; more will not be told" : "");
     }
@@ -50,7 +43,7 @@ void chalk_nvme_sweep(struct nvme_queue *queue)
     uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
     const struct chalk_block_request *oldest = NULL;
 
-    for (unsigned i = 0; i < queue->block.info.depth; i++) {
+    for (unsigned i = 0; i < queue->depth; i++) {
         struct nvme_slot *slot = &queue->slots[i];
 
         if (slot->request == NULL)
@@ -70,8 +63,8 @@ void chalk_nvme_sweep(struct nvme_queue *queue)
             chalk_log(CHALK_ERROR,
                       "NVMe %s: queue %u: %s of %u blocks at %llu not answered within %u ms, status 0x%08x; "
                       "stopped",
-                      nvme->name, queue->id, op_name(oldest), oldest->count, (unsigned long long)oldest->lba,
-                      (unsigned)(queue->timeout_ns / CHALK_MS), csts);
+                      nvme->name, queue->id, chalk_block_op_name(oldest->op), oldest->count,
+                      (unsigned long long)oldest->lba, (unsigned)(queue->timeout_ns / CHALK_MS), csts);
     }
     queue->next_sweep = chalk_ticks() + queue->sweep_ticks;
 }
@@ -95,7 +88,7 @@ static int cancel(struct nvme_queue *queue, unsigned max, int status)
 {
     unsigned found = 0;
 
-    for (unsigned i = 0; i < queue->block.info.depth && (max == 0 || found < max); i++) {
+    for (unsigned i = 0; i < queue->depth && (max == 0 || found < max); i++) {
         struct chalk_block_request *request = queue->slots[i].request;
         int error;
 

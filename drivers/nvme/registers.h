@@ -62,8 +62,13 @@
 /* ---- commands [Base 3.3.3.1] ----------------------------------------------------------------------- */
 
 struct nvme_command {
-    uint32_t cdw0; /* opcode 7:0, fused 9:8, PRP or SGL 15:14 (0: PRP), command identifier 31:16 */
-    uint32_t nsid;
+    union {
+        struct {
+            uint32_t cdw0; /* opcode 7:0, fused 9:8, PRP or SGL 15:14 (0: PRP), command identifier 31:16 */
+            uint32_t nsid;
+        };
+        uint64_t head;
+    };
     uint32_t cdw2, cdw3;
     uint64_t mptr;       /* metadata */
     uint64_t prp1, prp2; /* where the data is [Base 4.1.1] */
@@ -91,11 +96,29 @@ enum nvme_admin_opcode {                           /* [Base 5] */
                          NVME_SET_FEATURES = 0x09, /* [Base 5.27] */
 };
 
-enum nvme_io_opcode {                    /* [NVM 3] */
-                      NVME_FLUSH = 0x00, /* [Base 7.1] */
-                      NVME_WRITE = 0x01, /* [NVM 3.2.6] */
-                      NVME_READ = 0x02,  /* [NVM 3.2.4] */
+enum nvme_io_opcode {                           /* [NVM 3] */
+                      NVME_FLUSH = 0x00,        /* [Base 7.1] */
+                      NVME_WRITE = 0x01,        /* [NVM 3.2.6] */
+                      NVME_READ = 0x02,         /* [NVM 3.2.4] */
+                      NVME_COMPARE = 0x05,      /* [NVM 3.2.1] */
+                      NVME_WRITE_ZEROES = 0x08, /* [NVM 3.2.8] */
+                      NVME_DATASET = 0x09,      /* [NVM 3.2.3] */
+                      NVME_VERIFY = 0x0c,       /* [NVM 3.2.5] */
 };
+
+/* Dword 12 of those with blocks: less one 15:0, and what follows */
+#define NVME_BLOCKS     0x10000u /* at most, in one command */
+#define NVME_FORCE_UNIT (1u << 30)
+
+/* Dataset management: dword 10 has the ranges less one, dword 11 what they are [NVM 3.2.3] */
+#define NVME_DATASET_DEALLOCATE (1u << 2)
+
+struct nvme_range {
+    uint32_t attributes;
+    uint32_t blocks;
+    uint64_t slba;
+};
+_Static_assert(sizeof(struct nvme_range) == 16, "NVM 3.2.3: a range is 16 bytes");
 
 /* Create I/O queue: dword 10 has the identifier 15:0 and the size less one 31:16 [Base 5.4, 5.5] */
 #define NVME_QUEUE(id, entries) ((uint32_t)((entries)-1) << 16 | (uint32_t)(id))
@@ -122,6 +145,7 @@ _Static_assert(sizeof(struct nvme_completion) == 16, "Base 3.3.3.2: a completion
 _Static_assert(offsetof(struct nvme_completion, outcome) == 12, "Base 3.3.3.2");
 
 #define NVME_OUTCOME_CID(outcome)    ((uint16_t)(outcome))
+#define NVME_PHASE                   (1u << 16) /* of an outcome */
 #define NVME_OUTCOME_PHASE(outcome)  ((outcome) >> 16 & 1)
 #define NVME_OUTCOME_STATUS(outcome) ((uint16_t)((outcome) >> 17))
 #define NVME_OUTCOME_FAILED(outcome) (((outcome) >> 17 & 0x7ff) != 0) /* its status has a code */
@@ -174,6 +198,12 @@ _Static_assert(offsetof(struct nvme_identify_controller, vwc) == 525, "Base 5.17
 #define NVME_CNTRLTYPE_UNKNOWN 0
 #define NVME_CNTRLTYPE_IO      1
 #define NVME_VWC_PRESENT       0x01
+
+/* ONCS: which commands it has besides flush, read and write */
+#define NVME_ONCS_COMPARE      (1u << 0)
+#define NVME_ONCS_DATASET      (1u << 2)
+#define NVME_ONCS_WRITE_ZEROES (1u << 3)
+#define NVME_ONCS_VERIFY       (1u << 7)
 
 /* ---- identify namespace, 00h [NVM 4.1.5.1] --------------------------------------------------------- */
 

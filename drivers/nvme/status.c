@@ -69,7 +69,7 @@ static const struct {
     {0x282, EILSEQ, "end-to-end guard check error"},
     {0x283, EILSEQ, "end-to-end application tag check error"},
     {0x284, EILSEQ, "end-to-end reference tag check error"},
-    {0x285, EIO, "compare failure"},
+    {0x285, EILSEQ, "compare failure"},
     {0x286, EACCES, "access denied"},
     {0x287, EIO, "deallocated or unwritten logical block"},
 };

@@ -1,10 +1,29 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One block request at a time, for those who have nothing else to do meanwhile.
+ * Block requests by name, and one at a time, for those who have nothing else to do meanwhile.
  */
 #include <chalk/block.h>
 #include <chalk/clock.h>
 #include <chalk/error.h>
+
+_Static_assert(sizeof(struct chalk_block_request) == 64, "a request is one cache line");
+_Static_assert(offsetof(struct chalk_block_queue, info) == 64, "what requests need of a queue is another");
+
+const char *chalk_block_op_name(unsigned op)
+{
+    static const char *const names[] = {
+        [CHALK_BLOCK_READ] = "read",
+        [CHALK_BLOCK_WRITE] = "write",
+        [CHALK_BLOCK_FLUSH] = "flush",
+        [CHALK_BLOCK_DISCARD] = "discard",
+        [CHALK_BLOCK_WRITE_ZEROES] = "write of zeroes",
+        [CHALK_BLOCK_COMPARE] = "compare",
+        [CHALK_BLOCK_VERIFY] = "verify",
+        [CHALK_BLOCK_DRIVER] = "command",
+    };
+
+    return op < sizeof names / sizeof *names ? names[op] : "unknown operation";
+}
 
 static char pending; /* its address is the context of a request that is not finished */
 

@@ -5,15 +5,21 @@
 #include <chalk/block.h>
 #include <chalk/trace.h>
 
-_Static_assert(CHALK_TRACE_READ + CHALK_BLOCK_WRITE == CHALK_TRACE_WRITE &&
-                   CHALK_TRACE_READ + CHALK_BLOCK_FLUSH == CHALK_TRACE_FLUSH,
-               "kinds are in the order of operations");
+static const uint16_t kinds[] = {
+    [CHALK_BLOCK_READ] = CHALK_TRACE_READ,
+    [CHALK_BLOCK_WRITE] = CHALK_TRACE_WRITE,
+    [CHALK_BLOCK_FLUSH] = CHALK_TRACE_FLUSH,
+    [CHALK_BLOCK_DISCARD] = CHALK_TRACE_DISCARD,
+    [CHALK_BLOCK_WRITE_ZEROES] = CHALK_TRACE_WRITE_ZEROES,
+    [CHALK_BLOCK_COMPARE] = CHALK_TRACE_COMPARE,
+    [CHALK_BLOCK_VERIFY] = CHALK_TRACE_VERIFY,
+    [CHALK_BLOCK_DRIVER] = CHALK_TRACE_DRIVER,
+};
 
 void chalk_block_trace_submit(const struct chalk_block_queue *queue,
                               const struct chalk_block_request *request)
 {
-    chalk_trace(queue->trace, CHALK_TRACE_READ + request->op, request->count, (uintptr_t)request,
-                request->lba);
+    chalk_trace(queue->trace, kinds[request->op], request->count, (uintptr_t)request, request->lba);
 }
 
 void chalk_block_trace_complete(const struct chalk_block_queue *queue,

@@ -58,7 +58,7 @@ static int model_poll(struct chalk_block_queue *queue, unsigned max)
     return 1;
 }
 
-static const struct chalk_block_ops ops = {model_submit, model_kick, model_poll};
+static const struct chalk_block_ops ops = {.submit = model_submit, .kick = model_kick, .poll = model_poll};
 
 static int setup(void **state)
 {
@@ -190,6 +190,26 @@ static void queue_that_fails_without_calling_back(void **state)
 
 #define TEST(name) cmocka_unit_test_setup(name, setup)
 
+static void what_a_driver_cannot_cancel_is_refused(void **state)
+{
+    struct chalk_block_request request = flush();
+
+    (void)state;
+    assert_int_equal(chalk_block_cancel(&model.queue, &request), -ENOTSUP);
+}
+
+static void every_operation_has_a_name(void **state)
+{
+    (void)state;
+    for (unsigned op = 0; op <= CHALK_BLOCK_DRIVER; op++) {
+        assert_string_not_equal(chalk_block_op_name(op), "unknown operation");
+        for (unsigned other = 0; other < op; other++)
+            assert_string_not_equal(chalk_block_op_name(op), chalk_block_op_name(other));
+    }
+    assert_string_equal(chalk_block_op_name(CHALK_BLOCK_DRIVER + 1), "unknown operation");
+    assert_string_equal(chalk_block_op_name(~0u), "unknown operation");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +222,8 @@ int main(void)
         TEST(deadline_that_has_passed_still_polls_once),
         TEST(late_answer_touches_the_request_only),
         TEST(queue_that_fails_without_calling_back),
+        TEST(what_a_driver_cannot_cancel_is_refused),
+        TEST(every_operation_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

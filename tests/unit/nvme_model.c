@@ -121,10 +121,11 @@ void model_post(struct nvme_model *model, unsigned id, struct nvme_completion co
         fake_interrupt(model->device, id);
 }
 
-static void complete(struct nvme_model *model, unsigned id, uint32_t cdw0, uint16_t status, uint32_t result)
+static void complete(struct nvme_model *model, unsigned id, uint32_t cdw0, uint16_t status, uint64_t result)
 {
     struct nvme_completion completion = {
-        .result = result,
+        .result = (uint32_t)result,
+        .dword1 = (uint32_t)(result >> 32),
         .origin = id << 16 | model->queues[id].head,
         .outcome = cdw0 >> 16 | (uint32_t)status << 17,
     };
@@ -238,14 +239,28 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
     complete(model, 0, command->cdw0, status, result);
 }
 
+/* Deallocated blocks read as zeros here. */
+static void discard(struct nvme_model *model, const struct nvme_command *command, unsigned shift)
+{
+    struct nvme_range range;
+
+    if (command->cdw10 != 0 || command->cdw11 != NVME_DATASET_DEALLOCATE)
+        fault(model, "dataset management 0x%x 0x%x", command->cdw10, command->cdw11);
+    else if (transfer(model, command, (uint8_t *)&range, sizeof range, false) &&
+             range.slba + range.blocks <= MODEL_DISK >> shift)
+        memset(model->disk + (range.slba << shift), 0, (size_t)range.blocks << shift);
+}
+
 static void io(struct nvme_model *model, unsigned id, const struct nvme_command *command)
 {
     uint8_t opcode = command->cdw0 & 0xff;
     const struct nvme_identify_namespace *ns = &model->namespaces[(command->nsid - 1) % 3];
     unsigned shift = NVME_LBAF_LBADS(ns->lbaf[ns->flbas & 0xf]);
-    uint64_t first = command->slba, count = (command->cdw12 & 0xffff) + 1;
+    uint64_t first = command->slba, count = (command->cdw12 & 0xffff) + 1, result = 0;
+    uint16_t status = 0;
 
     model->commands++;
+    model->last = *command;
     if (model->lose != 0) {
         model->lose--;
         return;
@@ -254,17 +269,34 @@ static void io(struct nvme_model *model, unsigned id, const struct nvme_command 
         complete(model, id, command->cdw0, model->refuse, 0);
         return;
     }
-    if (opcode == NVME_READ || opcode == NVME_WRITE) {
+    if (opcode == NVME_DATASET) {
+        discard(model, command, shift);
+    } else if (opcode == MODEL_VENDOR) {
+        uint8_t data[64] = "vendor";
+
+        transfer(model, command, data, sizeof data, true);
+        result = command->slba ^ (uint64_t)command->cdw15 << 32;
+    } else if (opcode != NVME_FLUSH) {
+        uint8_t *disk = model->disk + (first << shift), other[64 << 10];
+        size_t size = count << shift;
+
         if (command->nsid == 0 || command->nsid > 3 || first >= ns->nsze || count > ns->nsze - first ||
             (first + count) << shift > MODEL_DISK) {
             complete(model, id, command->cdw0, 0x080, 0);
             return;
         }
-        transfer(model, command, model->disk + (first << shift), count << shift, opcode == NVME_READ);
-    } else if (opcode != NVME_FLUSH) {
-        fault(model, "opcode 0x%02x", opcode);
+        if (opcode == NVME_READ || opcode == NVME_WRITE) {
+            transfer(model, command, disk, size, opcode == NVME_READ);
+        } else if (opcode == NVME_COMPARE && size <= sizeof other) {
+            transfer(model, command, other, size, false);
+            status = memcmp(disk, other, size) != 0 ? 0x285 : 0;
+        } else if (opcode == NVME_WRITE_ZEROES) {
+            memset(disk, 0, size);
+        } else if (opcode != NVME_VERIFY) {
+            fault(model, "opcode 0x%02x", opcode);
+        }
     }
-    complete(model, id, command->cdw0, 0, 0);
+    complete(model, id, command->cdw0, status, result);
 }
 
 unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit)
@@ -495,6 +527,7 @@ struct nvme_model *model_add(void)
     id->cqes = 0x44;
     id->nn = 3;
     id->vwc = 1;
+    id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY;
     model->namespaces[0] = (struct nvme_identify_namespace){
         .nsze = MODEL_DISK / 512,
         .ncap = MODEL_DISK / 512,

@@ -18,6 +18,10 @@
 #define MODEL_QUEUES 8 /* the admin queue included */
 #define MODEL_DISK   ((size_t)4 << 20)
 
+/* An I/O command of this model alone: gives 64 bytes that begin with "vendor", and dwords 10, 11 and 15 as
+ * its result, the last one exclusive-or-ed into the upper half. */
+#define MODEL_VENDOR 0x82
+
 struct nvme_model_queue {
     uint64_t commands, completions;
     uint32_t entries;    /* 0: there is none */
@@ -61,7 +65,8 @@ struct nvme_model {
     uint32_t cc, csts, aqa, intms;
     uint64_t asq, acq;
     struct nvme_model_queue queues[MODEL_QUEUES];
-    unsigned commands; /* I/O commands executed */
+    unsigned commands;        /* I/O commands executed */
+    struct nvme_command last; /* of them */
     unsigned doorbells, register_reads, enables, shutdowns;
     bool enabled_without_master, enabled_without_vectors;
     unsigned faults;

@@ -442,7 +442,7 @@ static int model_poll(struct chalk_block_queue *queue, unsigned max)
     return done;
 }
 
-static const struct chalk_block_ops ops = {model_submit, model_kick, model_poll};
+static const struct chalk_block_ops ops = {.submit = model_submit, .kick = model_kick, .poll = model_poll};
 
 static void callers_own(struct chalk_block_request *request, int status)
 {

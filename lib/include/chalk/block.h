@@ -16,16 +16,44 @@
 #define CHALK_BLOCK_H
 
 #include <chalk/dma.h>
+#include <chalk/error.h>
 #include <chalk/platform.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum chalk_block_op { CHALK_BLOCK_READ, CHALK_BLOCK_WRITE, CHALK_BLOCK_FLUSH };
+/* What a request does. Which of them a device has is in struct chalk_block_info. */
+enum chalk_block_op {
+    CHALK_BLOCK_READ,
+    CHALK_BLOCK_WRITE,
+    CHALK_BLOCK_FLUSH,   /* what was written before it is on the medium when it ends; no blocks, no data */
+    CHALK_BLOCK_DISCARD, /* the blocks' content is not needed any more, and undefined until written; no data
+                          */
+    CHALK_BLOCK_WRITE_ZEROES, /* no data */
+    CHALK_BLOCK_COMPARE,      /* with the data: -EILSEQ if they differ */
+    CHALK_BLOCK_VERIFY,       /* whether the blocks can be read; no data */
+    /* The request is the head of a struct of the driver's own header, which says the rest; for NVMe that is
+     * struct chalk_nvme_request. `lba` and `count` are not looked at, segments may be none. */
+    CHALK_BLOCK_DRIVER,
+};
 
+/* In `flags` of a request, where the device has them. */
+#define CHALK_BLOCK_FUA        0x01 /* a write ends when it is on the medium; a read comes from there */
+/*
+ * The caller vouches that the request may be done twice: it overlaps no other one under way, and nobody minds
+ * the old data coming back for a moment. Then it outlives a reset of the device; else a write whose outcome
+ * the reset made unknown ends with -EIO. Reads need no such word. Any device takes it.
+ */
+#define CHALK_BLOCK_REPEATABLE 0x02
+
+/*
+ * One cache line. What is not named in an initializer is zero, and that is what most requests want.
+ */
 struct chalk_block_request {
-    enum chalk_block_op op;
+    uint8_t op; /* enum chalk_block_op */
+    uint8_t flags;
+    uint16_t segment_count;
     uint32_t count; /* blocks; 0 for a flush */
     uint64_t lba;
     /*
@@ -33,21 +61,32 @@ struct chalk_block_request {
      * alignment they need is in struct chalk_block_info. The array stays valid until the callback.
      */
     const struct chalk_dma *segments;
-    unsigned segment_count;
+    /* Where the blocks' metadata is, `count` times info.metadata_size; NULL: none is moved. Looked at only if
+     * the device keeps metadata. */
+    const struct chalk_dma *metadata;
     /* Called from chalk_block_poll(), once: status 0 or a negative errno. It may submit again. */
     void (*done)(struct chalk_block_request *request, int status);
     void *context; /* the caller's */
+    void *link;    /* the driver's, from submission to callback */
+    /* Of protection information, where the device keeps it: the bits of `tag` in `tag_mask` are written with
+     * every block, and compared when one is read. */
+    uint16_t tag, tag_mask;
 };
 
 /* What the device is. Constant while it is open. */
 struct chalk_block_info {
     uint64_t block_count;
-    uint32_t block_size;    /* bytes */
-    uint32_t max_blocks;    /* in one request */
-    uint32_t segment_align; /* bytes: of the first segment's address, and of every size */
-    uint32_t boundary;      /* bytes: all segments but the first start, all but the last end, on a multiple */
-    unsigned depth;         /* requests in flight at once */
-    bool volatile_cache;    /* a flush is needed for durability */
+    uint32_t block_size;     /* bytes */
+    uint32_t max_blocks;     /* in one request with data */
+    uint32_t command_blocks; /* in one command of the device: a longer request becomes several */
+    uint32_t segment_align;  /* bytes: of the first segment's address, and of every size */
+    uint32_t boundary;   /* bytes: all segments but the first start, all but the last end, on a multiple */
+    unsigned depth;      /* requests in flight at once */
+    uint32_t operations; /* 1 << enum chalk_block_op, of those that it has */
+    uint32_t flags;      /* that it has */
+    uint32_t max_discard, max_zeroes, max_verify; /* blocks in one request; 0: it has no such operation */
+    uint16_t metadata_size;                       /* bytes that it keeps beside each block */
+    bool volatile_cache;                          /* a flush is needed for durability */
 };
 
 struct chalk_block_counters {
@@ -63,25 +102,26 @@ struct chalk_block_ops {
     int (*submit)(struct chalk_block_queue *, struct chalk_block_request *const *, unsigned);
     void (*kick)(struct chalk_block_queue *);
     int (*poll)(struct chalk_block_queue *, unsigned);
+    int (*cancel)(struct chalk_block_queue *, struct chalk_block_request *); /* NULL: it cannot */
 };
 
-/* The head of every driver's queue. */
+/* The head of every driver's queue: a cache line that requests need, and one that they do not. */
 struct chalk_block_queue {
     const struct chalk_block_ops *ops;
     struct chalk_block_counters counters;
-    struct chalk_block_info info;
-    /* Goes up with each interrupt of this queue (see chalk_vector_attach()); stays 0 while polled. */
-    CHALK_ATOMIC(uint32_t) interrupts;
     /* Where its requests are traced, the ring of the core that owns it; NULL: nowhere. The owner's to set. */
     struct chalk_trace *trace;
+    /* Goes up with each interrupt of this queue (see chalk_vector_attach()); stays 0 while polled. */
+    CHALK_ATOMIC(uint32_t) interrupts;
+    struct chalk_block_info info;
 };
 
 /*
  * Submits up to `count` requests, in order, and returns how many were taken: fewer than asked when the queue
  * is full, or when a request is wrong and it is not the first. Errors, when the first one is not taken:
  * -EAGAIN (full), -EINVAL (unaligned or wrong segments, no blocks, too many), -ERANGE (beyond the last
- * block), -EIO (the device has failed). Nothing reaches the device before chalk_block_kick(). Costs one
- * indirect call for all of them.
+ * block), -ENOTSUP (an operation or a flag that the device does not have), -EIO (the device has failed).
+ * Nothing reaches the device before chalk_block_kick(). Costs one indirect call for all of them.
  */
 static inline int chalk_block_submit(struct chalk_block_queue *queue,
                                      struct chalk_block_request *const *requests, unsigned count)
@@ -96,12 +136,24 @@ static inline void chalk_block_kick(struct chalk_block_queue *queue)
 }
 
 /*
- * Calls back at most `max` finished requests (0: all that are there now). Returns how many; or, once the
- * device has failed and every request was called back, -EIO (-ENODEV if it is gone).
+ * Calls back at most `max` finished requests (0: all that are there now). Returns how many, of one that
+ * became several commands each of these; or, once the device has failed and every request was called back,
+ * -EIO (-ENODEV if it is gone).
  */
 static inline int chalk_block_poll(struct chalk_block_queue *queue, unsigned max)
 {
     return queue->ops->poll(queue, max);
+}
+
+/*
+ * Asks for the end of one request that was submitted and not called back. It is still called back, once, from
+ * chalk_block_poll(): with -ECANCELED, or with what it came to in spite of that; until then it and its
+ * segments stay the device's. Returns 0; -ENOENT (there is no such request under way); -EAGAIN (too many such
+ * demands are); -ENOTSUP (this device cannot, wait); or as chalk_block_poll() once the device has failed.
+ */
+static inline int chalk_block_cancel(struct chalk_block_queue *queue, struct chalk_block_request *request)
+{
+    return queue->ops->cancel != NULL ? queue->ops->cancel(queue, request) : -ENOTSUP;
 }
 
 /*
@@ -112,6 +164,9 @@ static inline int chalk_block_poll(struct chalk_block_queue *queue, unsigned max
  * queue is closed.
  */
 int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *request, uint64_t deadline);
+
+/* What the operation is called in messages; never NULL. */
+const char *chalk_block_op_name(unsigned op);
 
 /*
  * For drivers: the trace points of a request, in its queue and about to be called back with `error`; `words`

@@ -49,6 +49,12 @@ CHALK_DMA_LOAD(32)
 CHALK_DMA_LOAD(64)
 #undef CHALK_DMA_LOAD
 
+/* One store of that width, and neither split, merged nor left out: of memory that a device reads. */
+static inline void chalk_dma_store64(void *address, uint64_t value)
+{
+    *(volatile uint64_t *)address = value;
+}
+
 /* Copies `size` bytes that a device may be writing into `local`, each byte read once. */
 static inline void chalk_dma_observe(void *local, const volatile void *address, size_t size)
 {

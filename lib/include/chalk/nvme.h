@@ -11,6 +11,7 @@
 
 #include <chalk/block.h>
 #include <chalk/memory.h>
+#include <chalk/nvme_command.h>
 #include <chalk/platform.h>
 
 #ifdef __cplusplus
@@ -53,9 +54,10 @@ struct chalk_nvme_info {
     uint32_t max_transfer;    /* bytes, from MDTS and from this driver's lists */
     uint32_t page_size;       /* bytes, CC.MPS */
     uint16_t max_queue_entries;
-    uint16_t vectors;         /* interrupt vectors in use, 0 without */
-    uint32_t doorbell_stride; /* bytes */
-    uint32_t firmware_piece;  /* bytes: a download's pieces begin and end at multiples of it; 0: any */
+    uint16_t vectors;           /* interrupt vectors in use, 0 without */
+    uint32_t doorbell_stride;   /* bytes */
+    uint32_t firmware_piece;    /* bytes: a download's pieces begin and end at multiples of it; 0: any */
+    uint16_t optional_commands; /* ONCS */
     bool volatile_cache;
 };
 const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme);
@@ -99,6 +101,20 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
 /* Deletes the pair; requests still in flight are called back with -ECANCELED when the device has let go of
  * them. */
 void chalk_nvme_queue_close(struct chalk_block_queue *queue);
+
+/*
+ * Any I/O command, through a queue of the driver: `block.op` is CHALK_BLOCK_DRIVER, and block.segments (and
+ * block.metadata) say where its data is, of any size up to max_transfer; none, and it has none. The command
+ * goes to the controller as it is, for whatever namespace it names: no block number in it is checked here.
+ * Its time limit is the queue's. Before the callback `result` and `status` are filled in.
+ */
+struct chalk_nvme_request {
+    struct chalk_block_request block;
+    struct chalk_nvme_command command;
+    uint64_t result; /* dwords 0 and 1 of the completion; 0: it did not succeed */
+    uint16_t
+        status; /* the completion's status field, see chalk_nvme_status_name(); 0: success, or no answer */
+};
 
 /* The name of a status field (Base 2.0c 3.3.3.2.1: bits 31:17 of completion dword 3, whose low 11 are
  * SCT << 8 | SC). Never NULL. */

@@ -55,6 +55,11 @@ enum chalk_trace_kind {
     CHALK_TRACE_WRITE = 49,    /* the same */
     CHALK_TRACE_FLUSH = 50,    /* the same, both 0 */
     CHALK_TRACE_COMPLETE = 51, /* number: 0 or a negative errno, other: the device's words */
+    CHALK_TRACE_DISCARD = 52,  /* number: blocks, other: lba */
+    CHALK_TRACE_WRITE_ZEROES = 53,
+    CHALK_TRACE_COMPARE = 54,
+    CHALK_TRACE_VERIFY = 55,
+    CHALK_TRACE_DRIVER = 56, /* a command of the device's own */
 };
 
 struct chalk_trace_record {
