@@ -41,7 +41,7 @@ static size_t shared_size(const struct session_options *options)
     return ((size_t)1 << 20) + options->buffer_size + queues + entries * CHALK_PAGE;
 }
 
-static bool find_namespace(struct session *session, uint32_t nsid)
+bool session_find_namespace(struct session *session, uint32_t nsid)
 {
     const char *address = session->bus.name;
     int error = chalk_nvme_next_namespace(session->nvme, nsid ? nsid - 1 : 0, &session->ns);
@@ -104,7 +104,7 @@ bool session_open(struct session *session, const struct session_options *options
     }
     if (options->depth == 0)
         return true;
-    if (!find_namespace(session, options->nsid))
+    if (!session_find_namespace(session, options->nsid))
         goto failed;
 
     const struct chalk_nvme_queue_options queue = {

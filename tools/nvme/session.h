@@ -34,6 +34,9 @@ struct session {
  */
 bool session_open(struct session *session, const struct session_options *options);
 
+/* Fills in session->ns: the namespace `nsid`, or the first active one if that is 0. False, and said: none. */
+bool session_find_namespace(struct session *session, uint32_t nsid);
+
 /* Closes everything, also of a session that was opened in part. */
 void session_close(struct session *session);
 

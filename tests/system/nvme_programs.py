@@ -1,0 +1,74 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The programs that administer NVMe controllers, in both worlds: nvme_programs.py BUILD
+
+Each case is one command line, run as a Linux process over VFIO and as an image: both have to say what is expected,
+and the same.
+"""
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+import worlds  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+
+# What it shows: program, arguments, exit status, what has to be in its output.
+CASES = {
+    'the health log': ('nvme-log', '', 0, 'temperature            50 degrees Celsius'),
+    'the firmware log': ('nvme-log', '--log firmware', 0, 'slot 1  1.0       <- in use'),
+    'the effects log has format and write': ('nvme-log', '--log effects', 0, 'admin 80, changes blocks'),
+    'the error log': ('nvme-log', '--log errors', 0, 'Errors, 0'),
+    'the list of changed namespaces': ('nvme-log', '--log changed', 0, 'Changed namespaces, 0'),
+    'a log as bytes, of the second namespace': ('nvme-log', '--page 0x2 --size 16 --offset 4', 0, '  00 00 00 00'),
+    'a log that QEMU does not have': ('nvme-log', '--log sanitize', 1, 'does not give this log page'),
+    'a log beyond its end': ('nvme-log', '--page 2 --offset 1M', 1, 'does not give this log page'),
+    'a log of 6 bytes': ('nvme-log', '--page 2 --size 6', 2, 'not a multiple of 4'),
+    'a log that there is not': ('nvme-log', '--log weather', 2, 'must be one of'),
+    'two logs at once': ('nvme-log', '--log health --page 2', 2, 'give only one'),
+    'all features': ('nvme-features', '', 0, '06 write-cache       changeable'),
+    'a feature by its identifier': ('nvme-features', '--feature 0x0b', 0, '0b events '),
+    'the write cache is turned off': ('nvme-features', '--feature write-cache --set 0', 0, '0x00000000, off'),
+    'a threshold is set': ('nvme-features', '--feature temperature --set 0x150', 0, 'from 63 degrees Celsius'),
+    'its default stays': ('nvme-features', '--feature temperature --select default', 0, 'from 70 degrees Celsius'),
+    'a feature that cannot be changed': ('nvme-features', '--feature power --set 1', 1, 'feature not changeable'),
+    'a feature that cannot be saved': ('nvme-features', '--feature write-cache --set 1 --save', 1, 'not saveable'),
+    'a feature that there is not': ('nvme-features', '--feature colour', 2, 'neither a name'),
+    'a value of no feature': ('nvme-features', '--set 1', 2, 'of which --feature?'),
+    'the feature that the driver keeps': ('nvme-features', '--feature queues --set 1', 2, 'the driver sets it'),
+    'formatting asks first': ('nvme-format', '--block-size 4096', 2, 'add --overwrite'),
+    'formatting into 4096-byte blocks': ('nvme-format', '--block-size 4096 --overwrite', 0, '2048 blocks of 4096 bytes'),
+    'formatting the other namespace': ('nvme-format', '--namespace 2 --format 0 --overwrite', 0, '16384 blocks of 512'),
+    'formatting with metadata': ('nvme-format', '--format 1 --overwrite', 0, 'of 512 bytes and 8 of metadata'),
+    'a format of no such number': ('nvme-format', '--format 60 --overwrite', 2, 'has no such format'),
+    'a format of no such size': ('nvme-format', '--block-size 100 --overwrite', 2, 'has no such format'),
+    'a format of no namespace': ('nvme-format', '--namespace 9 --format 0 --overwrite', 1, 'has no namespace 9'),
+    'no format at all': ('nvme-format', '--overwrite', 2, 'give one of them'),
+}
+
+
+def said(run):
+    """What a program says, on both streams, but the driver's own messages."""
+    return [line.rstrip() for line in run.output.splitlines() if line.strip() and not line.startswith('chalk:')]
+
+
+def main():
+    with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
+        devices = ['nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img')) +
+                   ',ns2.logical_block_size=4096']
+        programs = [os.path.join(BUILD, name) for name in sorted({case[0] for case in CASES.values()})]
+        hosted = worlds.guest({name: f'{program} {arguments}' for name, (program, arguments, _, _) in CASES.items()},
+                              devices, programs)
+        for name, (program, arguments, status, text) in CASES.items():
+            bare = worlds.metal(os.path.join(BUILD, program + '.elf'), arguments.split(), devices)
+            both = (hosted[name].status, bare.status)
+            if test.result(both == (status, status), f'{name}: {program} ends with {status}',
+                           f'{both}\nhosted:\n{hosted[name].output}\nbare:\n{bare.output}'):
+                test.result(text in bare.output and said(hosted[name]) == said(bare), f'{name}: both say it',
+                            f'hosted:\n{hosted[name].output}\nbare:\n{bare.output}')
+
+
+if __name__ == '__main__':
+    main()

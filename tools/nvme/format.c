@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * nvme-format: gives a namespace another format of its blocks, which destroys what it holds.
+ */
+#include <chalk/error.h>
+#include <chalk/main.h>
+#include <chalk/nvme_admin.h>
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "options.h"
+#include "session.h"
+
+/* The format with blocks of `size` bytes and no metadata, or the one that was named. False, and said: none.
+ */
+static bool choose(const struct chalk_nvme_namespace *ns, uint64_t size, uint64_t index, uint8_t *format)
+{
+    if (index != UINT64_MAX) {
+        if (index < ns->format_count && ns->formats[index].block_size != 0) {
+            *format = (uint8_t)index;
+            return true;
+        }
+        complain("--format %" PRIu64 ": namespace %" PRIu32 " has no such format; nvme-identify lists them",
+                 index, ns->nsid);
+        return false;
+    }
+    for (unsigned i = 0; i < ns->format_count; i++)
+        if (ns->formats[i].block_size == size && ns->formats[i].metadata_size == 0) {
+            *format = (uint8_t)i;
+            return true;
+        }
+    complain("--block-size %" PRIu64 ": namespace %" PRIu32 " has no such format; nvme-identify lists them",
+             size, ns->nsid);
+    return false;
+}
+
+static enum chalk_nvme_erase parse_erase(const char *text)
+{
+    return strcmp(text, "data") == 0  ? CHALK_NVME_ERASE_DATA
+           : strcmp(text, "key") == 0 ? CHALK_NVME_ERASE_KEY
+                                      : CHALK_NVME_ERASE_NONE;
+}
+
+static int run(struct session *session, const struct chalk_nvme_format *format)
+{
+    const struct chalk_nvme_command command = chalk_nvme_encode_format(session->ns.nsid, format);
+    struct chalk_nvme_answer answer;
+    int error = chalk_nvme_run(session->nvme, &command, NULL, 0, &answer);
+
+    if (error == 0)
+        error = chalk_nvme_next_namespace(session->nvme, session->ns.nsid - 1, &session->ns);
+    if (error != 0) {
+        complain("formatting namespace %" PRIu32 " of %s failed: %s", session->ns.nsid, session->bus.name,
+                 answer.status != 0 ? chalk_nvme_status_name(answer.status) : chalk_error_name(error));
+        return EXIT_BAD;
+    }
+    printf("namespace %" PRIu32 ": format %u, %" PRIu64 " blocks of %" PRIu32 " bytes", session->ns.nsid,
+           session->ns.format, session->ns.size, session->ns.block_size);
+    if (session->ns.metadata_size != 0)
+        printf(" and %u of metadata", session->ns.metadata_size);
+    printf("\n");
+    return EXIT_GOOD;
+}
+
+int chalk_main(int argc, char *argv[])
+{
+    struct session_options wanted = {0};
+    struct session session;
+    const char *erase = "none";
+    uint64_t nsid = 0, index = UINT64_MAX, size = 0, protection = 0;
+    bool first = false, extended = false, overwrite = false;
+    const struct option options[] = {
+        {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
+         "its identifier; the first one if absent"},
+        {"block-size", OPTION_NUMBER, &size, 1, 1u << 30, NULL, "BYTES",
+         "the format with these, and no metadata"},
+        {"format", OPTION_NUMBER, &index, 0, 63, NULL, "N", "the format of this number"},
+        {"protection", OPTION_NUMBER, &protection, 0, 3, NULL, "TYPE",
+         "of end-to-end protection; 0, none, if absent"},
+        {"protection-first", OPTION_FLAG, &first, 0, 0, NULL, NULL, "it is in the metadata's first bytes"},
+        {"extended", OPTION_FLAG, &extended, 0, 0, NULL, NULL, "metadata goes with each block"},
+        {"erase", OPTION_WORD, &erase, 0, 0, "none|data|key", NULL,
+         "what to do to the old data; none if absent"},
+        {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the namespace holds"},
+    };
+    const struct command command = {
+        .name = "nvme-format",
+        .summary = "Formats a namespace: it has other blocks then, and nothing that it held.",
+        .options = options,
+        .option_count = sizeof(options) / sizeof(options[0]),
+        .operand = "ADDRESS",
+        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+    };
+    struct chalk_nvme_format format = {0};
+    int status;
+
+    if (!options_parse(&command, argc, argv, &wanted.address, &status))
+        return status;
+    if ((size != 0) == (index != UINT64_MAX)) {
+        complain("--block-size or --format: give one of them");
+        return EXIT_USAGE;
+    }
+    if (!session_open(&session, &wanted))
+        return EXIT_BAD;
+    status = EXIT_USAGE;
+    if (!session_find_namespace(&session, (uint32_t)nsid)) {
+        status = EXIT_BAD;
+    } else if (choose(&session.ns, size, index, &format.format) &&
+               session_may_write(&session, 0, session.ns.size, overwrite)) {
+        format.erase = parse_erase(erase);
+        format.protection = (uint8_t)protection;
+        format.protection_first = first;
+        format.extended = extended;
+        status = run(&session, &format);
+    }
+    session_close(&session);
+    return status;
+}
