@@ -88,24 +88,43 @@ static int find(size_t size, int node, uint64_t max_address, struct chalk_claim 
     return 0;
 }
 
-/* ---- a whole span ---- */
+/* ---- what is named: a whole span, or a range of one ---- */
+
+static int find_free(const struct chalk_span *span, size_t offset, size_t size, const char *owner,
+                     struct chalk_claim *claim)
+{
+    const struct chalk_claim *other;
+
+    *claim = piece_of(span, offset, size);
+    other = overlapped(claim->va, size);
+    if (!other)
+        return 0;
+    chalk_log(CHALK_ERROR, "%s cannot claim %zu KiB at %p: %zu KiB of them, at %p, are %s's", owner,
+              size >> 10, (void *)claim->va, other->size >> 10, (void *)other->va, other->owner);
+    return -EBUSY;
+}
 
 static int find_whole(unsigned i, const char *owner, struct chalk_claim *claim)
 {
     struct chalk_span span;
-    const struct chalk_claim *other;
     int error = chalk_span_get(i, &span);
 
-    if (error)
-        return error;
-    other = overlapped(span.va, span.size);
-    if (other) {
-        chalk_log(CHALK_ERROR, "%s cannot claim span %u (%zu KiB at %p): %zu KiB of it, at %p, are %s's",
-                  owner, i, span.size >> 10, span.va, other->size >> 10, (void *)other->va, other->owner);
-        return -EBUSY;
+    return error ? error : find_free(&span, 0, span.size, owner, claim);
+}
+
+static int find_range(const char *va, size_t size, const char *owner, struct chalk_claim *claim)
+{
+    struct chalk_span span;
+
+    for (unsigned i = 0; chalk_span_get(i, &span) == 0; i++) {
+        size_t offset = (uintptr_t)va - (uintptr_t)span.va;
+
+        if (offset < span.size && size <= span.size - offset)
+            return find_free(&span, offset, size, owner, claim);
     }
-    *claim = piece_of(&span, 0, span.size);
-    return 0;
+    chalk_log(CHALK_ERROR, "%s cannot claim %zu KiB at %p: they do not lie in one span", owner, size >> 10,
+              (const void *)va);
+    return -EINVAL;
 }
 
 /* ---- taking and releasing ---- */
@@ -138,6 +157,26 @@ static int take(size_t size, int node, uint64_t max_address, const char *owner, 
     error = find(size, node, max_address, &found);
     if (!error)
         *claim = keep(&found, owner, record);
+    chalk_claims_unlock();
+    return error;
+}
+
+int chalk_claim_range(void *va, size_t size, const char *owner, struct chalk_claim *claim)
+{
+    struct chalk_claim found;
+    int error;
+
+    if (!owner)
+        owner = "somebody";
+    if (size == 0 || (uintptr_t)va % CHALK_PAGE != 0 || size > SIZE_MAX - CHALK_PAGE) {
+        chalk_log(CHALK_ERROR, "%s cannot claim %zu bytes at %p: not whole pages", owner, size, va);
+        return -EINVAL;
+    }
+    size = (size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1);
+    chalk_claims_lock();
+    error = find_range(va, size, owner, &found);
+    if (!error)
+        keep(&found, owner, claim);
     chalk_claims_unlock();
     return error;
 }

@@ -12,6 +12,12 @@ int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *
 /* As chalk_claim_span(), of RAM, with the record in its first bytes. -EINVAL (not RAM). */
 int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **claim);
 
+/* Whole pages, or 0 when the size is beyond anything that exists. */
+static inline size_t chalk_page_count(size_t size)
+{
+    return size > SIZE_MAX / 2 ? 0 : (size + CHALK_PAGE - 1) / CHALK_PAGE;
+}
+
 /*
  * Ends the program, which made a mistake: "OWNER WHAT SIZE bytes at VA", `why`, and whose they are if another
  * owner has them.

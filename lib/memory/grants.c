@@ -31,20 +31,32 @@ void chalk_grant_remove(struct chalk_grant *grant)
 
 #ifdef CHALK_INSTRUMENTED
 
-void chalk_grant_check(const struct chalk_domain *domain, uint64_t iova, size_t size)
+const struct chalk_grant *chalk_grant_find(const struct chalk_domain *domain, uint64_t iova, size_t size)
 {
-    bool granted = false;
+    const struct chalk_grant *grant;
 
     chalk_claims_lock();
-    for (const struct chalk_grant *grant = grants; grant && !granted; grant = grant->next)
-        granted = grant->domain == domain && iova >= grant->iova && iova - grant->iova <= grant->size &&
-                  size <= grant->size - (iova - grant->iova);
+    for (grant = grants; grant; grant = grant->next)
+        if (grant->domain == domain && iova >= grant->iova && iova - grant->iova <= grant->size &&
+            size <= grant->size - (iova - grant->iova))
+            break;
     chalk_claims_unlock();
-    if (granted)
+    return grant;
+}
+
+void chalk_grant_check(const struct chalk_domain *domain, uint64_t iova, size_t size)
+{
+    const struct chalk_grant *grant = chalk_grant_find(domain, iova, size);
+
+    if (grant && grant->protection == (CHALK_DEVICE_READS | CHALK_DEVICE_WRITES))
         return;
-    chalk_log(CHALK_ERROR,
-              "a driver gave a device %zu bytes at 0x%llx, which were never shared with its domain", size,
-              (unsigned long long)iova);
+    if (grant)
+        chalk_log(CHALK_ERROR, "a driver gave a device %zu bytes at 0x%llx, which its domain has for %s",
+                  size, (unsigned long long)iova, chalk_protection_name(grant->protection));
+    else
+        chalk_log(CHALK_ERROR,
+                  "a driver gave a device %zu bytes at 0x%llx, which were never shared with its domain", size,
+                  (unsigned long long)iova);
     chalk_exit(134); /* as a failed assertion */
 }
 

@@ -3,18 +3,20 @@
 #ifndef CHALK_MEMORY_GRANTS_H
 #define CHALK_MEMORY_GRANTS_H
 
-#include <chalk/memory.h>
-
-/* The record lies in memory of its owner, and is all zeros when it is not in use. */
-struct chalk_grant {
-    struct chalk_grant *next;
-    const struct chalk_domain *domain;
-    uint64_t iova;
-    size_t size;
-    unsigned count; /* how often it was shared */
-};
+#include <chalk/arena.h>
 
 void chalk_grant_add(struct chalk_grant *grant);
 void chalk_grant_remove(struct chalk_grant *grant);
+
+/* "reading", "writing" or both, for messages. */
+static inline const char *chalk_protection_name(unsigned protection)
+{
+    static const char *const names[] = {"nothing", "reading only", "writing only", "reading and writing"};
+
+    return names[protection & 3];
+}
+
+/* The grant by which `domain` reaches all of these bytes, in whatever way, or NULL. */
+const struct chalk_grant *chalk_grant_find(const struct chalk_domain *domain, uint64_t iova, size_t size);
 
 #endif

@@ -4,7 +4,7 @@
  * debug builds. The ring has a slot for every object, so it always has room for one that comes back.
  *
  *     private: | struct chalk_pool | caches | bits | slots of the ring |
- *     shared:  | objects ...                                           |
+ *     arena:   | objects ...                                           |
  */
 #include "claims.h"
 #include <chalk/error.h>
@@ -61,6 +61,7 @@ int chalk_pool_create(const struct chalk_pool_options *options, struct chalk_poo
     size_t align = options->align ? options->align : 64, stride, size, books_size;
     unsigned caches = options->caches ? options->caches : 1;
     const char *name = options->name ? options->name : "without a name";
+    struct chalk_arena *arena = options->arena ? options->arena : chalk_memory_arena(options->memory);
     struct chalk_dma objects;
     int error = 0;
 
@@ -78,7 +79,7 @@ int chalk_pool_create(const struct chalk_pool_options *options, struct chalk_poo
 
     char *books = chalk_memory_get(options->memory, books_size);
     if (books)
-        error = chalk_dma_get(options->memory, size, align, &objects);
+        error = chalk_arena_get(arena, size, align, &objects);
     if (!books || error) {
         chalk_memory_put(options->memory, books, books_size);
         if (error != -EINVAL)
@@ -90,10 +91,11 @@ int chalk_pool_create(const struct chalk_pool_options *options, struct chalk_poo
         return error == -EINVAL ? error : -ENOMEM;
     }
     struct chalk_pool *new = lay_out(books, options, caches);
-    new->iova_offset = objects.iova - (uintptr_t)objects.va;
+    new->iova_offset = arena->iova_offset;
     new->object_size = options->object_size;
     new->name = name;
     new->memory = options->memory;
+    new->arena = arena;
     new->objects = objects;
     new->stride = stride;
     new->count = options->count;
@@ -126,7 +128,7 @@ void chalk_pool_destroy(struct chalk_pool *pool)
                   pool->count - chalk_pool_left(pool), pool->count);
         chalk_exit(134); /* as a failed assertion */
     }
-    chalk_dma_put(pool->memory, &objects);
+    chalk_arena_put(pool->arena, &objects);
     chalk_memory_put(pool->memory, pool, pool->books_size);
 }
 

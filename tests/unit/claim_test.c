@@ -57,8 +57,8 @@ static void claiming_twice_is_refused_and_says_who_has_it(void **state)
     (void)state;
     assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "the early bird", &small), 0);
     assert_int_equal(chalk_claim_span(0, "the second mouse", &whole), -EBUSY);
-    assert_true(fake_console_has("the second mouse cannot claim span 0"));
-    assert_true(fake_console_has("1024 KiB of it"));
+    assert_true(fake_console_has("the second mouse cannot claim 8192 KiB"));
+    assert_true(fake_console_has("1024 KiB of them"));
     assert_true(fake_console_has("the early bird"));
     chalk_claim_release(&small);
     assert_int_equal(chalk_claim_span(0, "the second mouse", &whole), 0);
@@ -76,6 +76,38 @@ static void what_is_not_there_cannot_be_claimed(void **state)
     assert_int_equal(chalk_claim_memory(SIZE_MAX, -1, UINT64_MAX, "me", &claim), -ENOMEM);
     assert_int_equal(chalk_claim_memory(9 * MIB, -1, UINT64_MAX, "me", &claim), -ENOMEM);
     assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &claim), -ENOMEM); /* it is on node 1 */
+}
+
+static void range_is_claimed_just_there(void **state)
+{
+    struct chalk_claim range, other;
+
+    (void)state;
+    assert_int_equal(chalk_claim_range(span + MIB, MIB + 1, "me", &range), 0);
+    assert_ptr_equal(range.va, span + MIB);
+    assert_int_equal(range.size, MIB + CHALK_PAGE);
+    assert_int_equal(range.iova, 0x10000000 + MIB);
+    assert_int_equal(chalk_claim_range(span, 2 * MIB, "other", &other), -EBUSY);
+    assert_true(fake_console_has("other cannot claim 2048 KiB"));
+    assert_true(fake_console_has("are me's"));
+    assert_int_equal(chalk_claim_range(span, MIB, "other", &other), 0);
+    chalk_claim_release(&other);
+    chalk_claim_release(&range);
+}
+
+static void range_that_is_no_pages_of_a_span_is_refused(void **state)
+{
+    struct chalk_claim range;
+
+    (void)state;
+    assert_int_equal(chalk_claim_range(span, 0, "me", &range), -EINVAL);
+    assert_int_equal(chalk_claim_range(span + 8, MIB, "me", &range), -EINVAL);
+    assert_int_equal(chalk_claim_range(span, SIZE_MAX, "me", &range), -EINVAL);
+    assert_true(fake_console_has("not whole pages"));
+    fake_console_clear();
+    assert_int_equal(chalk_claim_range(span + 7 * MIB, 2 * MIB, "me", &range), -EINVAL);
+    assert_true(fake_console_has("do not lie in one span"));
+    assert_int_equal(chalk_claim_range(span - CHALK_PAGE, CHALK_PAGE, "me", &range), -EINVAL);
 }
 
 static void modules_are_claimed_by_name_only(void **state)
@@ -197,6 +229,8 @@ int main(void)
         TEST(whole_span_is_its_owners),
         TEST(claiming_twice_is_refused_and_says_who_has_it),
         TEST(what_is_not_there_cannot_be_claimed),
+        TEST(range_is_claimed_just_there),
+        TEST(range_that_is_no_pages_of_a_span_is_refused),
         TEST(modules_are_claimed_by_name_only),
         TEST(releasing_what_is_not_held_ends_the_program),
         TEST(giving_back_what_is_somebody_elses_names_both),

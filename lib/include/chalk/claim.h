@@ -47,6 +47,13 @@ int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim);
 int chalk_claim_memory(size_t size, int node, uint64_t max_address, const char *owner,
                        struct chalk_claim *claim);
 
+/*
+ * Claims `size` bytes (rounded up to whole pages) at `va`, of a span of any kind. Errors: -EINVAL (no size,
+ * not page-aligned, or not all in one span; the message says which), -EBUSY (some of it is claimed; the
+ * message says by whom).
+ */
+int chalk_claim_range(void *va, size_t size, const char *owner, struct chalk_claim *claim);
+
 /* Gives it back; a later claim may have it at once. What was not claimed ends the program, with a message. */
 void chalk_claim_release(struct chalk_claim *claim);
 

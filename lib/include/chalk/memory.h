@@ -3,8 +3,8 @@
  * Memory for drivers and their buffers, claimed from the platform's spans.
  *
  * A `struct chalk_memory` has two parts. The private part is for the host alone: driver state, request
- * tables, this allocator's own books. The shared part is for devices: rings and buffers, with handles. Only
- * the shared part is ever mapped into a domain, so that no device can reach what the program trusts.
+ * tables, this allocator's own books. The shared part is for devices: rings and buffers, with handles. It is
+ * an arena, and only that is ever mapped into a domain, so that no device can reach what the program trusts.
  *
  * Both parts hand out whole 4 KiB pages, first fit, zeroed. Allocation is for set-up, never for hot
  * paths. One core at a time may use one chalk_memory; different ones are independent.
@@ -12,7 +12,7 @@
 #ifndef CHALK_MEMORY_H
 #define CHALK_MEMORY_H
 
-#include <chalk/claim.h>
+#include <chalk/arena.h>
 #include <chalk/dma.h>
 #include <chalk/platform.h>
 
@@ -50,14 +50,12 @@ void chalk_memory_unshare(struct chalk_memory *memory, struct chalk_domain *doma
 void *chalk_memory_get(struct chalk_memory *memory, size_t size);
 void chalk_memory_put(struct chalk_memory *memory, void *address, size_t size);
 
-/*
- * Shared memory of `size` bytes, zeroed, contiguous for the program and for devices; both addresses are
- * multiples of `align` (a power of two; at least a page is kept to). Errors: -ENOMEM, -EINVAL (no size, not a
- * power of two, or more than the pages of the memory underneath keep to). Putting one whose va is NULL is
- * nothing.
- */
+/* Shared memory, as chalk_arena_get(): zeroed, contiguous and aligned for the program and for devices. */
 int chalk_dma_get(struct chalk_memory *memory, size_t size, size_t align, struct chalk_dma *dma);
 void chalk_dma_put(struct chalk_memory *memory, const struct chalk_dma *dma);
+
+/* The shared part, for what only <chalk/arena.h> can do: a domain that may only read. */
+struct chalk_arena *chalk_memory_arena(struct chalk_memory *memory);
 
 /* How much of each part is handed out, in bytes. */
 struct chalk_memory_usage {
@@ -65,22 +63,6 @@ struct chalk_memory_usage {
     size_t shared_used, shared_size;
 };
 void chalk_memory_usage(const struct chalk_memory *memory, struct chalk_memory_usage *usage);
-
-/*
- * The instrumented build's check, where bare metal has no IOMMU to do it: that `size` bytes at `iova` lie in
- * memory that was shared with `domain`. Drivers call it on every address that they give to a device.
- * Ends the program with a message if not. In other builds it is nothing.
- */
-#ifdef CHALK_INSTRUMENTED
-void chalk_grant_check(const struct chalk_domain *domain, uint64_t iova, size_t size);
-#else
-static inline void chalk_grant_check(const struct chalk_domain *domain, uint64_t iova, size_t size)
-{
-    (void)domain;
-    (void)iova;
-    (void)size;
-}
-#endif
 
 #ifdef __cplusplus
 }

@@ -9,8 +9,9 @@
  *     if (chalk_pool_get_burst(cache, buffers, 32) == 0) ...
  *     struct chalk_dma dma = chalk_pool_dma(pool, buffers[0]);        one addition
  *
- * The objects lie in the shared part of a chalk_memory, and reach as far as that is shared; all pointers lie
- * in its private part. An object may be put by another core than the one that got it.
+ * The objects lie in an arena, and reach as far as that is shared; all pointers lie in the private part of a
+ * chalk_memory, whose shared part is the arena unless another one is named. An object may be put by another
+ * core than the one that got it.
  *
  * Up to 2 * CHALK_POOL_BATCH objects can be in the cache of a core, where other cores do not get them: a pool
  * has that many more for each of its caches than are needed at a time.
@@ -32,11 +33,12 @@ extern "C" {
 
 struct chalk_pool_options {
     struct chalk_memory *memory;
-    const char *name;   /* for messages; stays valid as long as the pool */
-    size_t object_size; /* bytes */
-    size_t align;       /* of objects, for the program and for devices: a power of two; 0: 64 */
-    uint32_t count;     /* objects */
-    unsigned caches;    /* cores that use it; 0: 1 */
+    struct chalk_arena *arena; /* of the objects; NULL: the memory's shared part */
+    const char *name;          /* for messages; stays valid as long as the pool */
+    size_t object_size;        /* bytes */
+    size_t align;              /* of objects, for the program and for devices: a power of two; 0: 64 */
+    uint32_t count;            /* objects */
+    unsigned caches;           /* cores that use it; 0: 1 */
 };
 
 /* Private, but for inline functions. */
@@ -45,6 +47,7 @@ struct chalk_pool {
     size_t object_size;
     const char *name;
     struct chalk_memory *memory;
+    struct chalk_arena *arena;
     struct chalk_dma objects;
     size_t stride; /* from object to object */
     uint32_t count;
