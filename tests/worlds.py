@@ -57,6 +57,21 @@ def _run(command, devices, program, timeout):
     return Result(run.returncode, run.stdout.replace('\r', ''))
 
 
+def passed(test, shows, result, parts=()):
+    """One case: a command ended well, and all `parts` are in what it said."""
+    missing = [part for part in parts if part not in result.output]
+    return test.result(result.status == 0 and not missing, shows,
+                       f'status {result.status}, missing {missing}\n{result.output}')
+
+
+def refused(test, name, result, parts):
+    """One case: a command failed, but did not crash, and its message has the `parts`, such as the cure."""
+    missing = [part for part in parts if part.lower() not in result.output.lower()]
+    crashed = result.status is None or result.status == 0 or result.status >= 128
+    return test.result(not missing and not crashed, f'{name}: a message with the cure',
+                       f'status {result.status}, missing {missing}\n{result.output}')
+
+
 def disk(folder, name, mebibytes):
     """A sparse disk image."""
     path = os.path.join(folder, name)
