@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The owner runs a loop, which sleeps until a message or an interrupt. A call takes an idle slot, which has a
+ * buffer that the device reaches, sends it to the loop, and waits for its semaphore. There are as many slots
+ * as the queue is deep, so a request that was sent never finds the queue full; who finds no slot idle waits
+ * for one.
+ */
+#include "disk.h"
+
+#include <chalk/clock.h>
+#include <chalk/error.h>
+#include <chalk/hosted.h>
+#include <chalk/loop.h>
+#include <chalk/ring.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../nvme/options.h"
+#include "../nvme/session.h"
+
+#define SLOTS     64 /* a power of two, and no more than a loop holds messages */
+#define SLOT_SIZE (128u << 10)
+#define LOOK_NS   (100 * CHALK_MS) /* between looks at the queue while it sleeps: deadlines pass silently */
+
+struct slot {
+    struct chalk_message message; /* first: the loop gets it, and gives it back */
+    struct chalk_block_request request;
+    struct chalk_dma buffer, data; /* all of it, and what the request is about */
+    struct disk *disk;
+    int status;
+    sem_t finished;
+};
+
+struct disk {
+    struct disk_options options;
+    struct session session;
+    struct chalk_loop *loop;
+    struct chalk_block_poller poller;
+    struct chalk_timer look;
+    pthread_t owner;
+    sem_t started;
+    bool up;
+
+    uint32_t piece; /* bytes a request, at most */
+    struct chalk_ring idle;
+    void *idle_slots[SLOTS];
+    sem_t idle_count;
+    struct slot slots[SLOTS];
+};
+
+static void wait_for(sem_t *semaphore)
+{
+    while (sem_wait(semaphore) != 0) /* a signal came */
+        ;
+}
+
+/* ---- on the owner's thread ---- */
+
+static void finish(struct slot *slot, int status)
+{
+    slot->status = status;
+    sem_post(&slot->finished);
+}
+
+static void finished(struct chalk_block_request *request, int status)
+{
+    finish(request->context, status);
+}
+
+static void submit(struct chalk_message *message)
+{
+    struct slot *slot = (struct slot *)message;
+    struct chalk_block_request *request = &slot->request;
+    int taken = chalk_block_submit(slot->disk->session.queue, &request, 1);
+
+    if (taken < 0)
+        finish(slot, taken);
+}
+
+static void look(struct chalk_timer *timer)
+{
+    struct disk *disk = (struct disk *)((char *)timer - offsetof(struct disk, look));
+
+    chalk_timer_arm(chalk_loop_wheel(disk->loop), timer, chalk_deadline(LOOK_NS));
+}
+
+static bool make_slots(struct disk *disk)
+{
+    const struct chalk_block_info *info = &disk->session.queue->info;
+    unsigned count = info->depth < SLOTS ? info->depth : SLOTS;
+    uint64_t most = (uint64_t)info->max_blocks * info->block_size;
+    struct chalk_dma memory;
+
+    disk->piece = most < SLOT_SIZE ? (uint32_t)most : SLOT_SIZE;
+    disk->piece -= disk->piece % info->block_size;
+    if (disk->piece == 0) {
+        complain("blocks of %" PRIu32 " bytes are larger than what this moves at once, %u", info->block_size,
+                 SLOT_SIZE);
+        return false;
+    }
+    if (chalk_dma_get(disk->session.memory, (size_t)count * SLOT_SIZE, CHALK_PAGE, &memory) != 0) {
+        complain("no memory for %u requests of %u bytes", count, SLOT_SIZE);
+        return false;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct slot *slot = &disk->slots[i];
+
+        slot->message.handle = submit;
+        slot->disk = disk;
+        slot->buffer = (struct chalk_dma){(char *)memory.va + (size_t)i * SLOT_SIZE,
+                                          memory.iova + (size_t)i * SLOT_SIZE, SLOT_SIZE};
+        chalk_ring_shared_put(&disk->idle, slot);
+        sem_post(&disk->idle_count);
+    }
+    return true;
+}
+
+static bool bring_up(struct disk *disk)
+{
+    const struct session_options wanted = {
+        .address = disk->options.address,
+        .nsid = disk->options.nsid,
+        .depth = SLOTS,
+        .interrupts = !disk->options.poll,
+        .buffer_size = SLOTS * SLOT_SIZE,
+    };
+    int error = chalk_start(NULL);
+
+    if (error != 0) {
+        complain("cannot start the platform: %s", chalk_error_name(error));
+        return false;
+    }
+    if (!session_open(&disk->session, &wanted))
+        goto stop;
+
+    const struct chalk_loop_options loop = {
+        .memory = disk->session.memory,
+        .idle = disk->options.poll ? CHALK_IDLE_SPIN : CHALK_IDLE_ADAPT,
+    };
+
+    if ((error = chalk_loop_create(&loop, &disk->loop)) != 0) {
+        complain("no memory for a loop: %s", chalk_error_name(error));
+        goto close;
+    }
+    if (!make_slots(disk))
+        goto destroy;
+    chalk_block_poller_start(&disk->poller, disk->session.queue, !disk->options.poll);
+    chalk_loop_add(disk->loop, &disk->poller.poller);
+    disk->look.fire = look;
+    look(&disk->look);
+    return true;
+destroy:
+    chalk_loop_destroy(disk->loop);
+close:
+    session_close(&disk->session);
+stop:
+    chalk_stop();
+    return false;
+}
+
+static void take_down(struct disk *disk)
+{
+    chalk_loop_destroy(disk->loop);
+    session_close(&disk->session);
+    chalk_stop();
+}
+
+static void *own(void *argument)
+{
+    struct disk *disk = argument;
+
+    disk->up = bring_up(disk);
+    sem_post(&disk->started);
+    if (disk->up) {
+        chalk_loop_run(disk->loop);
+        take_down(disk);
+    }
+    return NULL;
+}
+
+/* ---- on anybody's ---- */
+
+/* Signals are for the threads that were there before. */
+static int start_owner(struct disk *disk)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&disk->owner, NULL, own, disk);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+struct disk *disk_open(const struct disk_options *options)
+{
+    struct disk *disk = calloc(1, sizeof *disk);
+    int error = disk ? 0 : ENOMEM;
+
+    if (disk) {
+        disk->options = *options;
+        sem_init(&disk->started, 0, 0);
+        sem_init(&disk->idle_count, 0, 0);
+        for (unsigned i = 0; i < SLOTS; i++)
+            sem_init(&disk->slots[i].finished, 0, 0);
+        chalk_ring_init(&disk->idle, disk->idle_slots, SLOTS);
+        error = start_owner(disk);
+    }
+    if (error != 0) {
+        complain("cannot start a thread for %s: %s", options->address, strerror(error));
+        free(disk);
+        return NULL;
+    }
+    wait_for(&disk->started);
+    if (disk->up)
+        return disk;
+    pthread_join(disk->owner, NULL);
+    free(disk);
+    return NULL;
+}
+
+void disk_close(struct disk *disk)
+{
+    chalk_loop_stop(disk->loop);
+    pthread_join(disk->owner, NULL);
+    free(disk);
+}
+
+const struct chalk_block_info *disk_info(const struct disk *disk)
+{
+    return &disk->session.queue->info;
+}
+
+static int do_piece(struct disk *disk, enum chalk_block_op op, void *data, uint32_t size, uint64_t offset)
+{
+    uint32_t block = disk_info(disk)->block_size;
+    struct slot *slot;
+    int status;
+
+    wait_for(&disk->idle_count);
+    slot = chalk_ring_shared_take(&disk->idle);
+    slot->data = slot->buffer;
+    slot->data.size = size;
+    slot->request = (struct chalk_block_request){
+        .op = op,
+        .count = size / block,
+        .lba = offset / block,
+        .segments = size ? &slot->data : NULL,
+        .segment_count = size != 0,
+        .done = finished,
+        .context = slot,
+    };
+    if (op == CHALK_BLOCK_WRITE)
+        memcpy(slot->buffer.va, data, size);
+    chalk_loop_send(disk->loop, &(struct chalk_message *){&slot->message}, 1);
+    wait_for(&slot->finished);
+    status = slot->status;
+    if (op == CHALK_BLOCK_READ && status == 0)
+        memcpy(data, slot->buffer.va, size);
+    chalk_ring_shared_put(&disk->idle, slot);
+    sem_post(&disk->idle_count);
+    return status;
+}
+
+int disk_do(struct disk *disk, enum chalk_block_op op, void *data, uint64_t size, uint64_t offset)
+{
+    int status;
+
+    do {
+        uint32_t piece = size < disk->piece ? (uint32_t)size : disk->piece;
+
+        status = do_piece(disk, op, data, piece, offset);
+        data = (char *)data + piece;
+        offset += piece;
+        size -= piece;
+    } while (size > 0 && status == 0);
+    return status;
+}
