@@ -51,7 +51,7 @@ def well(test, folder):
                            size='4m', verify='crc32c', verify_fatal=1),
         'pattern': "qemu-io -f raw -c 'write -P 0xc1 0 3M' -c 'write -f -P 0xc2 3M 4k' -c 'write -z 1M 64k' -c flush "
                    "nbd:unix:/tmp/small",
-        'ext4': 'modprobe nbd && nbd-client -unix /tmp/large /dev/nbd0 -b 4096 && mkfs.ext4 -q /dev/nbd0 && '
+        'ext4': 'modprobe nbd && nbd-client -unix /tmp/large /dev/nbd0 -b 4096 && blkdiscard /dev/nbd0 && mkfs.ext4 -q /dev/nbd0 && '
                 'mount -t ext4 /dev/nbd0 /mnt && cp file /mnt/file && umount /mnt && fsck.ext4 -f -n /dev/nbd0 && '
                 'mount -t ext4 /dev/nbd0 /mnt && cmp file /mnt/file; s=$?; umount /mnt; nbd-client -d /dev/nbd0; exit $s',
         'end': f'{end("large", "TERM")}; nvme-identify {LARGE}',
@@ -71,7 +71,7 @@ def well(test, folder):
     passed('fio', 'fio verifies writes of many sizes, 32 at once', 'err= 0')
     passed('two clients', 'fio verifies reads and writes of two clients', 'err= 0')
     passed('pattern', 'qemu-io writes, writes with FUA, writes zeroes and flushes')
-    passed('ext4', "mkfs, mount, copy, fsck and compare, over the kernel's nbd")
+    passed('ext4', "discard, mkfs, mount, copy, fsck and compare, over the kernel's nbd")
     worlds.refused(test, 'a request that is not in blocks', results['unaligned'], ['4096', '--filter=blocksize'])
     passed('end', 'SIGTERM ends it in good order: the device is free', 'Namespace 1')
     passed('kill', 'it serves again after kill -9 in mid-I/O')

@@ -47,7 +47,7 @@ struct disk {
     sem_t started;
     bool up;
 
-    uint32_t piece; /* bytes a request, at most */
+    uint32_t piece; /* bytes that a request moves, at most */
     struct chalk_ring idle;
     void *idle_slots[SLOTS];
     sem_t idle_count;
@@ -238,46 +238,70 @@ const struct chalk_block_info *disk_info(const struct disk *disk)
     return &disk->session.queue->info;
 }
 
-static int do_piece(struct disk *disk, enum chalk_block_op op, void *data, uint32_t size, uint64_t offset)
+bool disk_has(const struct disk *disk, enum chalk_block_op op)
 {
-    uint32_t block = disk_info(disk)->block_size;
+    return (disk_info(disk)->operations >> op & 1) != 0;
+}
+
+/* Bytes of one request, at most. */
+static uint64_t piece_of(const struct disk *disk, enum chalk_block_op op)
+{
+    const struct chalk_block_info *info = disk_info(disk);
+
+    switch (op) {
+    case CHALK_BLOCK_DISCARD:
+        return (uint64_t)info->max_discard * info->block_size;
+    case CHALK_BLOCK_WRITE_ZEROES:
+        return (uint64_t)info->max_zeroes * info->block_size;
+    default:
+        return disk->piece;
+    }
+}
+
+static int do_piece(struct disk *disk, const struct chalk_block_request *wanted, void *data, uint64_t size)
+{
     struct slot *slot;
     int status;
 
     wait_for(&disk->idle_count);
     slot = chalk_ring_shared_take(&disk->idle);
-    slot->data = slot->buffer;
-    slot->data.size = size;
-    slot->request = (struct chalk_block_request){
-        .op = op,
-        .count = size / block,
-        .lba = offset / block,
-        .segments = size ? &slot->data : NULL,
-        .segment_count = size != 0,
-        .done = finished,
-        .context = slot,
-    };
-    if (op == CHALK_BLOCK_WRITE)
+    slot->request = *wanted;
+    slot->request.done = finished;
+    slot->request.context = slot;
+    if (data) {
+        slot->data = slot->buffer;
+        slot->data.size = size;
+        slot->request.segments = &slot->data;
+        slot->request.segment_count = 1;
+    }
+    if (wanted->op == CHALK_BLOCK_WRITE)
         memcpy(slot->buffer.va, data, size);
     chalk_loop_send(disk->loop, &(struct chalk_message *){&slot->message}, 1);
     wait_for(&slot->finished);
     status = slot->status;
-    if (op == CHALK_BLOCK_READ && status == 0)
+    if (wanted->op == CHALK_BLOCK_READ && status == 0)
         memcpy(data, slot->buffer.va, size);
     chalk_ring_shared_put(&disk->idle, slot);
     sem_post(&disk->idle_count);
     return status;
 }
 
-int disk_do(struct disk *disk, enum chalk_block_op op, void *data, uint64_t size, uint64_t offset)
+int disk_do(struct disk *disk, enum chalk_block_op op, unsigned flags, void *data, uint64_t size,
+            uint64_t offset)
 {
+    uint32_t block = disk_info(disk)->block_size;
+    uint64_t most = piece_of(disk, op);
     int status;
 
+    if (!disk_has(disk, op))
+        return -ENOTSUP;
     do {
-        uint32_t piece = size < disk->piece ? (uint32_t)size : disk->piece;
+        uint64_t piece = size < most ? size : most;
+        const struct chalk_block_request request = {
+            .op = op, .flags = (uint8_t)flags, .count = (uint32_t)(piece / block), .lba = offset / block};
 
-        status = do_piece(disk, op, data, piece, offset);
-        data = (char *)data + piece;
+        status = do_piece(disk, &request, data, piece);
+        data = data ? (char *)data + piece : NULL;
         offset += piece;
         size -= piece;
     } while (size > 0 && status == 0);

@@ -28,11 +28,15 @@ void disk_close(struct disk *disk);
 
 const struct chalk_block_info *disk_info(const struct disk *disk);
 
+/* Whether the device has an operation. */
+bool disk_has(const struct disk *disk, enum chalk_block_op op);
+
 /*
- * Does `op` with `size` bytes at byte `offset`, both multiples of the block size; a flush has none. More than
- * one request can hold is done in pieces, of which none follows one that failed.
- * Returns 0, or the request's negative errno.
+ * Does `op` with `size` bytes at byte `offset`, both multiples of the block size; a flush has none. `flags`
+ * are a request's. `data` is NULL for an operation that moves none. More than one request can hold is done in
+ * pieces, of which none follows one that failed. Returns 0, or the request's negative errno.
  */
-int disk_do(struct disk *disk, enum chalk_block_op op, void *data, uint64_t size, uint64_t offset);
+int disk_do(struct disk *disk, enum chalk_block_op op, unsigned flags, void *data, uint64_t size,
+            uint64_t offset);
 
 #endif

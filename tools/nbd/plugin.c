@@ -117,10 +117,24 @@ static int can_multi_conn(void *handle)
     return 1;
 }
 
+/* If not, nbdkit flushes after the write. */
 static int can_fua(void *handle)
 {
     (void)handle;
-    return NBDKIT_FUA_EMULATE; /* a flush after the write */
+    return (disk_info(disk)->flags & CHALK_BLOCK_FUA) != 0 ? NBDKIT_FUA_NATIVE : NBDKIT_FUA_EMULATE;
+}
+
+static int can_trim(void *handle)
+{
+    (void)handle;
+    return disk_has(disk, CHALK_BLOCK_DISCARD);
+}
+
+/* If not, nbdkit writes them. */
+static int can_zero(void *handle)
+{
+    (void)handle;
+    return disk_has(disk, CHALK_BLOCK_WRITE_ZEROES);
 }
 
 /* ---- its requests ---- */
@@ -141,7 +155,8 @@ static int told(int error)
     }
 }
 
-static int serve(const char *name, enum chalk_block_op op, void *data, uint32_t count, uint64_t offset)
+static int serve(const char *name, enum chalk_block_op op, uint32_t flags, void *data, uint32_t count,
+                 uint64_t offset)
 {
     uint32_t block = disk_info(disk)->block_size;
     int error;
@@ -154,7 +169,7 @@ static int serve(const char *name, enum chalk_block_op op, void *data, uint32_t 
         nbdkit_set_error(EINVAL);
         return -1;
     }
-    error = disk_do(disk, op, data, count, offset);
+    error = disk_do(disk, op, (flags & NBDKIT_FLAG_FUA) != 0 ? CHALK_BLOCK_FUA : 0, data, count, offset);
     if (error == 0)
         return 0;
     nbdkit_error("%s of %" PRIu32 " bytes at %" PRIu64 " of %s: %s", name, count, offset, options.address,
@@ -166,23 +181,34 @@ static int serve(const char *name, enum chalk_block_op op, void *data, uint32_t 
 static int serve_read(void *handle, void *data, uint32_t count, uint64_t offset, uint32_t flags)
 {
     (void)handle;
-    (void)flags;
-    return serve("read", CHALK_BLOCK_READ, data, count, offset);
+    return serve("read", CHALK_BLOCK_READ, flags, data, count, offset);
 }
 
 static int serve_write(void *handle, const void *data, uint32_t count, uint64_t offset, uint32_t flags)
 {
     (void)handle;
-    (void)flags;
-    return serve("write", CHALK_BLOCK_WRITE, (void *)(uintptr_t)data, count,
-                 offset); /* which only reads it */
+    /* which only reads it */
+    return serve("write", CHALK_BLOCK_WRITE, flags, (void *)(uintptr_t)data, count, offset);
 }
 
 static int serve_flush(void *handle, uint32_t flags)
 {
     (void)handle;
-    (void)flags;
-    return serve("flush", CHALK_BLOCK_FLUSH, NULL, 0, 0);
+    return serve("flush", CHALK_BLOCK_FLUSH, flags, NULL, 0, 0);
+}
+
+static int serve_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    (void)handle;
+    return serve("write of zeroes", CHALK_BLOCK_WRITE_ZEROES, flags, NULL, count, offset);
+}
+
+/* A discard has no flag of that kind: what is to be durable at once is flushed. */
+static int serve_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    int result = serve("discard", CHALK_BLOCK_DISCARD, 0, NULL, count, offset);
+
+    return result == 0 && (flags & NBDKIT_FLAG_FUA) != 0 ? serve_flush(handle, 0) : result;
 }
 
 static struct nbdkit_plugin plugin = {
@@ -203,9 +229,13 @@ static struct nbdkit_plugin plugin = {
     .block_size = get_block_size,
     .can_multi_conn = can_multi_conn,
     .can_fua = can_fua,
+    .can_trim = can_trim,
+    .can_zero = can_zero,
     .pread = serve_read,
     .pwrite = serve_write,
     .flush = serve_flush,
+    .trim = serve_trim,
+    .zero = serve_zero,
 };
 
 NBDKIT_REGISTER_PLUGIN(plugin)
