@@ -88,13 +88,54 @@ static void print_namespace(const struct chalk_nvme_namespace *ns)
     }
 }
 
+/* ---- for programs, under the names that the specification has for them ---- */
+
+/* It is printable, which the driver has seen to; only these two characters mean something in JSON. */
+static void print_json_text(const char *name, const char *text)
+{
+    printf("\"%s\": \"", name);
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            putchar('\\');
+        putchar(*text);
+    }
+    printf("\", ");
+}
+
+static void print_json_controller(const struct chalk_nvme_info *info)
+{
+    printf("{\"vid\": %u, \"ssvid\": %u, ", info->vendor, info->subsystem_vendor);
+    print_json_text("sn", info->serial);
+    print_json_text("mn", info->model);
+    print_json_text("fr", info->firmware);
+    printf("\"cntlid\": %u, \"ver\": %" PRIu32 ", \"oncs\": %u, \"nn\": %" PRIu32
+           ", \"vwc\": %u, \"namespaces\": [",
+           info->controller_id, info->version, info->optional_commands, info->namespace_count,
+           info->volatile_cache);
+}
+
+static void print_json_namespace(const struct chalk_nvme_namespace *ns, bool first)
+{
+    printf("%s{\"nsid\": %" PRIu32 ", \"nsze\": %" PRIu64 ", \"ncap\": %" PRIu64 ", \"nuse\": %" PRIu64
+           ", \"format\": %u, \"formats\": [",
+           first ? "" : ", ", ns->nsid, ns->size, ns->capacity, ns->used, ns->format);
+    for (unsigned i = 0; i < ns->format_count; i++)
+        printf("%s{\"block_size\": %" PRIu32 ", \"metadata_size\": %u}", i == 0 ? "" : ", ",
+               ns->formats[i].block_size, ns->formats[i].metadata_size);
+    printf("]}");
+}
+
 int chalk_main(int argc, char *argv[])
 {
-    bool verbose = false;
+    bool verbose = false, json = false;
     struct session_options wanted = {0};
     struct session session;
     const struct option options[] = {
         {.name = "verbose", .kind = OPTION_FLAG, .value = &verbose, .help = "also where the controller is"},
+        {.name = "json",
+         .kind = OPTION_FLAG,
+         .value = &json,
+         .help = "for programs, under the names of the specification"},
     };
     const struct command command = {
         .name = "nvme-identify",
@@ -111,12 +152,23 @@ int chalk_main(int argc, char *argv[])
     if (!session_open(&session, &wanted))
         return EXIT_BAD;
 
-    struct chalk_nvme_namespace ns = {0};
+    struct chalk_nvme_namespace ns = {0}; /* the last one seen */
     int error;
 
-    print_controller(&session, verbose);
-    while ((error = chalk_nvme_next_namespace(session.nvme, ns.nsid, &ns)) == 0 && !chalk_exit_requested())
-        print_namespace(&ns);
+    if (json)
+        print_json_controller(chalk_nvme_info(session.nvme));
+    else
+        print_controller(&session, verbose);
+    for (uint32_t after = 0;
+         (error = chalk_nvme_next_namespace(session.nvme, after, &ns)) == 0 && !chalk_exit_requested();
+         after = ns.nsid) {
+        if (json)
+            print_json_namespace(&ns, after == 0);
+        else
+            print_namespace(&ns);
+    }
+    if (json)
+        printf("]}\n");
     if (error == 0) {
         status = EXIT_INTERRUPTED;
     } else if (error == -ENOENT) {
