@@ -55,69 +55,108 @@ static inline bool is_plain(const struct chalk_block_request *request)
 static inline bool recognize(const struct nvme_queue *queue, const struct chalk_block_request *request,
                              struct pages *pages)
 {
+    const struct chalk_dma *segment = request->segments;
     uint32_t count = request->count;
-    uint64_t bytes = (uint64_t)count << queue->block_shift, offset_mask = queue->page - 1, last;
+    uint64_t bytes, last;
 
     if (unlikely(!is_plain(request) || count - 1 >= queue->command_blocks)) /* 0 is beyond it, too */
         return false;
     if (unlikely(request->lba > queue->block_count - count)) /* command_blocks <= block_count */
         return false;
-    pages->first = request->segments->iova;
-    pages->second = 0;
-    if (unlikely((pages->first & 3) != 0 || request->segments->size != bytes))
+    bytes = (uint64_t)count << queue->block_shift;
+    if (unlikely(segment->size != bytes || (segment->iova & 3) != 0))
         return false;
+    pages->first = segment->iova;
+    pages->second = 0;
     last = pages->first + bytes - 1;
-    if (unlikely((pages->first ^ last) > offset_mask)) {
-        pages->second = (pages->first | offset_mask) + 1;
-        if (last - pages->second > offset_mask)
+    if (unlikely((pages->first ^ last) > queue->page_mask)) {
+        pages->second = last & -(uint64_t)queue->page;
+        if (pages->second - pages->first > queue->page)
             return false;
     }
     chalk_grant_check(queue->nvme->domain, pages->first, bytes);
     return true;
 }
 
+/* Writes the command of a plain request into entry `tail` of the submission queue. The rest is the caller's.
+ */
+static inline void issue_plain(struct nvme_queue *queue, struct chalk_block_request *request,
+                               const struct pages *pages, uint32_t cid, uint32_t tail)
+{
+    struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
+    struct nvme_command *entry = &queue->commands[tail];
+
+    slot->request = request;
+    slot->fresh = cid;
+
+    /* All of the entry, since a device may have written to it; in words, since of wider stores the compiler
+     * takes more instructions to make. */
+    chalk_dma_store64(&entry->head, queue->read_head + (cid << 16) - request->op);
+    chalk_dma_store64(&entry->cdw2, 0);
+    chalk_dma_store64(&entry->mptr, 0);
+    chalk_dma_store64(&entry->prp1, pages->first);
+    chalk_dma_store64(&entry->prp2, pages->second);
+    chalk_dma_store64(&entry->slba, request->lba);
+    chalk_dma_store64(&entry->cdw12, request->count - 1);
+    chalk_dma_store64(&entry->cdw14, 0);
+}
+
+/* Goes on with a batch at a request that is unusual, or finds the queue full. */
+static __attribute__((noinline)) int submit_unusual(struct nvme_queue *queue,
+                                                    struct chalk_block_request *const *requests,
+                                                    unsigned count, unsigned taken)
+{
+    unsigned before = taken;
+    int error = 0;
+
+    while (taken < count && error == 0) {
+        error = queue->in_flight != queue->depth ? chalk_nvme_submit_other(queue, requests[taken]) : -EAGAIN;
+        if (error == 0)
+            chalk_block_submitted(&queue->block, requests[taken++]);
+    }
+    queue->block.counters.submitted += taken - before;
+    return taken != 0 ? (int)taken : error;
+}
+
+static __attribute__((noinline)) int submit_many(struct nvme_queue *queue,
+                                                 struct chalk_block_request *const *requests, unsigned count)
+{
+    const uint16_t *cids = queue->cids + queue->in_flight; /* in locals: a store through a pointer could */
+    uint32_t tail = queue->tail, taken = 0;                /* change a member, but not these */
+    uint32_t limit = queue->depth - queue->in_flight;
+    struct pages pages;
+
+    if (limit > count)
+        limit = count;
+    if (unlikely(queue->block.trace != NULL))
+        limit = 0;
+    for (; taken < limit && likely(recognize(queue, requests[taken], &pages)); taken++) {
+        issue_plain(queue, requests[taken], &pages, *cids++, tail);
+        if (unlikely(++tail == queue->entries))
+            tail = 0;
+        __asm__ volatile("" ::: "memory"); /* members are read where they are needed, not kept on the stack */
+    }
+    queue->in_flight += taken;
+    queue->tail = tail;
+    queue->block.counters.submitted += taken;
+    return likely(taken == count) ? (int)taken : submit_unusual(queue, requests, count, taken);
+}
+
+/* One request alone needs no loop, and that is a third of what it would cost. */
 static int submit(struct chalk_block_queue *block, struct chalk_block_request *const *requests,
                   unsigned count)
 {
     struct nvme_queue *queue = queue_of(block);
-    uint32_t free_before = queue->free_count;
-    unsigned taken = 0;
-    int error = count != 0 ? -EAGAIN : 0;
+    struct pages pages;
 
-    while (taken < count && queue->free_count != 0) {
-        struct chalk_block_request *request = requests[taken];
-        struct pages pages;
-
-        if (likely(recognize(queue, request, &pages))) {
-            uint32_t cid = queue->free[--queue->free_count];
-            struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
-            struct nvme_command *entry = &queue->commands[queue->tail];
-
-            /* All of the entry, since a device may have written to it; in words, or the compiler takes more
-             * instructions to make vectors of them. */
-            chalk_dma_store64(&entry->head, queue->head | cid << 16 | (uint32_t)(NVME_READ - request->op));
-            chalk_dma_store64(&entry->cdw2, 0);
-            chalk_dma_store64(&entry->mptr, 0);
-            chalk_dma_store64(&entry->prp1, pages.first);
-            chalk_dma_store64(&entry->prp2, pages.second);
-            chalk_dma_store64(&entry->slba, request->lba);
-            chalk_dma_store64(&entry->cdw12, request->count - 1);
-            chalk_dma_store64(&entry->cdw14, 0);
-            slot->request = request;
-            slot->fresh = cid;
-            queue->tail = queue->tail + 1 == queue->entries ? 0 : queue->tail + 1;
-        } else {
-            error = chalk_nvme_submit_other(queue, request);
-            if (error != 0)
-                break;
-        }
-        taken++;
-    }
-    if (unlikely(block->trace != NULL))
-        for (unsigned i = 0; i < taken; i++)
-            chalk_block_trace_submit(block, requests[i]);
-    block->counters.submitted += free_before - queue->free_count;
-    return taken != 0 ? (int)taken : error;
+    if (count != 1 || block->trace != NULL || queue->in_flight == queue->depth ||
+        !recognize(queue, requests[0], &pages))
+        return submit_many(queue, requests, count);
+    issue_plain(queue, requests[0], &pages, queue->cids[queue->in_flight++], queue->tail);
+    if (unlikely(++queue->tail == queue->entries))
+        queue->tail = 0;
+    block->counters.submitted++;
+    return 1;
 }
 
 /* ---- kick ------------------------------------------------------------------------------------------ */
@@ -130,79 +169,148 @@ static void kick(struct chalk_block_queue *block)
         return;
     queue->rung = queue->tail;
     block->counters.doorbells++;
-    chalk_mmio_write32(&queue->doorbells, queue->tail_doorbell, queue->tail);
+    chalk_mmio_write32(&queue->tail_doorbell, 0, queue->tail);
 }
 
 /* ---- poll ------------------------------------------------------------------------------------------ */
 
 static inline void look_at_time(struct nvme_queue *queue)
 {
-    if (queue->free_count != queue->depth && chalk_ticks() >= queue->next_sweep &&
-        nvme_state(queue->nvme) == NVME_LIVE)
+    if (queue->in_flight != 0 && chalk_ticks() >= queue->next_sweep && nvme_state(queue->nvme) == NVME_LIVE)
         chalk_nvme_sweep(queue);
 }
 
-static inline int idle(struct nvme_queue *queue, unsigned max)
+/* The request of a completion has left the device: its slot is free, and the entry read. */
+static inline void retire(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
+    uint32_t tag = ((cid + queue->slot_mask + 1) & 0x7fff) | NVME_TAG_FREE; /* as it is used next */
+
+    slot->request = NULL;
+    slot->tag = tag;
+    queue->cids[--queue->in_flight] = (uint16_t)tag;
+    if (unlikely(++queue->cq_head == queue->entries)) {
+        queue->cq_head = 0;
+        queue->phase ^= NVME_PHASE;
+    }
+}
+
+/*
+ * The slot of the next completion, if that is of a plain request in flight, without an error, and not traced:
+ * then `*cid` is its identifier. If not, find_unusual() looks again.
+ */
+static inline struct nvme_slot *find_plain(const struct nvme_queue *queue, uint32_t *cid)
+{
+    const struct nvme_completion *entry = &queue->completions[queue->cq_head];
+    struct nvme_slot *slot;
+    uint32_t outcome, origin;
+
+    /* The dword with the phase bit first; the others once it is known to be new [Base 3.3.3.2.2]. */
+    outcome = chalk_dma_load32(&entry->outcome);
+    if (unlikely(((outcome ^ queue->phase) & NVME_PHASE) != 0))
+        return NULL;
+    origin = chalk_dma_load32(&entry->origin);
+
+    /* Any 16 bits, masked, are a slot; the difference is small only if it is this queue, and an entry of
+     * it. */
+    *cid = NVME_OUTCOME_CID(outcome);
+    slot = &queue->slots[*cid & queue->slot_mask];
+    if (unlikely(slot->tag != *cid || origin - queue->origin >= queue->entries ||
+                 NVME_OUTCOME_FAILED(outcome) || queue->block.trace != NULL))
+        return NULL;
+    return slot;
+}
+
+/* The next completion, whatever it is, and its request called back. False: there is none, or it is of no
+ * request in flight, and the controller has been stopped. */
+static __attribute__((noinline)) bool find_unusual(struct nvme_queue *queue)
+{
+    const struct nvme_completion *entry = &queue->completions[queue->cq_head];
+    uint32_t outcome = chalk_dma_load32(&entry->outcome), origin, cid = NVME_OUTCOME_CID(outcome);
+    struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
+    struct chalk_block_request *request = slot->request;
+    int error = 0;
+
+    if (((outcome ^ queue->phase) & NVME_PHASE) != 0)
+        return false;
+    origin = chalk_dma_load32(&entry->origin);
+    if ((slot->tag & ~NVME_TAG_RESULT) != cid || origin - queue->origin >= queue->entries) {
+        chalk_nvme_distrust(queue, origin, outcome);
+        return false;
+    }
+    if ((slot->tag & NVME_TAG_RESULT) != 0)
+        chalk_nvme_result((struct chalk_nvme_request *)request, entry, outcome);
+    retire(queue, slot, cid);
+    if (NVME_OUTCOME_FAILED(outcome))
+        error = chalk_nvme_refused(queue, request, outcome);
+    chalk_block_completed(&queue->block, request, error, outcome);
+    request->done(request, error);
+    return true;
+}
+
+/* Tells the controller how far completions were taken. */
+static inline void take(struct nvme_queue *queue, unsigned found)
+{
+    struct chalk_block_counters *counters = &queue->block.counters;
+
+    counters->completed += found;
+    counters->polls++;
+    chalk_mmio_write32(&queue->head_doorbell, 0, queue->cq_head);
+    counters->doorbells++;
+}
+
+/* Nothing was found. When another core has stopped the controller, that is for good. */
+static __attribute__((noinline)) int idle(struct nvme_queue *queue, unsigned max)
+{
+    queue->block.counters.polls++;
+    if (queue->in_flight == 0)
+        (void)find_unusual(queue); /* of a queue without requests any completion is a lie */
     if (unlikely(nvme_state(queue->nvme) == NVME_STOPPED))
         return chalk_nvme_give_up(queue, max);
     look_at_time(queue);
     return 0;
 }
 
+static __attribute__((noinline)) int poll_many(struct nvme_queue *queue, unsigned max)
+{
+    unsigned limit = max - 1 < queue->in_flight ? max : queue->in_flight,
+             left; /* 0: all that there are now */
+
+    for (left = limit; left != 0; left--) {
+        uint32_t cid;
+        struct nvme_slot *slot = find_plain(queue, &cid);
+
+        if (likely(slot != NULL)) {
+            struct chalk_block_request *request = slot->request;
+
+            retire(queue, slot, cid);
+            request->done(request, 0);
+        } else if (!find_unusual(queue)) {
+            break;
+        }
+    }
+    if (unlikely(left == limit))
+        return idle(queue, limit);
+    take(queue, limit - left);
+    if (unlikely(queue->block.counters.polls % BUSY_POLLS == 0))
+        look_at_time(queue);
+    return (int)(limit - left);
+}
+
+/* As submit(): one request alone needs no loop. Nor can another be late meanwhile. */
 int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max)
 {
     struct nvme_queue *queue = queue_of(block);
-    unsigned limit = max - 1 < queue->depth ? max : queue->depth, found = 0; /* 0: all */
+    struct chalk_block_request *request;
+    struct nvme_slot *slot;
+    uint32_t cid;
 
-    block->counters.polls++;
-    while (found < limit) {
-        const struct nvme_completion *entry = &queue->completions[queue->cq_head];
-        struct chalk_block_request *request;
-        struct nvme_slot *slot;
-        uint32_t outcome, origin, cid;
-        int error;
-
-        /* The dword with the phase bit first; the others once it is known to be new [Base 3.3.3.2.2]. */
-        outcome = chalk_dma_load32(&entry->outcome);
-        if (((outcome ^ queue->phase) & NVME_PHASE) != 0)
-            break;
-        origin = chalk_dma_load32(&entry->origin);
-
-        /* Any 16 bits, masked, are a slot; the difference is small only if it is this queue, and an entry of
-         * it. */
-        cid = NVME_OUTCOME_CID(outcome);
-        slot = &queue->slots[cid & queue->slot_mask];
-        if (unlikely(slot->tag != cid || origin - queue->origin >= queue->entries) &&
-            (origin - queue->origin >= queue->entries ||
-             !chalk_nvme_other_completed(queue, slot, entry, outcome))) {
-            chalk_nvme_distrust(queue, origin, outcome);
-            break;
-        }
-        request = slot->request;
-        cid = (cid + queue->slot_mask + 1) & 0x7fff;
-        slot->request = NULL;
-        slot->tag = cid | NVME_TAG_FREE;
-        queue->free[queue->free_count++] = (uint16_t)cid;
-        if (++queue->cq_head == queue->entries) {
-            queue->cq_head = 0;
-            queue->phase ^= NVME_PHASE;
-        }
-        found++;
-
-        error = likely(!NVME_OUTCOME_FAILED(outcome)) ? 0 : chalk_nvme_refused(queue, request, outcome);
-        chalk_block_completed(block, request, error, outcome);
-        request->done(request, error);
-    }
-    if (found == 0)
-        return idle(queue, max);
-
-    block->counters.completed += found;
-    block->counters.doorbells++;
-    chalk_mmio_write32(&queue->doorbells, queue->head_doorbell, queue->cq_head);
-    if (unlikely(block->counters.polls % BUSY_POLLS == 0))
-        look_at_time(queue);
-    return (int)found;
+    if (queue->in_flight != 1 || (slot = find_plain(queue, &cid)) == NULL)
+        return poll_many(queue, max);
+    request = slot->request;
+    retire(queue, slot, cid);
+    take(queue, 1);
+    request->done(request, 0);
+    return 1;
 }
 
 const struct chalk_block_ops chalk_nvme_live_ops = {.submit = submit, .kick = kick, .poll = chalk_nvme_poll};

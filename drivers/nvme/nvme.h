@@ -136,19 +136,19 @@ struct nvme_queue {
 
     /* constant, for submissions */
     _Alignas(64) struct nvme_command *commands; /* the submission queue */
-    const struct nvme_completion *completions;
     struct nvme_slot *slots;
-    uint16_t *free; /* a stack of command identifiers: the last one used is the next, its lines still warm */
+    uint16_t *cids; /* a stack: those free are from in_flight on, the last one used first, its lines warm */
     uint64_t block_count;
-    uint64_t head;           /* of every command: nsid 63:32 */
+    uint64_t read_head; /* a read command's first 64 bits, but for its identifier; a write's are one less */
     uint32_t command_blocks; /* in one command with data */
     uint32_t page;
+    uint64_t page_mask; /* the same less one */
     uint32_t slot_mask;
     uint8_t block_shift, list_shift;
 
     /* what submissions and polls change, and what an idle poll needs */
-    _Alignas(64) uint32_t free_count;
-    uint32_t entries;    /* of both queues; more than requests in flight: see queue.c */
+    _Alignas(64) uint32_t in_flight; /* requests; the slot of the next is the stack's entry of that number */
+    uint32_t entries;                /* of both queues; more than requests in flight: see queue.c */
     uint32_t tail, rung; /* of the submission queue: the next free entry; what its doorbell was told */
     uint32_t cq_head;    /* of the completion queue: the next entry */
     uint32_t phase;      /* NVME_PHASE when that is new, else 0 */
@@ -156,14 +156,15 @@ struct nvme_queue {
     uint32_t depth;
     uint64_t next_sweep; /* ticks */
     struct chalk_nvme *nvme;
-    uint32_t tail_doorbell, head_doorbell; /* where in the window */
-
-    _Alignas(64) struct chalk_mmio doorbells;
+    const struct nvme_completion *completions;
     uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
+
+    _Alignas(64) struct chalk_mmio head_doorbell; /* a window of one register */
+    struct chalk_mmio tail_doorbell;
     uint64_t lists_iova;
 
     /* cold */
-    _Alignas(64) uint64_t sweep_ticks; /* between two sweeps */
+    uint64_t sweep_ticks; /* between two sweeps */
     uint64_t timeout_ns;
     uint32_t nsid;
     uint32_t warnings; /* failed requests that were logged */
@@ -175,13 +176,16 @@ struct nvme_queue {
 };
 _Static_assert(sizeof(struct nvme_slot) == 16, "four slots share a cache line");
 _Static_assert(offsetof(struct nvme_queue, commands) % 64 == 0 &&
-                   offsetof(struct nvme_queue, sweep_ticks) == offsetof(struct nvme_queue, commands) + 192,
-               "a request needs three cache lines of its queue, and one of the head's");
+                   offsetof(struct nvme_queue, head_doorbell) == offsetof(struct nvme_queue, commands) + 128,
+               "a request needs three cache lines of its queue, and one of its head");
+_Static_assert(offsetof(struct nvme_queue, tail_doorbell.ops) / 64 ==
+                   offsetof(struct nvme_queue, head_doorbell) / 64,
+               "what is needed of both doorbells is one line");
 
 /* The slot that the next command gets; there is one. */
 static inline uint32_t nvme_next_slot(const struct nvme_queue *queue)
 {
-    return queue->free[queue->free_count - 1] & queue->slot_mask;
+    return queue->cids[queue->in_flight] & queue->slot_mask;
 }
 
 /*
@@ -191,7 +195,7 @@ static inline uint32_t nvme_next_slot(const struct nvme_queue *queue)
 static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_command *command,
                               struct chalk_block_request *request, uint32_t kind)
 {
-    uint32_t cid = queue->free[--queue->free_count];
+    uint32_t cid = queue->cids[queue->in_flight++];
     struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
     struct nvme_command *entry = &queue->commands[queue->tail];
 
@@ -289,12 +293,9 @@ int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max);
  */
 int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request);
 
-/*
- * A completion, read from `entry`, that is of no plain request. True: it belongs to the request of `slot` all
- * the same, which was given what it wants of it.
- */
-__attribute__((cold)) bool chalk_nvme_other_completed(struct nvme_queue *queue, struct nvme_slot *slot,
-                                                      const struct nvme_completion *entry, uint32_t outcome);
+/* Gives a request what its completion says, read from `entry` but for `outcome`. */
+void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,
+                       uint32_t outcome);
 
 /* recovery.c */
 

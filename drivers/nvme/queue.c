@@ -73,10 +73,10 @@ static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned dep
     queue->entries = 2 * depth < nvme->info.max_queue_entries ? 2 * depth + 1 : nvme->info.max_queue_entries;
     queue->slots = (struct nvme_slot *)(queue + 1);
     queue->slot_mask = (uint32_t)(slots - 1);
-    queue->free = (uint16_t *)(queue->slots + slots);
+    queue->cids = (uint16_t *)(queue->slots + slots);
     for (unsigned i = 0; i < depth; i++) {
         queue->slots[i].tag = i | NVME_TAG_FREE;
-        queue->free[queue->free_count++] = (uint16_t)(depth - 1 - i);
+        queue->cids[i] = (uint16_t)i;
     }
     return queue;
 }
@@ -166,8 +166,9 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
     uint32_t ops = operations(info->optional_commands);
 
     queue->nsid = ns->nsid;
-    queue->head = (uint64_t)ns->nsid << 32;
+    queue->read_head = (uint64_t)ns->nsid << 32 | NVME_READ;
     queue->page = info->page_size;
+    queue->page_mask = info->page_size - 1;
     queue->block_shift = (uint8_t)__builtin_ctz(ns->block_size);
     queue->block_count = ns->size;
     queue->command_blocks = at_most(info->max_transfer / ns->block_size, ns->size, true); /* <= 2048 */
@@ -222,6 +223,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     unsigned depth = options->depth != 0 ? options->depth : 128;
     struct chalk_nvme_namespace ns;
     struct nvme_queue *queue;
+    uint32_t stride;
     uint16_t id;
     int error = pick_namespace(nvme, options->nsid, &ns);
 
@@ -241,9 +243,10 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
 
     queue->id = id;
     queue->origin = (uint32_t)id << 16;
-    queue->doorbells = nvme->doorbells;
-    queue->tail_doorbell = 2 * (id - 1u) * nvme->info.doorbell_stride; /* the window begins at queue 1 */
-    queue->head_doorbell = queue->tail_doorbell + nvme->info.doorbell_stride;
+    stride = nvme->info.doorbell_stride;
+    queue->tail_doorbell =
+        chalk_mmio_part(&nvme->doorbells, 2 * (id - 1u) * stride, 4); /* queue 1's is first */
+    queue->head_doorbell = chalk_mmio_part(&nvme->doorbells, (2 * (id - 1u) + 1) * stride, 4);
     queue->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 30 * CHALK_S;
     queue->sweep_ticks = chalk_ns_to_ticks(queue->timeout_ns / NVME_SWEEPS);
     describe(queue, &ns);

@@ -34,7 +34,7 @@ static int point(struct nvme_queue *queue, const struct chalk_block_request *req
 {
     uint64_t iova, *entries = list(queue, &iova);
     struct nvme_prp prp;
-    int error = chalk_nvme_prp_list(request->segments, request->segment_count, bytes, queue->page, entries,
+    int error = chalk_nvme_prp_list(request->segments, request->segment_count, bytes, queue->page_mask + 1, entries,
                                     iova, &prp);
 
     if (error != 0)
@@ -48,7 +48,7 @@ static int point(struct nvme_queue *queue, const struct chalk_block_request *req
 
 static int submit_flush(struct nvme_queue *queue, struct chalk_block_request *request)
 {
-    const struct nvme_command command = {.head = queue->head | NVME_FLUSH};
+    const struct nvme_command command = {.cdw0 = NVME_FLUSH, .nsid = queue->nsid};
 
     nvme_issue(queue, &command, request, 0);
     return 0;
@@ -58,7 +58,8 @@ static int submit_flush(struct nvme_queue *queue, struct chalk_block_request *re
 static int submit_discard(struct nvme_queue *queue, struct chalk_block_request *request)
 {
     struct nvme_command command = {
-        .head = queue->head | NVME_DATASET,
+        .cdw0 = NVME_DATASET,
+        .nsid = queue->nsid,
         .cdw10 = 0, /* one range */
         .cdw11 = NVME_DATASET_DEALLOCATE,
     };
@@ -87,7 +88,8 @@ static int submit_blocks(struct nvme_queue *queue, struct chalk_block_request *r
 {
     uint64_t bytes = (uint64_t)request->count << queue->block_shift;
     struct nvme_command command = {
-        .head = queue->head | commands[request->op].opcode,
+        .cdw0 = commands[request->op].opcode,
+        .nsid = queue->nsid,
         .slba = request->lba,
         .cdw12 = (request->count - 1) | ((request->flags & CHALK_BLOCK_FUA) != 0 ? NVME_FORCE_UNIT : 0),
     };
@@ -158,16 +160,10 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
     return submit_blocks(queue, request);
 }
 
-bool chalk_nvme_other_completed(struct nvme_queue *queue, struct nvme_slot *slot,
-                                const struct nvme_completion *entry, uint32_t outcome)
+void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,
+                       uint32_t outcome)
 {
-    struct chalk_nvme_request *request = (struct chalk_nvme_request *)slot->request;
-
-    (void)queue;
-    if (slot->tag != (NVME_OUTCOME_CID(outcome) | NVME_TAG_RESULT))
-        return false;
     request->status = NVME_OUTCOME_STATUS(outcome);
     if (!NVME_OUTCOME_FAILED(outcome))
         request->result = chalk_dma_load64(entry);
-    return true;
 }

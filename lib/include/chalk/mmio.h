@@ -61,6 +61,18 @@ CHALK_MMIO_ACCESS(32)
 CHALK_MMIO_ACCESS(64)
 #undef CHALK_MMIO_ACCESS
 
+/* `size` bytes at `offset` of a window, as a window of their own: what is accessed often needs no offset
+ * then. */
+static inline struct chalk_mmio chalk_mmio_part(const struct chalk_mmio *window, size_t offset, size_t size)
+{
+    struct chalk_mmio part = *window;
+
+    part.base += offset;
+    part.origin += offset;
+    part.size = size;
+    return part;
+}
+
 /* Makes earlier stores to write-combined memory visible before any later store (SDM vol. 3, 12.3.1). */
 static inline void chalk_wc_flush(void)
 {
