@@ -237,8 +237,8 @@ static int enable(struct chalk_nvme *nvme)
         return error;
     atomic_store_explicit(&nvme->state, NVME_LIVE, memory_order_release);
     chalk_mmio_write32(&nvme->registers, NVME_CC,
-                       NVME_CC_EN | NVME_CC_CSS_NVM | NVME_CC_MPS(nvme->page_shift) | NVME_CC_AMS_RR |
-                           NVME_CC_IOSQES | NVME_CC_IOCQES);
+                       NVME_CC_EN | (nvme_has_command_sets(nvme) ? NVME_CC_CSS_ALL : NVME_CC_CSS_NVM) |
+                           NVME_CC_MPS(nvme->page_shift) | NVME_CC_AMS_RR | NVME_CC_IOSQES | NVME_CC_IOCQES);
     error = wait_status(nvme, NVME_CSTS_RDY, NVME_CSTS_RDY, nvme->ready_ns, &csts);
     if (error == -ENODEV)
         chalk_log(CHALK_ERROR, "NVMe %s: gone while it was being enabled", nvme->name);
@@ -251,6 +251,18 @@ static int enable(struct chalk_nvme *nvme)
                   "NVMe %s: not ready %u ms after it was enabled (status 0x%08x, CAP.TO is %u ms)",
                   nvme->name, (unsigned)(nvme->ready_ns / CHALK_MS), csts, NVME_CAP_TO(nvme->cap) * 500);
     return error;
+}
+
+/* With more than one I/O command set, which are used is to be said [Base 5.27.1.21]. */
+static int set_command_sets(struct chalk_nvme *nvme)
+{
+    const struct nvme_command command = {
+        .cdw0 = NVME_SET_FEATURES,
+        .cdw10 = NVME_FEATURE_COMMAND_SETS,
+        .cdw11 = nvme->command_sets,
+    };
+
+    return chalk_nvme_admin(nvme, &command, "Set Features (I/O command set profile)", NULL);
 }
 
 /* Asks how many I/O queues there may be, and maps their doorbells: no more of BAR 0 than is used. */
@@ -325,6 +337,11 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
         error = enable(nvme);
         if (error == 0)
             error = chalk_nvme_identify_controller(nvme);
+        if (error == 0 && nvme_has_command_sets(nvme)) {
+            error = chalk_nvme_choose_command_sets(nvme);
+            if (error == 0)
+                error = set_command_sets(nvme);
+        }
         if (error == 0)
             error = provide_queues(nvme);
         if (error != 0)

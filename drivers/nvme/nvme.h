@@ -9,6 +9,7 @@
  *     encode.c      commands from their parameters
  *     lists.c       lists of namespaces and controllers
  *     log.c         log pages
+ *     zns.c         zones; which command sets a controller is to use
  *     queue.c       a queue pair's life
  *     io.c          the hot path: submit, kick, poll
  *     request.c     requests that are not a plain read or write
@@ -100,6 +101,7 @@ struct chalk_nvme {
     uint64_t queue_ids;   /* bit n: queue n is in use */
     unsigned queue_count; /* I/O queues that the controller granted */
     unsigned page_shift;
+    uint16_t command_sets; /* the combination of I/O command sets in use, if there is a choice */
     uint64_t ready_ns;    /* CAP.TO */
     uint64_t shutdown_ns; /* RTD3E */
     uint64_t timeout_ns;  /* of an admin command */
@@ -277,6 +279,17 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme);
 
 /* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);
+
+/* zns.c */
+
+/* Whether the controller has more than the NVM command set, of which a combination is to be chosen. */
+static inline bool nvme_has_command_sets(const struct chalk_nvme *nvme)
+{
+    return (nvme->cap & NVME_CAP_CSS_ALL) != 0;
+}
+
+/* Chooses one with zones, if there is, for nvme->command_sets. Errors: -ENOTSUP, as chalk_nvme_admin(). */
+int chalk_nvme_choose_command_sets(struct chalk_nvme *nvme);
 
 /* io.c */
 

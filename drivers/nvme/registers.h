@@ -34,11 +34,13 @@
     ((uint32_t)((cap) >> 32 & 0xf))                          /* 35:32, doorbells are 4 << DSTRD bytes apart  \
                                                               */
 #define NVME_CAP_CSS_NVM     (1ull << 37)                    /* 37, the NVM command set */
+#define NVME_CAP_CSS_ALL     (1ull << 43)                    /* 43, I/O command sets that can be chosen */
 #define NVME_CAP_MPSMIN(cap) ((uint32_t)((cap) >> 48 & 0xf)) /* 51:48, smallest page: 4096 << MPSMIN */
 
 /* CC, controller configuration [Base 3.1.3.5] */
 #define NVME_CC_EN         (1u << 0)
 #define NVME_CC_CSS_NVM    (0u << 4)                     /* 6:4, the NVM command set */
+#define NVME_CC_CSS_ALL    (6u << 4)                     /* all that it supports, in a combination */
 #define NVME_CC_MPS(shift) ((uint32_t)((shift)-12) << 7) /* 10:7, pages of 1 << shift bytes */
 #define NVME_CC_AMS_RR     (0u << 11)                    /* 13:11, round robin */
 #define NVME_CC_SHN_MASK   (3u << 14)                    /* 15:14, shutdown notification */
@@ -129,7 +131,8 @@ _Static_assert(sizeof(struct nvme_range) == 16, "NVM 3.2.3: a range is 16 bytes"
 
 /* Set Features, number of queues: asked for in dword 11, granted in dword 0 of the completion, each less one;
  * submission queues 15:0, completion queues 31:16 [Base 5.27.1.5] */
-#define NVME_FEATURE_QUEUES 0x07
+#define NVME_FEATURE_QUEUES       0x07
+#define NVME_FEATURE_COMMAND_SETS 0x19 /* dword 11 is the number of a combination, 8:0 [Base 5.27.1.21] */
 
 #define NVME_NSID_MAX 0xfffffffeu /* the broadcast value follows [Base 3.2.1.2] */
 

@@ -87,7 +87,8 @@ struct nvme_secondary_list {
 _Static_assert(sizeof(struct nvme_secondary_list) == 4096, "Base 5.17.2.15");
 
 /* I/O command set combinations, 1Ch: 512 of them, a bit a command set [Base 5.17.2.18] */
-#define NVME_COMBINATIONS 512
+#define NVME_COMBINATIONS    512
+#define NVME_THIS_CONTROLLER 0xffff /* as a controller identifier in dword 10 */
 
 /* ---- log pages [Base 5.16.1] ----------------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@ import worlds  # noqa: E402
 BUILD = os.path.abspath(sys.argv[1])
 
 # What it shows: program, arguments, exit status, what has to be in its output.
-CASES = {
+PLAIN = {
     'the health log': ('nvme-log', '', 0, 'temperature            50 degrees Celsius'),
     'the firmware log': ('nvme-log', '--log firmware', 0, 'slot 1  1.0       <- in use'),
     'the effects log has format and write': ('nvme-log', '--log effects', 0, 'admin 80, changes blocks'),
@@ -38,6 +38,7 @@ CASES = {
     'a feature that there is not': ('nvme-features', '--feature colour', 2, 'neither a name'),
     'a value of no feature': ('nvme-features', '--set 1', 2, 'of which --feature?'),
     'the feature that the driver keeps': ('nvme-features', '--feature queues --set 1', 2, 'the driver sets it'),
+    'the zones of a namespace without': ('nvme-zns', '', 1, 'has no zones: not supported'),
     'formatting asks first': ('nvme-format', '--block-size 4096', 2, 'add --overwrite'),
     'formatting into 4096-byte blocks': ('nvme-format', '--block-size 4096 --overwrite', 0, '2048 blocks of 4096 bytes'),
     'formatting the other namespace': ('nvme-format', '--namespace 2 --format 0 --overwrite', 0, '16384 blocks of 512'),
@@ -47,6 +48,21 @@ CASES = {
     'a format of no namespace': ('nvme-format', '--namespace 9 --format 0 --overwrite', 1, 'has no namespace 9'),
     'no format at all': ('nvme-format', '--overwrite', 2, 'give one of them'),
 }
+ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, all are empty
+    'zones, as a library does it': ('twin-zns', '', 0, 'ok     each gets a place, and no two the same'),
+    'all zones are reset': ('nvme-zns', '--do reset --all --overwrite', 0, 'zone   15  from block     3840, 0 of 192'),
+    'the limits of zones': ('nvme-zns', '--count 1', 0, 'at most 4 open, at most 6 active; appends of up to 65536'),
+    'a zone is opened': ('nvme-zns', '--do open --zone 7 --overwrite --count 1', 0, '0 of 192 written, open'),
+    'blocks are appended': ('nvme-zns', '--append 8 --zone 2 --overwrite --count 1', 0, 'are at block 512\nread back'),
+    'a zone is finished': ('nvme-zns', '--do finish --zone 7 --overwrite --count 1', 0, '192 of 192 written, full'),
+    'an empty zone cannot be closed': ('nvme-zns', '--do close --zone 9 --overwrite', 1, 'close of zone 9 failed'),
+    'changing a zone asks first': ('nvme-zns', '--do reset --zone 1', 2, 'add --overwrite'),
+    'a zone of no such number': ('nvme-zns', '--zone 16', 2, '--zone 16: there are 16'),
+    'more than an append takes': ('nvme-zns', '--append 17 --zone 1 --overwrite', 2, 'at most 65536 bytes at once'),
+    'all zones and one': ('nvme-zns', '--do open --zone 1 --all --overwrite', 2, 'give --do with --zone or --all'),
+}
+ZONES = (',zoned.zasl=4,logical_block_size=4096,ns1.zoned=on,ns1.zoned.zone_size=1M,ns1.zoned.zone_capacity=768K,'
+         'ns1.zoned.max_open=4,ns1.zoned.max_active=6')
 
 
 def said(run):
@@ -54,20 +70,26 @@ def said(run):
     return [line.rstrip() for line in run.output.splitlines() if line.strip() and not line.startswith('chalk:')]
 
 
+def compare(test, devices, cases):
+    """All cases hosted, in one guest; and bare, each on a machine of its own."""
+    programs = [os.path.join(BUILD, name) for name in sorted({case[0] for case in cases.values()})]
+    hosted = worlds.guest({name: f'{program} {arguments}' for name, (program, arguments, _, _) in cases.items()},
+                          devices, programs)
+    for name, (program, arguments, status, text) in cases.items():
+        bare = worlds.metal(os.path.join(BUILD, program + '.elf'), arguments.split(), devices)
+        both = (hosted[name].status, bare.status)
+        if test.result(both == (status, status), f'{name}: {program} ends with {status}',
+                       f'{both}\nhosted:\n{hosted[name].output}\nbare:\n{bare.output}'):
+            test.result(text in bare.output and said(hosted[name]) == said(bare), f'{name}: both say it',
+                        f'hosted:\n{hosted[name].output}\nbare:\n{bare.output}')
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
-        devices = ['nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img')) +
-                   ',ns2.logical_block_size=4096']
-        programs = [os.path.join(BUILD, name) for name in sorted({case[0] for case in CASES.values()})]
-        hosted = worlds.guest({name: f'{program} {arguments}' for name, (program, arguments, _, _) in CASES.items()},
-                              devices, programs)
-        for name, (program, arguments, status, text) in CASES.items():
-            bare = worlds.metal(os.path.join(BUILD, program + '.elf'), arguments.split(), devices)
-            both = (hosted[name].status, bare.status)
-            if test.result(both == (status, status), f'{name}: {program} ends with {status}',
-                           f'{both}\nhosted:\n{hosted[name].output}\nbare:\n{bare.output}'):
-                test.result(text in bare.output and said(hosted[name]) == said(bare), f'{name}: both say it',
-                            f'hosted:\n{hosted[name].output}\nbare:\n{bare.output}')
+        two = 'nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
+        compare(test, [two + ',ns2.logical_block_size=4096'], PLAIN)
+        two = 'nvme:' + '+'.join(worlds.disk(folder, name, 16) for name in ('c.img', 'd.img'))
+        compare(test, [two + ZONES], ZONED)
 
 
 if __name__ == '__main__':

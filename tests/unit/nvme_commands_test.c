@@ -11,11 +11,12 @@ static uint16_t refusal;
 static unsigned executed;
 
 /* Every admin command that the driver's own opening does not need: data goes to or from `page`. */
-static bool any_command(struct nvme_model *m, const struct nvme_command *command, uint16_t *status,
-                        uint32_t *result)
+static bool any_command(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                        uint16_t *status, uint64_t *result)
 {
     uint32_t size = (uint32_t)page_size;
 
+    (void)id;
     seen = *command;
     executed++;
     *status = refusal;

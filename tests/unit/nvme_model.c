@@ -220,9 +220,9 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
 {
     uint8_t opcode = command->cdw0 & 0xff;
     uint16_t status = 0x001;
-    uint32_t result = 0;
+    uint64_t result = 0;
 
-    if (model->execute != NULL && model->execute(model, command, &status, &result)) {
+    if (model->execute != NULL && model->execute(model, 0, command, &status, &result)) {
         ;
     } else if (model->refuse_admin != 0 && opcode == model->refuse_opcode) {
         status = model->refuse_admin;
@@ -269,7 +269,9 @@ static void io(struct nvme_model *model, unsigned id, const struct nvme_command 
         complete(model, id, command->cdw0, model->refuse, 0);
         return;
     }
-    if (opcode == NVME_DATASET) {
+    if (model->execute != NULL && model->execute(model, id, command, &status, &result)) {
+        ;
+    } else if (opcode == NVME_DATASET) {
         discard(model, command, shift);
     } else if (opcode == MODEL_VENDOR) {
         uint8_t data[64] = "vendor";

@@ -56,10 +56,10 @@ struct nvme_model {
     /* Called with each completion before it is posted to queue `id`; false: it is not. */
     bool (*tamper)(struct nvme_model *model, unsigned id, struct nvme_completion *completion);
 
-    /* Called with each admin command first: true, with its status and result, if that was all there is to it.
-     */
-    bool (*execute)(struct nvme_model *model, const struct nvme_command *command, uint16_t *status,
-                    uint32_t *result);
+    /* Called with each command of queue `id` first: true, with its status and result, if that was all there
+     * is to it. */
+    bool (*execute)(struct nvme_model *model, unsigned id, const struct nvme_command *command,
+                    uint16_t *status, uint64_t *result);
 
     /* what happened */
     uint32_t cc, csts, aqa, intms;

@@ -19,35 +19,37 @@ extern "C" {
 
 /* What a zoned namespace is, and how much of it may be in use at once. */
 struct chalk_nvme_zoned {
-    uint64_t zone_size;            /* blocks from one zone's start to the next one's */
+    uint64_t zone_size; /* blocks from one zone's start to the next one's */
     uint64_t zone_count;
     uint32_t max_open, max_active; /* zones; UINT32_MAX: no limit */
     uint32_t max_append;           /* bytes in one append */
 };
 
-/* Errors: -ENOTSUP (it is not zoned, or the controller knows no zones), -ENOENT, -EPROTO, as any admin command. */
+/* Errors: -ENOTSUP (it is not zoned, or the controller knows no zones), -ENOENT, -EPROTO, as any admin
+ * command. */
 int chalk_nvme_zoned(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_zoned *zoned);
 
 enum chalk_nvme_zone_state { /* [ZNS 3.4.2.2.3] */
-    CHALK_NVME_ZONE_IS_EMPTY = 0x1,
-    CHALK_NVME_ZONE_IS_IMPLICITLY_OPEN = 0x2,
-    CHALK_NVME_ZONE_IS_EXPLICITLY_OPEN = 0x3,
-    CHALK_NVME_ZONE_IS_CLOSED = 0x4,
-    CHALK_NVME_ZONE_IS_READ_ONLY = 0xd,
-    CHALK_NVME_ZONE_IS_FULL = 0xe,
-    CHALK_NVME_ZONE_IS_OFFLINE = 0xf,
+                             CHALK_NVME_ZONE_IS_EMPTY = 0x1,
+                             CHALK_NVME_ZONE_IS_IMPLICITLY_OPEN = 0x2,
+                             CHALK_NVME_ZONE_IS_EXPLICITLY_OPEN = 0x3,
+                             CHALK_NVME_ZONE_IS_CLOSED = 0x4,
+                             CHALK_NVME_ZONE_IS_READ_ONLY = 0xd,
+                             CHALK_NVME_ZONE_IS_FULL = 0xe,
+                             CHALK_NVME_ZONE_IS_OFFLINE = 0xf,
 };
 
 struct chalk_nvme_zone {
     uint64_t start, capacity; /* blocks */
-    uint64_t write_pointer;   /* the next block to write; the capacity's end where there is none to be written */
-    uint8_t state;            /* enum chalk_nvme_zone_state */
+    uint64_t
+        write_pointer; /* the next block to write; the capacity's end where there is none to be written */
+    uint8_t state;     /* enum chalk_nvme_zone_state */
 };
 
 /*
- * Zones from the one that holds block `lba` on. `count`: how many there is room for, then how many were found:
- * fewer only if there are no more. `buffer` is shared memory for the controller to write to, at least 128
- * bytes; the more there is, the fewer commands it takes. Until the deadline; after -ETIMEDOUT the buffer
+ * Zones from the one that holds block `lba` on. `count`: how many there is room for, then how many were
+ * found: fewer only if there are no more. `buffer` is shared memory for the controller to write to, at least
+ * 128 bytes; the more there is, the fewer commands it takes. Until the deadline; after -ETIMEDOUT the buffer
  * is the controller's until the queue is closed. Errors: -EPROTO (the report makes no sense), or the
  * request's own.
  */
@@ -64,8 +66,8 @@ int chalk_nvme_do_zone(struct chalk_block_queue *queue, uint64_t lba, enum chalk
  * Errors: -EPROTO (the controller names a place that is not in that zone), or the request's own.
  */
 int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_zoned *zoned, uint64_t zone,
-                      uint32_t count, const struct chalk_dma *segments, unsigned segment_count,
-                      uint64_t *lba, uint64_t deadline);
+                      uint32_t count, const struct chalk_dma *segments, unsigned segment_count, uint64_t *lba,
+                      uint64_t deadline);
 
 /* The name of a state of zones; never NULL. */
 const char *chalk_nvme_zone_state_name(uint8_t state);
