@@ -5,6 +5,7 @@
 Each case is one command line, run as a Linux process over VFIO and as an image: both have to say what is expected,
 and the same.
 """
+import json
 import os
 import sys
 import tempfile
@@ -61,6 +62,7 @@ ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, al
     'more than an append takes': ('nvme-zns', '--append 17 --zone 1 --overwrite', 2, 'at most 65536 bytes at once'),
     'all zones and one': ('nvme-zns', '--do open --zone 1 --all --overwrite', 2, 'give --do with --zone or --all'),
 }
+MANY = {'controllers and namespaces at once': ('twin-nvme-many', '', 0, 'ok     each has what was written to it')}
 ZONES = (',zoned.zasl=4,logical_block_size=4096,ns1.zoned=on,ns1.zoned.zone_size=1M,ns1.zoned.zone_capacity=768K,'
          'ns1.zoned.max_open=4,ns1.zoned.max_active=6')
 
@@ -84,12 +86,39 @@ def compare(test, devices, cases):
                         f'hosted:\n{hosted[name].output}\nbare:\n{bare.output}')
 
 
+PERF = {  # what it shows: arguments, what is to be true of the figures
+    'two cores, reading and writing, all of it verified': (
+        '--cores 2 --op mixed --verify --overwrite --count 3000 --histogram',
+        lambda f: f['cores'] == 2 and f['requests'] == 3000 and f['verified'] > 0 and f['interrupts_per_io'] == 0 and
+        sum(f['latency_us_from'].values()) == 3000),
+    'two cores, asleep until they are interrupted': (
+        '--cores 2 --op write --pattern sequential --verify --overwrite --count 3000 --interrupts',
+        lambda f: f['requests'] == 3000 and f['verified'] >= 1500 and 0 < f['interrupts_per_io'] <= 1),
+    'one core, polling at depth 32': (
+        '--count 3000 --depth 32', lambda f: f['interrupts_per_io'] == 0 and f['reads_percent'] == 100),
+}
+
+
+def perf(test, devices):
+    """Figures differ from run to run; what they have to be does not."""
+    hosted = worlds.guest({name: f'nvme-perf --json {arguments}' for name, (arguments, _) in PERF.items()}, devices,
+                          [os.path.join(BUILD, 'nvme-perf')])
+    for name, (arguments, holds) in PERF.items():
+        bare = worlds.metal(os.path.join(BUILD, 'nvme-perf.elf'), ['--json', *arguments.split()], devices)
+        for world, run in (('hosted', hosted[name]), ('bare', bare)):
+            figures = [json.loads(line) for line in run.output.splitlines() if line.startswith('{')]
+            test.result(run.status == 0 and len(figures) == 1 and holds(figures[0]), f'{world}: {name}', run.output)
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
         compare(test, [two + ',ns2.logical_block_size=4096'], PLAIN)
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 16) for name in ('c.img', 'd.img'))
         compare(test, [two + ZONES], ZONED)
+        disks = [worlds.disk(folder, name, 8) for name in ('e.img', 'f.img', 'g.img')]
+        compare(test, [f'nvme:{disks[0]}+{disks[1]},ns2.logical_block_size=4096', f'nvme:{disks[2]}'], MANY)
+        perf(test, ['nvme:' + worlds.disk(folder, 'h.img', 16)])
 
 
 if __name__ == '__main__':

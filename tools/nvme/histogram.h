@@ -34,6 +34,12 @@ static inline void histogram_add(struct histogram *histogram, uint64_t value, ui
     histogram->buckets[histogram_bucket(value)] += times;
 }
 
+/* The least value that falls into a bucket. */
+uint64_t histogram_edge(unsigned bucket);
+
+/* Adds all that `from` has counted. */
+void histogram_merge(struct histogram *histogram, const struct histogram *from);
+
 /* The value that `per_million` of a million are at or below; a bucket's lower edge. 0 when nothing was
  * recorded. */
 uint64_t histogram_at(const struct histogram *histogram, unsigned per_million);

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * nvme-perf: how fast one core drives one queue, and what that costs the core.
- *
- * Submitting and reaping are timed apart, since only they are the driver's: the rest of a request's life is
- * the device's. The loop does no division, no allocation and no system call; it looks at the world outside
- * every 10 ms.
+ * nvme-perf: how fast cores drive queues of an NVMe namespace, one each, and what that costs them.
  */
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/error.h>
 #include <chalk/main.h>
-#include <chalk/random.h>
 #include <chalk/trace.h>
 
 #include <inttypes.h>
@@ -17,74 +13,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "histogram.h"
 #include "options.h"
-#include "session.h"
+#include "worker.h"
 
-struct io {
-    struct chalk_block_request request;
-    struct chalk_dma data;
-    uint64_t submitted_at; /* ticks */
-    int status;
-};
-
-/* What one run measured. */
-struct figures {
-    struct histogram latency;       /* ticks from submission until its completion was reaped */
-    struct histogram submit, reap;  /* ticks a request, of the calls that moved at least one */
-    uint64_t finished, ticks;       /* requests, and how long they took */
-    uint64_t doorbells, interrupts; /* over all of the run */
-};
+#define MAX_CORES 64u
 
 struct perf {
     struct session session;
-    struct chalk_block_queue *queue;
-    bool random, interrupts;
-    enum chalk_block_op op;
-    uint64_t size;   /* bytes a request */
-    uint32_t count;  /* blocks a request */
-    uint64_t places; /* requests that fit into the namespace side by side */
-    uint64_t stream, next_place;
-
-    struct io *ios;
-    struct io **idle; /* a stack: those that were just reaped are on top */
-    unsigned idle_count;
-    struct chalk_block_request **batch;
-    uint64_t *reciprocal; /* 2^32 / n */
-
-    struct figures *figures;
-    bool failed, interrupted;
+    struct plan plan;
+    struct worker *workers;
+    unsigned cores;
+    struct figures *figures; /* of all workers */
+    bool histogram;
 
     struct chalk_trace trace;
     void *records; /* of the trace; NULL: there is none */
 };
 
-static bool make_ios(struct perf *p)
-{
-    unsigned depth = p->queue->info.depth;
-    struct chalk_dma memory;
-
-    p->ios = calloc(depth, sizeof(*p->ios));
-    p->idle = calloc(depth, sizeof(*p->idle));
-    p->batch = calloc(depth, sizeof(*p->batch));
-    p->reciprocal = calloc(depth + 1, sizeof(*p->reciprocal));
-    p->figures = calloc(1, sizeof(*p->figures));
-    if (!p->ios || !p->idle || !p->batch || !p->reciprocal || !p->figures ||
-        chalk_dma_get(p->session.memory, depth * p->size, CHALK_PAGE, &memory) != 0) {
-        complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --size", depth,
-                 p->size);
-        return false;
-    }
-    for (uint64_t i = 0; p->op == CHALK_BLOCK_WRITE && i < memory.size / 8; i++)
-        ((uint64_t *)memory.va)[i] = chalk_random_next(&p->stream);
-    for (unsigned i = 0; i < depth; i++) {
-        p->ios[i].data =
-            (struct chalk_dma){(char *)memory.va + i * p->size, memory.iova + i * p->size, p->size};
-        p->idle[p->idle_count++] = &p->ios[i];
-        p->reciprocal[i + 1] = (1ull << 32) / (i + 1);
-    }
-    return true;
-}
+/* ---- tracing --------------------------------------------------------------------------------------- */
 
 /* Traces the queue, into a ring that holds at least `events`. */
 static bool start_trace(struct perf *p, uint64_t events)
@@ -98,7 +44,7 @@ static bool start_trace(struct perf *p, uint64_t events)
         complain("no memory for a trace of %" PRIu64 " events; give a smaller --trace", events);
         return false;
     }
-    p->queue->trace = &p->trace;
+    p->workers[0].queue->trace = &p->trace;
     return true;
 }
 
@@ -110,182 +56,109 @@ static int print_line(void *context, const char *line, size_t size)
 
 static bool print_trace(struct perf *p)
 {
-    p->queue->trace = NULL;
+    p->workers[0].queue->trace = NULL;
     if (chalk_trace_write(&p->trace, print_line, NULL) == 0 && fflush(stdout) == 0)
         return true;
     complain("the trace could not be printed: standard output takes no more");
     return false;
 }
 
-static void drop_ios(struct perf *p)
+/* ---- running --------------------------------------------------------------------------------------- */
+
+static void on_core(unsigned core, void *argument)
 {
-    free(p->records);
-    free(p->figures);
-    free(p->reciprocal);
-    free(p->batch);
-    free(p->idle);
-    free(p->ios);
+    (void)core;
+    worker_run(argument, NULL, 0);
 }
 
-/* As little as can be, for it runs inside the timed call. */
-static void reaped(struct chalk_block_request *request, int status)
+static void check_on_core(unsigned core, void *argument)
 {
-    struct perf *p = request->context;
-    struct io *io = (struct io *)((char *)request - offsetof(struct io, request));
-
-    io->status = status;
-    p->idle[p->idle_count++] = io;
+    (void)core;
+    worker_check(argument);
 }
 
-static uint64_t share(const struct perf *p, uint64_t ticks, unsigned requests)
+/* Runs all workers, each on its core, to their ends. Returns whether none has failed. */
+static bool run_all(struct perf *p, void (*entry)(unsigned core, void *argument))
 {
-    return (uint64_t)(((unsigned __int128)ticks * p->reciprocal[requests]) >> 32);
-}
+    bool good = true;
 
-static uint64_t choose_place(struct perf *p)
-{
-    if (p->random)
-        return chalk_random_below(&p->stream, p->places);
+    for (unsigned i = 1; i < p->cores; i++) {
+        int error = chalk_core_start(i, entry, &p->workers[i]);
 
-    uint64_t place = p->next_place++;
-
-    if (p->next_place == p->places)
-        p->next_place = 0;
-    return place;
-}
-
-/* Submits up to `most` requests behind one doorbell. Returns how many. */
-static unsigned submit(struct perf *p, uint64_t most)
-{
-    unsigned count = p->idle_count < most ? p->idle_count : (unsigned)most;
-    uint64_t start, end;
-    int taken;
-
-    if (count == 0)
-        return 0;
-    for (unsigned i = 0; i < count; i++) {
-        struct io *io = p->idle[--p->idle_count];
-
-        io->request = (struct chalk_block_request){
-            .op = p->op,
-            .count = p->count,
-            .lba = choose_place(p) * p->count,
-            .segments = &io->data,
-            .segment_count = 1,
-            .done = reaped,
-            .context = p,
-        };
-        p->batch[i] = &io->request;
-    }
-    start = chalk_ticks();
-    taken = chalk_block_submit(p->queue, p->batch, count);
-    chalk_block_kick(p->queue);
-    end = chalk_ticks();
-    if (taken != (int)count) {
-        complain("submitting %u requests failed after %d: %s", count, taken < 0 ? 0 : taken,
-                 taken < 0 ? chalk_error_name(taken) : "the queue is full");
-        p->failed = true;
-        count = taken < 0 ? 0 : (unsigned)taken;
-    }
-    for (unsigned i = 0; i < count; i++)
-        ((struct io *)((char *)p->batch[i] - offsetof(struct io, request)))->submitted_at = start;
-    if (count > 0)
-        histogram_add(&p->figures->submit, share(p, end - start, count), count);
-    return count;
-}
-
-/* Returns how many requests were reaped. */
-static unsigned reap(struct perf *p)
-{
-    unsigned before = p->idle_count;
-    uint64_t start = chalk_ticks();
-    int result = chalk_block_poll(p->queue, 0);
-    uint64_t end = chalk_ticks();
-    unsigned count = p->idle_count - before;
-
-    if (result < 0) {
-        complain("the controller has failed: %s", chalk_error_name(result));
-        p->failed = true;
-    }
-    for (unsigned i = before; i < p->idle_count; i++) {
-        const struct io *io = p->idle[i];
-
-        if (io->status != 0 && !p->failed) {
-            complain("%s of %" PRIu32 " blocks from block %" PRIu64 " failed: %s",
-                     p->op == CHALK_BLOCK_WRITE ? "write" : "read", io->request.count, io->request.lba,
-                     chalk_error_name(io->status));
-            p->failed = true;
+        if (error != 0) {
+            complain("core %u does not start: %s", i, chalk_error_name(error));
+            p->workers[i].failed = p->plan.stop = true;
         }
-        histogram_add(&p->figures->latency, end - io->submitted_at, 1);
     }
-    if (count > 0)
-        histogram_add(&p->figures->reap, share(p, end - start, count), count);
+    if (entry == on_core)
+        worker_run(&p->workers[0], p->workers, p->cores);
+    else
+        entry(0, &p->workers[0]);
+    for (unsigned i = 1; i < p->cores; i++)
+        (void)chalk_core_join(0, i, CHALK_FOREVER);
+    for (unsigned i = 0; i < p->cores; i++)
+        good &= !p->workers[i].failed;
+    return good;
+}
+
+/* `most` requests in all, or `duration` ticks; and adds up what all workers measured. */
+static bool run(struct perf *p, const char *phase, uint64_t most, uint64_t duration)
+{
+    struct figures *sum = p->figures;
+    bool good;
+
+    for (unsigned i = 0; i < p->cores; i++) {
+        p->workers[i].phase = phase;
+        p->workers[i].most = most == UINT64_MAX ? most : most / p->cores + (i < most % p->cores);
+        p->workers[i].duration = duration;
+    }
+    good = run_all(p, on_core);
+    memset(sum, 0, sizeof(*sum));
+    for (unsigned i = 0; i < p->cores; i++) {
+        const struct figures *f = p->workers[i].figures;
+
+        histogram_merge(&sum->latency, &f->latency);
+        histogram_merge(&sum->submit, &f->submit);
+        histogram_merge(&sum->reap, &f->reap);
+        sum->finished += f->finished;
+        sum->doorbells += f->doorbells;
+        sum->interrupts += f->interrupts;
+        sum->ticks = f->ticks > sum->ticks ? f->ticks : sum->ticks;
+    }
+    return good;
+}
+
+static uint64_t verified(const struct perf *p)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < p->cores; i++)
+        count += p->workers[i].verified;
     return count;
 }
+
+static int measure(struct perf *p, uint64_t most, uint64_t seconds, bool warm_up)
+{
+    uint64_t duration = seconds ? chalk_ns_to_ticks(seconds * CHALK_S) : UINT64_MAX;
+    bool good = true;
+
+    if (warm_up)
+        good = run(p, "warming up", most == UINT64_MAX ? most : most / 10 + 1,
+                   duration == UINT64_MAX ? duration : duration / 10);
+    if (good && !p->plan.interrupted)
+        good = run(p, "measuring", most, duration);
+    if (good && !p->plan.interrupted && p->plan.verify)
+        good = run_all(p, check_on_core);
+    if (p->plan.interrupted)
+        complain("interrupted");
+    return !good ? EXIT_BAD : p->plan.interrupted ? EXIT_INTERRUPTED : EXIT_GOOD;
+}
+
+/* ---- printing -------------------------------------------------------------------------------------- */
 
 static double seconds_of(uint64_t ticks)
 {
     return (double)ticks / (double)chalk_clock_info()->hertz;
-}
-
-static void print_progress(const struct perf *p, const char *phase, uint64_t start, uint64_t finished,
-                           uint64_t ticks, uint64_t now)
-{
-    double rate = (double)finished / seconds_of(ticks);
-
-    complain("%s, %.0f s: %.0f IOPS, %.1f MiB/s", phase, seconds_of(now - start), rate,
-             rate * (double)p->size / (1 << 20));
-}
-
-static void rest(struct perf *p, uint32_t seen)
-{
-    struct chalk_trace *trace = p->interrupts ? p->queue->trace : NULL; /* a pause is no sleep */
-
-    chalk_trace(trace, CHALK_TRACE_SLEEP, 0, 0, 0);
-    session_rest(p->interrupts, seen);
-    chalk_trace(trace, CHALK_TRACE_WAKE, 0, 0, 0);
-}
-
-/* Keeps the queue full until `most` requests were submitted or `duration` ticks have passed, and empties it.
- */
-static void run(struct perf *p, const char *phase, uint64_t most, uint64_t duration)
-{
-    struct figures *f = p->figures;
-    const uint64_t start = chalk_ticks(), look = chalk_ns_to_ticks(10 * CHALK_MS),
-                   tell = chalk_ns_to_ticks(CHALK_S);
-    uint64_t look_at = start + look, told_at = start, told = 0, submitted = 0;
-    uint32_t interrupts = p->queue->interrupts;
-
-    memset(f, 0, sizeof(*f));
-    f->doorbells = p->queue->counters.doorbells;
-    for (bool more = true; more || f->finished < submitted;) {
-        uint32_t seen = *p->session.events;
-        uint64_t now;
-        unsigned count;
-
-        if (more)
-            submitted += submit(p, most - submitted);
-        count = reap(p);
-        f->finished += count;
-        if (count == 0)
-            rest(p, seen);
-        now = chalk_ticks();
-        if (now - start >= duration || submitted == most || p->failed || p->interrupted)
-            more = false;
-        if (now < look_at)
-            continue;
-        look_at = now + look;
-        if (chalk_exit_requested())
-            p->interrupted = true;
-        if (now - told_at >= tell) {
-            print_progress(p, phase, start, f->finished - told, now - told_at, now);
-            told_at = now;
-            told = f->finished;
-        }
-    }
-    f->ticks = chalk_ticks() - start;
-    f->doorbells = p->queue->counters.doorbells - f->doorbells;
-    f->interrupts = p->queue->interrupts - interrupts;
 }
 
 static double per_io(const struct figures *f, uint64_t what)
@@ -303,15 +176,63 @@ static uint64_t latency_ns(const struct figures *f, unsigned per_million)
     return chalk_ticks_to_ns(histogram_at(&f->latency, per_million));
 }
 
+static const char *op_of(const struct perf *p)
+{
+    return p->plan.reads == 100 ? "read" : p->plan.reads == 0 ? "write" : "mixed";
+}
+
+/* How many requests took how long: from each power of two of microseconds to the next. */
+static unsigned count_latencies(const struct figures *f, uint64_t counts[65])
+{
+    unsigned used = 0;
+
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        uint64_t us, count = f->latency.buckets[i];
+        unsigned place;
+
+        if (count == 0)
+            continue;
+        us = chalk_ticks_to_ns(histogram_edge(i)) / 1000;
+        place = us == 0 ? 0 : 64 - (unsigned)__builtin_clzll(us);
+        counts[place] += count;
+        used = place + 1 > used ? place + 1 : used;
+    }
+    return used;
+}
+
+static uint64_t least_us(unsigned place)
+{
+    return place == 0 ? 0 : (uint64_t)1 << (place - 1);
+}
+
+static void print_histogram(const struct figures *f)
+{
+    uint64_t counts[65] = {0};
+    unsigned used = count_latencies(f, counts);
+
+    for (unsigned i = 0; i < used; i++) {
+        unsigned bar = f->finished ? (unsigned)(counts[i] * 50 / f->finished) : 0;
+
+        if (counts[i] != 0)
+            printf("  from %8" PRIu64 " us %12" PRIu64 "  %.*s\n", least_us(i), counts[i], (int)bar,
+                   "##################################################");
+    }
+}
+
 static void print_text(const struct perf *p, const char *unit)
 {
     const struct figures *f = p->figures;
 
-    printf("%s %s of %" PRIu64 " bytes, depth %u, %s, namespace %" PRIu32 "\n",
-           p->random ? "random" : "sequential", p->op == CHALK_BLOCK_WRITE ? "write" : "read", p->size,
-           p->queue->info.depth, p->interrupts ? "by interrupt" : "polled", p->session.ns.nsid);
+    printf("%s %s of %" PRIu64 " bytes, depth %u, %s, namespace %" PRIu32,
+           p->plan.random ? "random" : "sequential", op_of(p), p->plan.size, p->plan.depth,
+           p->plan.interrupts ? "by interrupt" : "polled", p->session.ns.nsid);
+    if (p->plan.reads != 0 && p->plan.reads != 100)
+        printf(", %u%% reads", p->plan.reads);
+    if (p->cores != 1)
+        printf(", %u cores", p->cores);
+    printf("\n");
     printf("  requests    %" PRIu64 " in %.3f s\n", f->finished, seconds_of(f->ticks));
-    printf("  rate        %.0f IOPS, %.1f MiB/s\n", iops(f), iops(f) * (double)p->size / (1 << 20));
+    printf("  rate        %.0f IOPS, %.1f MiB/s\n", iops(f), iops(f) * (double)p->plan.size / (1 << 20));
     printf("  latency     p50 %.1f us, p99 %.1f us, p99.9 %.1f us, min %.1f us, max %.1f us\n",
            (double)latency_ns(f, 500000) / 1000, (double)latency_ns(f, 990000) / 1000,
            (double)latency_ns(f, 999000) / 1000, (double)chalk_ticks_to_ns(f->latency.least) / 1000,
@@ -322,6 +243,26 @@ static void print_text(const struct perf *p, const char *unit)
            histogram_at(&f->submit, 500000), unit, f->submit.least);
     printf("  reap        %" PRIu64 " %ss a request (median), %" PRIu64 " at least\n",
            histogram_at(&f->reap, 500000), unit, f->reap.least);
+    if (p->plan.verify)
+        printf("  verified    %" PRIu64 " requests: all as they were written\n", verified(p));
+    if (p->histogram)
+        print_histogram(f);
+}
+
+static void print_json_histogram(const struct figures *f)
+{
+    uint64_t counts[65] = {0};
+    unsigned used = count_latencies(f, counts);
+    const char *comma = "";
+
+    printf("\"latency_us_from\": {");
+    for (unsigned i = 0; i < used; i++) {
+        if (counts[i] == 0)
+            continue;
+        printf("%s\"%" PRIu64 "\": %" PRIu64, comma, least_us(i), counts[i]);
+        comma = ", ";
+    }
+    printf("}, ");
 }
 
 static void print_json(const struct perf *p, const char *unit)
@@ -330,10 +271,15 @@ static void print_json(const struct perf *p, const char *unit)
 
     printf("{\"pattern\": \"%s\", \"op\": \"%s\", \"size\": %" PRIu64 ", \"depth\": %u, \"interrupts\": %s, "
            "\"namespace\": %" PRIu32 ", ",
-           p->random ? "random" : "sequential", p->op == CHALK_BLOCK_WRITE ? "write" : "read", p->size,
-           p->queue->info.depth, p->interrupts ? "true" : "false", p->session.ns.nsid);
+           p->plan.random ? "random" : "sequential", op_of(p), p->plan.size, p->plan.depth,
+           p->plan.interrupts ? "true" : "false", p->session.ns.nsid);
+    printf("\"cores\": %u, \"reads_percent\": %u, ", p->cores, p->plan.reads);
+    if (p->plan.verify)
+        printf("\"verified\": %" PRIu64 ", ", verified(p));
+    if (p->histogram)
+        print_json_histogram(f);
     printf("\"requests\": %" PRIu64 ", \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_s\": %.3f, ", f->finished,
-           seconds_of(f->ticks), iops(f), iops(f) * (double)p->size / (1 << 20));
+           seconds_of(f->ticks), iops(f), iops(f) * (double)p->plan.size / (1 << 20));
     printf("\"latency_ns\": {\"p50\": %" PRIu64 ", \"p99\": %" PRIu64 ", \"p99_9\": %" PRIu64
            ", \"min\": %" PRIu64 ", \"max\": %" PRIu64 "}, ",
            latency_ns(f, 500000), latency_ns(f, 990000), latency_ns(f, 999000),
@@ -346,42 +292,30 @@ static void print_json(const struct perf *p, const char *unit)
            unit);
 }
 
-/* Holds the request size against the namespace. */
-static bool fit(struct perf *p, uint64_t depth)
-{
-    const struct chalk_block_info *info = &p->queue->info;
-    uint64_t largest = (uint64_t)info->max_blocks * info->block_size;
-    uint64_t whole =
-        info->block_count > UINT64_MAX / info->block_size ? UINT64_MAX : info->block_count * info->block_size;
+/* ---- options --------------------------------------------------------------------------------------- */
 
-    if (depth > info->depth)
-        complain("--depth %" PRIu64 ": the controller's queues hold at most %u requests", depth, info->depth);
-    else if (p->size % info->block_size != 0)
-        complain("--size %" PRIu64 ": not a multiple of the namespace's block size, %" PRIu32, p->size,
-                 info->block_size);
-    else if (p->size > largest)
-        complain("--size %" PRIu64 ": the controller takes at most %" PRIu64 " bytes a request", p->size,
-                 largest);
-    else if (p->size > whole)
-        complain("--size %" PRIu64 ": namespace %" PRIu32 " has only %" PRIu64 " bytes", p->size,
-                 p->session.ns.nsid, whole);
-    else
-        return true;
-    return false;
+/* Opens a worker on each core. Otherwise it has been said why not, and this is what to exit with. */
+static int open_workers(struct perf *p)
+{
+    int status = EXIT_GOOD;
+
+    p->workers = calloc(p->cores, sizeof(*p->workers));
+    p->figures = calloc(1, sizeof(*p->figures));
+    if (!p->workers || !p->figures) {
+        complain("no memory for %u cores; give fewer --cores", p->cores);
+        return EXIT_BAD;
+    }
+    for (unsigned i = 0; i < p->cores && status == EXIT_GOOD; i++)
+        status = worker_open(&p->workers[i], &p->session, &p->plan, i, p->cores);
+    return status;
 }
 
-static int measure(struct perf *p, uint64_t most, uint64_t seconds, bool warm_up)
+static void close_workers(struct perf *p)
 {
-    uint64_t duration = seconds ? chalk_ns_to_ticks(seconds * CHALK_S) : UINT64_MAX;
-
-    if (warm_up)
-        run(p, "warming up", most == UINT64_MAX ? most : most / 10 + 1,
-            duration == UINT64_MAX ? duration : duration / 10);
-    if (!p->failed && !p->interrupted)
-        run(p, "measuring", most, duration);
-    if (p->interrupted)
-        complain("interrupted");
-    return p->failed ? EXIT_BAD : p->interrupted ? EXIT_INTERRUPTED : EXIT_GOOD;
+    for (unsigned i = 0; p->workers && i < p->cores; i++)
+        worker_close(&p->workers[i]);
+    free(p->workers);
+    free(p->figures);
 }
 
 int chalk_main(int argc, char *argv[])
@@ -389,32 +323,41 @@ int chalk_main(int argc, char *argv[])
     struct session_options wanted = {0};
     static struct perf p;
     const char *pattern = "random", *op = "read";
-    uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096, trace = 0;
+    uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096, trace = 0, cores = 1,
+             reads = 70;
     bool warm_up = false, json = false, overwrite = false, instructions = false;
     const struct option options[] = {
         {"pattern", OPTION_WORD, &pattern, 0, 0, "random|sequential", NULL, "random if absent"},
-        {"op", OPTION_WORD, &op, 0, 0, "read|write", NULL, "read if absent"},
+        {"op", OPTION_WORD, &op, 0, 0, "read|write|mixed", NULL, "read if absent"},
+        {"reads", OPTION_NUMBER, &reads, 1, 99, NULL, "PERCENT", "of --op mixed; 70 if absent"},
         {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
          "its identifier; the first one if absent"},
         {"size", OPTION_NUMBER, &size, 1, 64u << 20, NULL, "BYTES", "a request; 4096 if absent"},
-        {"depth", OPTION_NUMBER, &depth, 1, 65534, NULL, "N", "requests in flight; 32 if absent"},
+        {"depth", OPTION_NUMBER, &depth, 1, 65534, NULL, "N",
+         "requests in flight on each core; 32 if absent"},
+        {"cores", OPTION_NUMBER, &cores, 1, MAX_CORES, NULL, "N",
+         "each with a queue and a part of the namespace; 1 if absent"},
         {"seconds", OPTION_NUMBER, &seconds, 1, 86400, NULL, "S", "how long to measure; 5 if absent"},
         {"count", OPTION_NUMBER, &count, 1, UINT64_MAX / 2, NULL, "N",
          "requests to measure, instead of seconds"},
         {"seed", OPTION_NUMBER, &seed, 0, UINT32_MAX, NULL, "N",
          "of the random places and contents; 1 if absent"},
-        {"interrupts", OPTION_FLAG, &p.interrupts, 0, 0, NULL, NULL, "sleep until the controller interrupts"},
+        {"interrupts", OPTION_FLAG, &p.plan.interrupts, 0, 0, NULL, NULL,
+         "sleep until the controller interrupts"},
         {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL, "first run a tenth as long, unmeasured"},
+        {"verify", OPTION_FLAG, &p.plan.verify, 0, 0, NULL, NULL,
+         "compare what is read with what was written, at the end all of it"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the namespace holds"},
         {"ticks-are-instructions", OPTION_FLAG, &instructions, 0, 0, NULL, NULL,
          "say so: true under QEMU's -icount shift=0"},
+        {"histogram", OPTION_FLAG, &p.histogram, 0, 0, NULL, NULL, "also how many requests took how long"},
         {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "the figures on one line, for programs"},
         {"trace", OPTION_NUMBER, &trace, 1, 1u << 20, NULL, "N",
          "at the end print the last N events or more, for tools/trace"},
     };
     const struct command command = {
         .name = "nvme-perf",
-        .summary = "Measures how fast one core drives one queue of an NVMe namespace.",
+        .summary = "Measures how fast cores drive queues of an NVMe namespace, one each.",
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
@@ -428,35 +371,47 @@ int chalk_main(int argc, char *argv[])
         complain("--seconds and --count: give only one of them");
         return EXIT_USAGE;
     }
+    if (p.plan.verify && strcmp(op, "read") == 0) {
+        complain("--verify: knows only what it has written itself; with --op write or mixed");
+        return EXIT_USAGE;
+    }
+    if (trace != 0 && cores != 1) {
+        complain("--trace: of one core only");
+        return EXIT_USAGE;
+    }
+    if (cores > chalk_core_count()) {
+        complain("--cores %" PRIu64 ": there are %u", cores, chalk_core_count());
+        return EXIT_USAGE;
+    }
+    p.cores = (unsigned)cores;
+    p.plan.depth = (unsigned)depth;
+    p.plan.random = strcmp(pattern, "random") == 0;
+    p.plan.reads = strcmp(op, "read") == 0 ? 100 : strcmp(op, "write") == 0 ? 0 : (unsigned)reads;
+    p.plan.size = size;
+    p.plan.seed = seed;
     wanted.nsid = (uint32_t)nsid;
-    wanted.depth = (unsigned)depth;
-    wanted.interrupts = p.interrupts;
-    wanted.buffer_size = depth * size;
+    wanted.depth = p.plan.depth;
+    wanted.queues = p.cores;
+    wanted.interrupts = p.plan.interrupts;
+    wanted.buffer_size = cores * (depth * size + CHALK_PAGE);
     if (!session_open(&p.session, &wanted))
         return EXIT_BAD;
 
-    p.queue = p.session.queue;
-    p.random = strcmp(pattern, "random") == 0;
-    p.op = strcmp(op, "write") == 0 ? CHALK_BLOCK_WRITE : CHALK_BLOCK_READ;
-    p.size = size;
-    p.stream = seed;
-    status = EXIT_USAGE;
-    if (fit(&p, depth) && (p.op == CHALK_BLOCK_READ ||
-                           session_may_write(&p.session, 0, p.queue->info.block_count, overwrite))) {
-        const char *unit = instructions ? "instruction" : "tick";
-
-        p.count = (uint32_t)(size / p.queue->info.block_size);
-        p.places = p.queue->info.block_count / p.count;
+    status = open_workers(&p);
+    if (status == EXIT_GOOD && p.plan.reads != 100 &&
+        !session_may_write(&p.session, 0, p.session.ns.size, overwrite))
+        status = EXIT_USAGE;
+    if (status == EXIT_GOOD && trace != 0 && !start_trace(&p, trace))
         status = EXIT_BAD;
-        if (make_ios(&p) && (trace == 0 || start_trace(&p, trace))) {
-            status = measure(&p, count ? count : UINT64_MAX, count ? 0 : seconds ? seconds : 5, warm_up);
-            if (status != EXIT_BAD)
-                (json ? print_json : print_text)(&p, unit);
-            if (trace != 0 && !print_trace(&p))
-                status = EXIT_BAD;
-        }
+    if (status == EXIT_GOOD) {
+        status = measure(&p, count ? count : UINT64_MAX, count ? 0 : seconds ? seconds : 5, warm_up);
+        if (status != EXIT_BAD)
+            (json ? print_json : print_text)(&p, instructions ? "instruction" : "tick");
+        if (trace != 0 && !print_trace(&p))
+            status = EXIT_BAD;
     }
+    close_workers(&p);
     session_close(&p.session);
-    drop_ios(&p); /* closing may still call requests back */
+    free(p.records);
     return status;
 }

@@ -32,13 +32,18 @@ static bool find_controller(struct session *session, const char *address)
     return false;
 }
 
+static size_t queue_count(const struct session_options *options)
+{
+    return options->queues > 1 ? options->queues : 1;
+}
+
 /* Shared memory for both queues and a PRP list page a request, beside the program's own buffers. */
 static size_t shared_size(const struct session_options *options)
 {
     size_t entries = (size_t)options->depth + 1;
-    size_t queues = entries * (64 + 16) + 4 * CHALK_PAGE;
+    size_t queue = entries * (64 + 16) + 4 * CHALK_PAGE + entries * CHALK_PAGE;
 
-    return ((size_t)1 << 20) + options->buffer_size + queues + entries * CHALK_PAGE;
+    return ((size_t)1 << 20) + options->buffer_size + queue_count(options) * queue;
 }
 
 bool session_find_namespace(struct session *session, uint32_t nsid)
@@ -61,7 +66,7 @@ bool session_find_namespace(struct session *session, uint32_t nsid)
 bool session_open(struct session *session, const struct session_options *options)
 {
     const struct chalk_memory_options memory = {
-        .private_size = ((size_t)1 << 20) + (size_t)options->depth * 256,
+        .private_size = ((size_t)1 << 20) + queue_count(options) * options->depth * 256,
         .shared_size = shared_size(options),
         .node = -1,
     };
@@ -106,6 +111,8 @@ bool session_open(struct session *session, const struct session_options *options
         return true;
     if (!session_find_namespace(session, options->nsid))
         goto failed;
+    if (options->queues != 0)
+        return true;
 
     const struct chalk_nvme_queue_options queue = {
         .nsid = session->ns.nsid,

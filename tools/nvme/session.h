@@ -12,6 +12,7 @@ struct session_options {
     const char *address; /* PCI address of the controller; NULL: the first on the bus */
     uint32_t nsid;       /* 0: the first active namespace */
     unsigned depth;      /* of the queue; 0: open none */
+    unsigned queues;     /* of that depth, that the program will open itself; 0: one is opened here */
     bool interrupts;
     size_t buffer_size; /* bytes of shared memory that the program itself will ask for */
 };
@@ -23,8 +24,8 @@ struct session {
     struct chalk_device *device;
     bool shared; /* memory, with the domain */
     struct chalk_nvme *nvme;
-    struct chalk_nvme_namespace ns;  /* when a queue was asked for */
-    struct chalk_block_queue *queue; /* likewise */
+    struct chalk_nvme_namespace ns;  /* when a depth was given */
+    struct chalk_block_queue *queue; /* unless the program opens its own */
     const _Atomic(uint32_t) *events; /* of core 0, on which everything here runs */
 };
 
