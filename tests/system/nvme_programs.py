@@ -110,12 +110,48 @@ def perf(test, devices):
             test.result(run.status == 0 and len(figures) == 1 and holds(figures[0]), f'{world}: {name}', run.output)
 
 
+# The kernel keeps the physical function, and gives one of its virtual ones two queues and a vector, and to Chalk.
+VIRTUAL = '''
+physical=/sys/bus/pci/devices/0000:01:00.0
+rebind kernel 0000:01:00.0 && cd $physical || exit 1
+nvme virt-mgmt /dev/nvme0 -c 0 -r 0 -a 1 -n 0 && nvme virt-mgmt /dev/nvme0 -c 0 -r 1 -a 1 -n 0 && echo 1 >reset || exit 1
+echo 0 >sriov_drivers_autoprobe
+echo 1 >sriov_numvfs
+nvme virt-mgmt /dev/nvme0 -c 1 -r 0 -a 8 -n 2 && nvme virt-mgmt /dev/nvme0 -c 1 -r 1 -a 8 -n 1 &&
+    nvme virt-mgmt /dev/nvme0 -c 1 -r 0 -a 9 -n 0 || exit 1
+rebind vfio-pci 0000:01:00.1
+'''
+
+
+def virtual_function(test, folder):
+    """SR-IOV, hosted: Chalk drives a virtual function of a controller whose physical one is the kernel's."""
+    path = worlds.disk(folder, 'virtual.img', 8)
+    qemu = ('-device nvme-subsys,id=subsys0 -device pcie-root-port,id=rp0,chassis=9,slot=9,bus=pcie.0,addr=0x10 '
+            '-device nvme,id=sr,serial=sr,subsys=subsys0,bus=rp0,sriov_max_vfs=2,sriov_vq_flexible=4,'
+            'sriov_vi_flexible=2,msix_qsize=9,max_ioqpairs=8 '
+            f'-drive id=virtual,if=none,format=raw,file={path} -device nvme-ns,drive=virtual,bus=sr,nsid=1,shared=on')
+    runs = worlds.guest({
+        'ready': VIRTUAL,
+        'identify': 'nvme-identify 0000:01:00.1',
+        'verify': 'nvme-verify --overwrite --blocks 2048 0000:01:00.1',
+        'kernel': 'dd if=/dev/nvme0n1 of=/dev/null bs=1M count=1 iflag=direct',
+    }, programs=['/usr/sbin/nvme', *(os.path.join(BUILD, name) for name in ('nvme-identify', 'nvme-verify'))],
+        options=['--qemu', qemu])
+    test.result(runs['ready'].status == 0, 'a virtual function is there', runs['ready'].output)
+    test.result(runs['identify'].status == 0 and 'controller id    1\n' in runs['identify'].output,
+                'hosted: it is a controller of its own', runs['identify'].output)
+    test.result(runs['verify'].status == 0 and f'CRC-32C {worlds.crc32c(path, 0, 1 << 20):08x}' in runs['verify'].output,
+                'hosted: what it writes is on the disk', runs['verify'].output)
+    test.result(runs['kernel'].status == 0, 'the kernel still reads through the physical one', runs['kernel'].output)
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
         compare(test, [two + ',ns2.logical_block_size=4096'], PLAIN)
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 16) for name in ('c.img', 'd.img'))
         compare(test, [two + ZONES], ZONED)
+        virtual_function(test, folder)
         disks = [worlds.disk(folder, name, 8) for name in ('e.img', 'f.img', 'g.img')]
         compare(test, [f'nvme:{disks[0]}+{disks[1]},ns2.logical_block_size=4096', f'nvme:{disks[2]}'], MANY)
         perf(test, ['nvme:' + worlds.disk(folder, 'h.img', 16)])
