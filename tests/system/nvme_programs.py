@@ -18,6 +18,7 @@ BUILD = os.path.abspath(sys.argv[1])
 
 # What it shows: program, arguments, exit status, what has to be in its output.
 PLAIN = {
+    'commands, as a library gives them': ('twin-nvme-commands', '', 0, 'ok     those between are as they were'),
     'the health log': ('nvme-log', '', 0, 'temperature            50 degrees Celsius'),
     'the firmware log': ('nvme-log', '--log firmware', 0, 'slot 1  1.0       <- in use'),
     'the effects log has format and write': ('nvme-log', '--log effects', 0, 'admin 80, changes blocks'),
