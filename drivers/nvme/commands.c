@@ -49,6 +49,7 @@ int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_com
                             struct chalk_nvme_answer *answer)
 {
     struct nvme_prp prp = {0, 0};
+    struct nvme_data data = {.segments = segments, .count = count};
     uint64_t size = 0;
     int error = 0;
 
@@ -62,9 +63,9 @@ int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_com
     }
     if (size % 4 != 0 || size > nvme->info.max_transfer || (size != 0 && (command->opcode & 3) == 0))
         return -EINVAL;
+    data.bytes = size;
     if (size != 0)
-        error = chalk_nvme_prp_list(segments, count, size, nvme->info.page_size, nvme->answer.va,
-                                    nvme->answer.iova, &prp);
+        error = chalk_nvme_prp_list(&data, nvme->info.page_size, nvme->answer.va, nvme->answer.iova, &prp);
     return error != 0 ? error : execute(nvme, command, prp, answer);
 }
 

@@ -90,6 +90,9 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
     info->max_transfer = max_transfer(nvme, id->mdts);
     info->firmware_piece = id->fwug != NVME_FWUG_NONE ? id->fwug * 4096u : 0;
     info->optional_commands = id->oncs;
+    info->sgl_align = NVME_SGLS(id->sgls) == NVME_SGLS_ANY      ? 1
+                      : NVME_SGLS(id->sgls) == NVME_SGLS_DWORDS ? 4
+                                                                : 0;
     info->volatile_cache = (id->vwc & NVME_VWC_PRESENT) != 0;
 
     /* RTD3E in its own microseconds, but at least 5 s (0: not reported) and at most a minute. */

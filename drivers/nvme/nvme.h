@@ -14,12 +14,14 @@
  *     io.c          the hot path: submit, kick, poll
  *     request.c     requests that are not a plain read or write
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
- *     prp.c         where a request's data is
+ *     split.c       requests that need several commands
+ *     prp.c, sgl.c  where a command's data is
  *     status.c      what a completion's status means
  */
 #ifndef NVME_NVME_H
 #define NVME_NVME_H
 
+#include "data.h"
 #include "registers.h"
 #include <chalk/clock.h>
 #include <chalk/error.h>
@@ -164,6 +166,10 @@ struct nvme_queue {
     _Alignas(64) struct chalk_mmio head_doorbell; /* a window of one register */
     struct chalk_mmio tail_doorbell;
     uint64_t lists_iova;
+    uint32_t list_pieces;         /* of scatter gather lists, in that room */
+    uint32_t sgl_align;           /* of pieces, bytes; 0: the controller knows pages only */
+    struct nvme_part *free_parts; /* split.c */
+    struct nvme_split *free_splits;
 
     /* cold */
     uint64_t sweep_ticks; /* between two sweeps */

@@ -4,24 +4,27 @@
  */
 #include "prp.h"
 
-int chalk_nvme_prp_list(const struct chalk_dma *segments, unsigned count, uint64_t bytes, uint64_t page,
-                        uint64_t *list, uint64_t list_iova, struct nvme_prp *prp)
+int chalk_nvme_prp_list(const struct nvme_data *data, uint64_t page, uint64_t *list, uint64_t list_iova,
+                        struct nvme_prp *prp)
 {
-    uint64_t offset_mask = page - 1, left = bytes, second = 0;
+    uint64_t offset_mask = page - 1, left = data->bytes, second = 0;
     uint64_t *next = list;
+    size_t skip = data->skip;
 
-    if (count == 0 || (segments[0].iova & 3) != 0)
-        return -EINVAL;
-    for (unsigned i = 0; i < count; i++) {
-        uint64_t address = segments[i].iova, size = segments[i].size;
+    for (unsigned i = 0; left != 0; i++, skip = 0) {
+        uint64_t address, size;
 
-        if (size == 0 || size > left)
+        if (i == data->count || data->segments[i].size <= skip)
             return -EINVAL;
-        if (i != 0 && (address & offset_mask) != 0)
-            return -EINVAL;
-        if (i + 1 != count && ((address + size) & offset_mask) != 0)
-            return -EINVAL;
+        address = data->segments[i].iova + skip;
+        size = data->segments[i].size - skip;
+        if (size > left)
+            size = left;
         left -= size;
+        if (i == 0 ? (address & 3) != 0 : (address & offset_mask) != 0)
+            return -EINVAL;
+        if (left != 0 && ((address + size) & offset_mask) != 0)
+            return -EINVAL;
 
         if (i == 0) {
             uint64_t in_first = page - (address & offset_mask);
@@ -38,7 +41,7 @@ int chalk_nvme_prp_list(const struct chalk_dma *segments, unsigned count, uint64
             *next++ = address;
         *next++ = address;
     }
-    if (left != 0)
+    if (data->bytes == 0)
         return -EINVAL;
     prp->prp2 = next - list > 1 ? list_iova : second;
     return 0;

@@ -9,7 +9,16 @@
  * and the controller never has to wait for room (at depth 1 that took QEMU's median read from 21 us or more
  * to 15 us).
  */
-#include "nvme.h"
+#include "split.h"
+
+/* Room for so many pieces of data at least, in 1 << this bytes of list. */
+#define NVME_SGL_SHIFT 11
+
+_Static_assert(2 * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) + sizeof(struct nvme_slot) +
+                       sizeof(struct nvme_part) + sizeof(struct nvme_split) + sizeof(uint16_t) +
+                       NVME_MAX_TRANSFER / 4096 * sizeof(uint64_t) <=
+                   4096,
+               "a request in flight takes no more than a page");
 
 static int pick_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
 {
@@ -62,7 +71,10 @@ static unsigned log2_up(uint64_t value)
 static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned depth)
 {
     size_t slots = (size_t)1 << log2_up(depth);
-    size_t size = sizeof(struct nvme_queue) + slots * sizeof(struct nvme_slot) + depth * sizeof(uint16_t);
+    size_t size = sizeof(struct nvme_queue) + slots * sizeof(struct nvme_slot) +
+                  depth * (sizeof(struct nvme_part) + sizeof(struct nvme_split) + sizeof(uint16_t));
+    struct nvme_part *parts;
+    struct nvme_split *splits;
     struct nvme_queue *queue = chalk_memory_get(nvme->memory, size);
 
     if (queue == NULL)
@@ -73,8 +85,14 @@ static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned dep
     queue->entries = 2 * depth < nvme->info.max_queue_entries ? 2 * depth + 1 : nvme->info.max_queue_entries;
     queue->slots = (struct nvme_slot *)(queue + 1);
     queue->slot_mask = (uint32_t)(slots - 1);
-    queue->cids = (uint16_t *)(queue->slots + slots);
+    parts = (struct nvme_part *)(queue->slots + slots);
+    splits = (struct nvme_split *)(parts + depth);
+    queue->cids = (uint16_t *)(splits + depth);
     for (unsigned i = 0; i < depth; i++) {
+        parts[i].next = queue->free_parts;
+        queue->free_parts = &parts[i];
+        splits[i].next = queue->free_splits;
+        queue->free_splits = &splits[i];
         queue->slots[i].tag = i | NVME_TAG_FREE;
         queue->cids[i] = (uint16_t)i;
     }
@@ -91,6 +109,9 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
 
     /* A list has an entry a page, and begins at a multiple of its size: so it never crosses a page. */
     queue->list_shift = (uint8_t)log2_up(nvme->info.max_transfer / page * sizeof(uint64_t));
+    if (queue->sgl_align != 0 && queue->list_shift < NVME_SGL_SHIFT)
+        queue->list_shift = NVME_SGL_SHIFT;
+    queue->list_pieces = (uint32_t)((1u << queue->list_shift) / sizeof(struct nvme_sgl));
     error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_command), page,
                           &queue->command_memory);
     if (error == 0)
@@ -175,16 +196,16 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
     queue->block.info = (struct chalk_block_info){
         .block_count = ns->size,
         .block_size = ns->block_size,
-        .max_blocks = queue->command_blocks,
+        .max_blocks = at_most(UINT32_MAX, ns->size, true),
         .command_blocks = queue->command_blocks,
-        .segment_align = 4, /* [Base 4.1.1] */
-        .boundary = info->page_size,
+        .segment_align = queue->sgl_align != 0 ? queue->sgl_align : 4, /* [Base 4.1.1] */
+        .boundary = queue->sgl_align != 0 ? 1 : info->page_size,
         .depth = queue->depth,
         .operations = ops,
         .flags = CHALK_BLOCK_FUA | CHALK_BLOCK_REPEATABLE,
         .max_discard = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_DISCARD & 1) != 0),
-        .max_zeroes = at_most(NVME_BLOCKS, ns->size, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0),
-        .max_verify = at_most(queue->command_blocks, ns->size, (ops >> CHALK_BLOCK_VERIFY & 1) != 0),
+        .max_zeroes = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0),
+        .max_verify = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_VERIFY & 1) != 0),
         .volatile_cache = info->volatile_cache,
     };
 }
@@ -249,6 +270,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     queue->head_doorbell = chalk_mmio_part(&nvme->doorbells, (2 * (id - 1u) + 1) * stride, 4);
     queue->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 30 * CHALK_S;
     queue->sweep_ticks = chalk_ns_to_ticks(queue->timeout_ns / NVME_SWEEPS);
+    queue->sgl_align = options->pages_only ? 0 : nvme->info.sgl_align;
     describe(queue, &ns);
     error = allocate_shared(nvme, queue);
     if (error == 0 && options->interrupts) {

@@ -63,6 +63,20 @@
 
 /* ---- commands [Base 3.3.3.1] ----------------------------------------------------------------------- */
 
+/* A piece of memory of any size, or of descriptors [Base 4.1.2] */
+struct nvme_sgl {
+    uint64_t address;
+    uint32_t length; /* bytes; of a list too */
+    uint8_t reserved[3];
+    uint8_t type; /* 7:4 */
+};
+_Static_assert(sizeof(struct nvme_sgl) == 16, "Base 4.1.2: a descriptor is 16 bytes");
+
+#define NVME_SGL_DATA 0x00 /* data block */
+#define NVME_SGL_LAST 0x30 /* last segment: where the descriptors are, and there are no more */
+
+#define NVME_DATA_SGL (1u << 14) /* of dword 0: the data is in an SGL, metadata contiguous */
+
 struct nvme_command {
     union {
         struct {
@@ -72,8 +86,13 @@ struct nvme_command {
         uint64_t head;
     };
     uint32_t cdw2, cdw3;
-    uint64_t mptr;       /* metadata */
-    uint64_t prp1, prp2; /* where the data is [Base 4.1.1] */
+    uint64_t mptr; /* metadata */
+    union {
+        struct {
+            uint64_t prp1, prp2; /* where the data is [Base 4.1.1] */
+        };
+        struct nvme_sgl sgl; /* the same, with NVME_DATA_SGL [Base 4.1.2] */
+    };
     union {
         struct {
             uint32_t cdw10, cdw11;
@@ -185,7 +204,9 @@ struct nvme_identify_controller {
     uint16_t fuses;
     uint8_t fna;
     uint8_t vwc; /* bit 0: a volatile write cache is present */
-    uint8_t reserved526[3570];
+    uint8_t reserved526[10];
+    uint32_t sgls; /* whether it knows scatter gather lists */
+    uint8_t reserved540[3556];
 };
 _Static_assert(sizeof(struct nvme_identify_controller) == 4096, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, mn) == 24, "Base 5.17.2.1");
@@ -196,11 +217,17 @@ _Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.1
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, nn) == 516, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, vwc) == 525, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, sgls) == 536, "Base 5.17.2.1");
 
 #define NVME_FWUG_NONE         0xff /* no restriction */
 #define NVME_CNTRLTYPE_UNKNOWN 0
 #define NVME_CNTRLTYPE_IO      1
 #define NVME_VWC_PRESENT       0x01
+
+/* SGLS: for I/O commands; pieces of any alignment, or of 4 bytes */
+#define NVME_SGLS(sgls)  ((sgls)&3u)
+#define NVME_SGLS_ANY    1u
+#define NVME_SGLS_DWORDS 2u
 
 /* ONCS: which commands it has besides flush, read and write */
 #define NVME_ONCS_COMPARE      (1u << 0)

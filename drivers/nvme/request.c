@@ -7,6 +7,8 @@
  */
 #include "nvme.h"
 #include "prp.h"
+#include "sgl.h"
+#include "split.h"
 
 /* Opcodes; and whether blocks are moved, so that segments say where to. */
 static const struct {
@@ -28,21 +30,47 @@ static void *list(const struct nvme_queue *queue, uint64_t *iova)
     return (char *)queue->lists + offset;
 }
 
-/* Where `bytes` bytes of data are. */
-static int point(struct nvme_queue *queue, const struct chalk_block_request *request, uint64_t bytes,
-                 struct nvme_command *command)
+/* Whether a list of pages is shorter than one of pieces, or has no more than the command has room for. */
+static bool pages_are_cheaper(const struct nvme_queue *queue, const struct nvme_data *data)
 {
-    uint64_t iova, *entries = list(queue, &iova);
-    struct nvme_prp prp;
-    int error = chalk_nvme_prp_list(request->segments, request->segment_count, bytes, queue->page_mask + 1, entries,
-                                    iova, &prp);
+    uint64_t pages = data->bytes / queue->page + 1;
 
+    return data->count * sizeof(struct nvme_sgl) >= pages * sizeof(uint64_t);
+}
+
+/* Writes into the command where its data is: pages, or pieces if the controller knows them. */
+static int point(struct nvme_queue *queue, const struct nvme_data *data, struct nvme_command *command)
+{
+    uint64_t iova;
+    void *entries = list(queue, &iova);
+    struct nvme_prp prp;
+    int error = -EINVAL;
+
+    if (queue->sgl_align == 0 || pages_are_cheaper(queue, data)) {
+        error = chalk_nvme_prp_list(data, queue->page, entries, iova, &prp);
+        command->prp1 = prp.prp1;
+        command->prp2 = prp.prp2;
+    }
+    if (error != 0 && queue->sgl_align != 0) {
+        error = chalk_nvme_sgl(data, queue->sgl_align, entries, queue->list_pieces, iova, &command->sgl);
+        command->cdw0 |= NVME_DATA_SGL;
+    }
     if (error != 0)
-        return error;
-    for (unsigned i = 0; i < request->segment_count; i++)
-        chalk_grant_check(queue->nvme->domain, request->segments[i].iova, request->segments[i].size);
-    command->prp1 = prp.prp1;
-    command->prp2 = prp.prp2;
+        return -EINVAL;
+    for (unsigned i = 0; i < data->count; i++)
+        chalk_grant_check(queue->nvme->domain, data->segments[i].iova, data->segments[i].size);
+    return 0;
+}
+
+/* All the segments of a request; and that none is empty, and they are no more than `most` bytes. */
+static int gather(const struct chalk_block_request *request, uint64_t most, struct nvme_data *data)
+{
+    *data = (struct nvme_data){.segments = request->segments, .count = request->segment_count};
+    for (unsigned i = 0; i < data->count; i++) {
+        if (data->segments[i].size == 0 || data->segments[i].size > most - data->bytes)
+            return -EINVAL;
+        data->bytes += data->segments[i].size;
+    }
     return 0;
 }
 
@@ -70,23 +98,33 @@ static int submit_discard(struct nvme_queue *queue, struct chalk_block_request *
     return 0;
 }
 
-static uint32_t most_blocks(const struct chalk_block_info *info, unsigned op)
+/* In one request; and in one command. */
+static void limits(const struct nvme_queue *queue, unsigned op, uint32_t *most, uint32_t *most_at_once)
 {
+    const struct chalk_block_info *info = &queue->block.info;
+
     switch (op) {
     case CHALK_BLOCK_DISCARD:
-        return info->max_discard;
+        *most = *most_at_once = info->max_discard;
+        break;
     case CHALK_BLOCK_WRITE_ZEROES:
-        return info->max_zeroes;
+        *most = info->max_zeroes;
+        *most_at_once = NVME_BLOCKS;
+        break;
     case CHALK_BLOCK_VERIFY:
-        return info->max_verify;
+        *most = info->max_verify;
+        *most_at_once = queue->command_blocks;
+        break;
     default:
-        return info->max_blocks;
+        *most = info->max_blocks;
+        *most_at_once = queue->command_blocks;
     }
 }
 
-static int submit_blocks(struct nvme_queue *queue, struct chalk_block_request *request)
+/* One command for blocks that one command can have. */
+static int submit_blocks(struct nvme_queue *queue, struct chalk_block_request *request,
+                         const struct nvme_data *data)
 {
-    uint64_t bytes = (uint64_t)request->count << queue->block_shift;
     struct nvme_command command = {
         .cdw0 = commands[request->op].opcode,
         .nsid = queue->nsid,
@@ -95,19 +133,35 @@ static int submit_blocks(struct nvme_queue *queue, struct chalk_block_request *r
     };
     int error;
 
-    if (request->count - 1 >= most_blocks(&queue->block.info, request->op)) /* 0 is beyond it, too */
-        return -EINVAL;
-    if (request->lba > queue->block_count - request->count) /* no limit is above block_count */
-        return -ERANGE;
-    if (request->op == CHALK_BLOCK_DISCARD)
-        return submit_discard(queue, request);
     if (commands[request->op].data) {
-        error = point(queue, request, bytes, &command);
+        error = point(queue, data, &command);
         if (error != 0)
             return error;
     }
     nvme_issue(queue, &command, request, 0);
     return 0;
+}
+
+/* A request for blocks, checked; as one command, if that will do. */
+static int submit_range(struct nvme_queue *queue, struct chalk_block_request *request)
+{
+    uint64_t bytes = (uint64_t)request->count << queue->block_shift;
+    struct nvme_data data = {.bytes = 0};
+    uint32_t most, most_at_once;
+
+    limits(queue, request->op, &most, &most_at_once);
+    if (request->count - 1 >= most) /* 0 is beyond it, too */
+        return -EINVAL;
+    if (request->lba > queue->block_count - request->count) /* no limit is above block_count */
+        return -ERANGE;
+    if (commands[request->op].data && (gather(request, bytes, &data) != 0 || data.bytes != bytes))
+        return -EINVAL;
+    if (request->op == CHALK_BLOCK_DISCARD)
+        return submit_discard(queue, request);
+    if (request->count > most_at_once ||
+        (queue->sgl_align != 0 && data.count > queue->list_pieces)) /* of pages there is room for all */
+        return chalk_nvme_split(queue, request, &data, most_at_once);
+    return submit_blocks(queue, request, &data);
 }
 
 /* A command as the caller wrote it, but for its identifier and its data. */
@@ -126,19 +180,13 @@ static int submit_command(struct nvme_queue *queue, struct chalk_nvme_request *r
         .cdw14 = raw->cdw14,
         .cdw15 = raw->cdw15,
     };
-    uint64_t bytes = 0;
-    int error;
+    struct nvme_data data;
+    int error = gather(&request->block, queue->nvme->info.max_transfer, &data);
 
-    for (unsigned i = 0; i < request->block.segment_count; i++) {
-        if (request->block.segments[i].size > queue->nvme->info.max_transfer - bytes)
-            return -EINVAL;
-        bytes += request->block.segments[i].size;
-    }
-    if (request->block.segment_count != 0) {
-        error = point(queue, &request->block, bytes, &command);
-        if (error != 0)
-            return error;
-    }
+    if (error == 0 && data.count != 0)
+        error = point(queue, &data, &command);
+    if (error != 0)
+        return error;
     request->result = 0;
     request->status = 0;
     nvme_issue(queue, &command, &request->block, NVME_TAG_RESULT);
@@ -149,6 +197,8 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
 {
     const struct chalk_block_info *info = &queue->block.info;
 
+    if (nvme_is_part(request))
+        return submit_blocks(queue, request, &((struct nvme_part *)request)->data);
     if (request->op > CHALK_BLOCK_DRIVER)
         return -EINVAL;
     if ((info->operations >> request->op & 1) == 0 || (request->flags & ~info->flags) != 0)
@@ -157,7 +207,7 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
         return submit_flush(queue, request);
     if (request->op == CHALK_BLOCK_DRIVER)
         return submit_command(queue, (struct chalk_nvme_request *)request);
-    return submit_blocks(queue, request);
+    return submit_range(queue, request);
 }
 
 void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,

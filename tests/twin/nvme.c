@@ -14,6 +14,7 @@
 
 #define DEPTH 4u
 #define MANY  (2 * DEPTH)
+#define LARGE ((size_t)3 << 20) /* more than a command of QEMU's controller moves */
 
 struct world {
     struct chalk_memory *memory;
@@ -22,6 +23,7 @@ struct world {
     struct chalk_nvme *nvme;
     struct chalk_block_queue *queue;
     struct chalk_dma buffer; /* eight pages */
+    struct chalk_dma large;  /* LARGE bytes */
 };
 
 struct outcome {
@@ -71,8 +73,10 @@ static void drain(struct world *w, const struct outcome *outcomes, unsigned coun
     }
 }
 
-static void bad_requests(struct world *w)
+/* `anywhere`: the queue describes data by pieces that may lie anywhere, not by pages. */
+static void bad_requests(struct world *w, bool anywhere)
 {
+    const int unaligned = anywhere ? 0 : -EINVAL;
     const struct chalk_block_info *info = &w->queue->info;
     const uint32_t size = info->block_size;
     const struct chalk_dma block = piece(w, 0, size);
@@ -89,9 +93,9 @@ static void bad_requests(struct world *w)
     expect_result(read_one(w, 0, 1, piece(w, 0, 2 * size)), -EINVAL, "reading 1 block into the space of 2");
     expect_result(read_one(w, 0, 1, piece(w, 0, size / 2)), -EINVAL,
                   "reading 1 block into the space of half");
-    expect_result(read_one(w, 0, 1, piece(w, 2, size)), -EINVAL,
+    expect_result(read_one(w, 0, 1, piece(w, 2, size)), unaligned,
                   "reading to an address that is no multiple of 4");
-    expect_result(read_one(w, 0, 1, piece(w, 1, size)), -EINVAL, "reading to an odd address");
+    expect_result(read_one(w, 0, 1, piece(w, 1, size)), unaligned, "reading to an odd address");
     expect_result(attempt(w, CHALK_BLOCK_READ, 0, 1, NULL, 0), -EINVAL, "reading into no segments");
     expect_result(read_one(w, 0, info->max_blocks + 1, piece(w, 0, (size_t)(info->max_blocks + 1) * size)),
                   -EINVAL, "reading more than the most");
@@ -106,13 +110,13 @@ static void bad_requests(struct world *w)
     const struct chalk_dma empty[] = {piece(w, 0, page), piece(w, page, 0), piece(w, page, 2 * page)};
     const struct chalk_dma crumbs[] = {piece(w, 0, page + 2), piece(w, 2 * page, 2 * page - 2)};
 
-    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, hole, 2), -EINVAL,
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, hole, 2), unaligned,
                   "a first segment that ends in mid-page");
-    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, late, 2), -EINVAL,
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, late, 2), unaligned,
                   "a second segment that starts in mid-page");
     expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, empty, 3), -EINVAL,
                   "a segment of no bytes");
-    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, crumbs, 2), -EINVAL,
+    expect_result(attempt(w, CHALK_BLOCK_READ, 0, (uint32_t)blocks, crumbs, 2), unaligned,
                   "segments of odd sizes");
     expect_result(read_one(w, 0, 1, block), 0, "and block 0 can still be read");
 }
@@ -145,6 +149,109 @@ static void good_requests(struct world *w)
     expect(same && position == bytes, "gives what was written");
     expect(back[2 * CHALK_PAGE] == 0 && back[2 * CHALK_PAGE + 7] == 0, "and nothing before it");
     expect(back[CHALK_PAGE + 8] == 0, "and nothing behind it");
+}
+
+/* A request without segments, or with the first `count` blocks of the buffer. */
+static int plainly(struct world *w, enum chalk_block_op op, unsigned flags, uint64_t lba, uint32_t count,
+                   bool data)
+{
+    const struct chalk_dma whole = piece(w, 0, (size_t)count * w->queue->info.block_size);
+    struct chalk_block_request request = {.op = op,
+                                          .flags = (uint8_t)flags,
+                                          .lba = lba,
+                                          .count = count,
+                                          .segments = data ? &whole : NULL,
+                                          .segment_count = data};
+
+    return chalk_block_do(w->queue, &request, chalk_deadline(20 * CHALK_S));
+}
+
+static bool all_are(const struct chalk_dma *memory, size_t size, unsigned char byte)
+{
+    const unsigned char *bytes = memory->va;
+
+    while (size != 0 && bytes[size - 1] == byte)
+        size--;
+    return size == 0;
+}
+
+static void other_operations(struct world *w)
+{
+    const struct chalk_block_info *info = &w->queue->info;
+    const size_t bytes = 16 * (size_t)info->block_size;
+
+    /* QEMU's controller can verify, but does not say so. */
+    expect(info->operations == ((2u << CHALK_BLOCK_DRIVER) - 1) - (1u << CHALK_BLOCK_VERIFY),
+           "has all operations that the controller says it has");
+    memset(w->buffer.va, 0x5a, bytes);
+    expect_result(plainly(w, CHALK_BLOCK_WRITE, CHALK_BLOCK_FUA, 64, 16, true), 0,
+                  "writing through the cache");
+    expect_result(plainly(w, CHALK_BLOCK_COMPARE, 0, 64, 16, true), 0, "comparing what was written");
+    ((unsigned char *)w->buffer.va)[bytes - 1] ^= 1;
+    expect_result(plainly(w, CHALK_BLOCK_COMPARE, 0, 64, 16, true), -EILSEQ,
+                  "comparing with one bit changed");
+    expect_result(plainly(w, CHALK_BLOCK_VERIFY, 0, 64, 16, false), -ENOTSUP, "verifying it");
+    expect_result(plainly(w, CHALK_BLOCK_WRITE_ZEROES, 0, 64, 15, false), 0,
+                  "writing zeroes over most of it");
+    expect_result(plainly(w, CHALK_BLOCK_READ, CHALK_BLOCK_FUA, 64, 16, true), 0,
+                  "reading it from the medium");
+    expect(all_are(&w->buffer, bytes - info->block_size, 0), "gives the zeroes");
+    expect(((unsigned char *)w->buffer.va)[bytes - 1] == 0x5a, "and the rest as it was");
+    expect_result(plainly(w, CHALK_BLOCK_DISCARD, 0, 64, 16, false), 0, "discarding it");
+    expect_result(plainly(w, CHALK_BLOCK_DISCARD, 0, info->block_count - 1, 2, false), -ERANGE,
+                  "discarding across the end");
+    expect_result(plainly(w, CHALK_BLOCK_WRITE_ZEROES, 0, 0, 0, false), -EINVAL, "writing no zeroes");
+    expect_result(plainly(w, CHALK_BLOCK_WRITE, 0x40, 64, 16, true), -ENOTSUP, "a flag that there is not");
+}
+
+static void long_requests(struct world *w)
+{
+    const uint32_t count = (uint32_t)(LARGE / w->queue->info.block_size);
+    unsigned char *bytes = w->large.va;
+    const struct chalk_dma halves[] = {
+        {bytes + LARGE / 2, w->large.iova + LARGE / 2, LARGE / 2},
+        {bytes, w->large.iova, LARGE / 2},
+    };
+    bool same = true;
+
+    expect(count > w->queue->info.command_blocks, "a request of several commands");
+    for (size_t i = 0; i < LARGE; i++)
+        bytes[i] = (unsigned char)(i * 3 + i / 4096);
+    expect_result(attempt(w, CHALK_BLOCK_WRITE, 1000, count, &w->large, 1), 0, "is written");
+    memset(bytes, 0, LARGE);
+    expect_result(attempt(w, CHALK_BLOCK_READ, 1000, count, halves, 2), 0, "and read in two pieces");
+    for (size_t i = 0; i < LARGE; i++)
+        same &= bytes[(i + LARGE / 2) % LARGE] == (unsigned char)(i * 3 + i / 4096);
+    expect(same, "with the data that it had");
+    expect_result(attempt(w, CHALK_BLOCK_WRITE_ZEROES, 1, (uint32_t)w->queue->info.block_count - 1, NULL, 0),
+                  0, "writing zeroes over nearly all there is");
+    expect_result(attempt(w, CHALK_BLOCK_READ, 1000, count, &w->large, 1), 0, "and reading some");
+    expect(all_are(&w->large, LARGE, 0), "gives zeroes");
+    expect(w->queue->counters.submitted == w->queue->counters.completed, "leaves nothing under way");
+}
+
+static void own_commands(struct world *w)
+{
+    const struct chalk_dma block = piece(w, 0, w->queue->info.block_size);
+    struct chalk_nvme_request request = {
+        .block = {.op = CHALK_BLOCK_DRIVER, .segments = &block, .segment_count = 1},
+        .command = {.opcode = 0x02, .nsid = 1, .cdw10 = 1000},
+    };
+
+    expect_result(chalk_block_do(w->queue, &request.block, chalk_deadline(20 * CHALK_S)), 0,
+                  "a read, by hand");
+    expect(all_are(&w->buffer, block.size, 0), "reads");
+    expect(request.status == 0, "with success");
+    request.block.segment_count = 0;
+    request.command.opcode = 0x0c;
+    expect_result(chalk_block_do(w->queue, &request.block, chalk_deadline(20 * CHALK_S)), 0,
+                  "a verify, by hand");
+    request.block.segment_count = 1;
+    request.command.opcode = 0x02;
+    request.command.cdw11 = UINT32_MAX;
+    expect_result(chalk_block_do(w->queue, &request.block, chalk_deadline(20 * CHALK_S)), -ERANGE,
+                  "the same of a block that there is not");
+    expect((request.status & 0x7ff) == 0x080, "has the controller's status");
 }
 
 static void many_requests(struct world *w)
@@ -227,15 +334,20 @@ static void queues(struct world *w)
     chalk_nvme_queue_close(queue);
 }
 
-static void one_queue(struct world *w, bool interrupts)
+static void one_queue(struct world *w, bool interrupts, bool pages_only)
 {
-    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = DEPTH, .interrupts = interrupts};
+    const struct chalk_nvme_queue_options options = {
+        .nsid = 1, .depth = DEPTH, .interrupts = interrupts, .pages_only = pages_only};
 
     if (!expect_result(chalk_nvme_queue_open(w->nvme, &options, &w->queue), 0,
                        interrupts ? "a queue with interrupts" : "a queue without interrupts"))
         return;
-    bad_requests(w);
+    expect((w->queue->info.boundary == 1) == !pages_only, "takes data as it should");
+    bad_requests(w, !pages_only);
     good_requests(w);
+    other_operations(w);
+    long_requests(w);
+    own_commands(w);
     many_requests(w);
     chalk_core_wait(0, 0, 0);
     expect((w->queue->interrupts != 0) == interrupts,
@@ -304,10 +416,13 @@ int chalk_main(int argc, char *argv[])
                            round ? "opening the controller again, with interrupts"
                                  : "opening the controller"))
             break;
-        if (expect_result(chalk_dma_get(w.memory, 8 * CHALK_PAGE, CHALK_PAGE, &w.buffer), 0, "a buffer")) {
+        if (expect_result(chalk_dma_get(w.memory, 8 * CHALK_PAGE, CHALK_PAGE, &w.buffer), 0, "a buffer") &&
+            expect_result(chalk_dma_get(w.memory, LARGE, CHALK_PAGE, &w.large), 0, "and a large one")) {
             queues(&w);
-            one_queue(&w, round != 0);
+            one_queue(&w, round != 0, true);
+            one_queue(&w, round != 0, false);
             closing(&w);
+            chalk_dma_put(w.memory, &w.large);
             chalk_dma_put(w.memory, &w.buffer);
         }
         chalk_nvme_close(w.nvme);

@@ -49,12 +49,49 @@ static bool move(struct nvme_model *model, uint64_t address, void *local, size_t
     return true;
 }
 
+/* The same, as descriptors say [Base 4.1.2]. */
+static bool transfer_pieces(struct nvme_model *model, const struct nvme_command *command, uint8_t *local,
+                            size_t size, bool to_program)
+{
+    uint64_t list = command->sgl.address, end = list + command->sgl.length;
+    struct nvme_sgl piece = command->sgl;
+
+    if (NVME_SGLS(model->controller.sgls) == 0)
+        fault(model, "a scatter gather list, which it does not know");
+    for (bool listed = piece.type == NVME_SGL_LAST; size != 0 || (listed && list != end);) {
+        if (listed) {
+            if (list == end || !move(model, list, &piece, sizeof piece, false))
+                return false;
+            list += sizeof piece;
+        }
+        if (piece.type != NVME_SGL_DATA || piece.length > size || piece.length == 0) {
+            fault(model, "a piece of type 0x%02x and %u bytes, of %zu", piece.type, piece.length, size);
+            return false;
+        }
+        if (NVME_SGLS(model->controller.sgls) == NVME_SGLS_DWORDS &&
+            ((piece.address | piece.length) & 3) != 0)
+            fault(model, "a piece of %u bytes at 0x%llx", piece.length, (unsigned long long)piece.address);
+        if (!move(model, piece.address, local, piece.length, to_program))
+            return false;
+        local += piece.length;
+        size -= piece.length;
+        if (!listed && size != 0) {
+            fault(model, "%zu bytes are nowhere", size);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Moves a command's data as PRPs say [Base 4.1.1]. */
 static bool transfer(struct nvme_model *model, const struct nvme_command *command, uint8_t *local,
                      size_t size, bool to_program)
 {
     uint64_t page = page_size(model), list = command->prp2, address = command->prp1;
     size_t piece = page - address % page;
+
+    if ((command->cdw0 & NVME_DATA_SGL) != 0)
+        return transfer_pieces(model, command, local, size, to_program);
 
     if (address % 4 != 0)
         fault(model, "PRP1 0x%llx is not a multiple of 4", (unsigned long long)address);
@@ -281,6 +318,10 @@ static void io(struct nvme_model *model, unsigned id, const struct nvme_command 
     } else if (opcode != NVME_FLUSH) {
         uint8_t *disk = model->disk + (first << shift), other[64 << 10];
         size_t size = count << shift;
+
+        if (model->controller.mdts != 0 && opcode != NVME_WRITE_ZEROES &&
+            size > page_size(model) << model->controller.mdts)
+            fault(model, "%zu bytes in one command", size);
 
         if (command->nsid == 0 || command->nsid > 3 || first >= ns->nsze || count > ns->nsze - first ||
             (first + count) << shift > MODEL_DISK) {

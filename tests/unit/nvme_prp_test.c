@@ -38,11 +38,20 @@ static void follow(const struct nvme_prp *prp, uint64_t bytes, uint64_t page, ui
         assert_int_equal(prp->prp2, 0);
 }
 
-static void build(const struct chalk_dma *segments, unsigned count, uint64_t bytes, struct nvme_prp *prp)
+static int describe(const struct chalk_dma *segments, unsigned count, size_t skip, uint64_t bytes,
+                    struct nvme_prp *prp)
+{
+    const struct nvme_data data = {.segments = segments, .count = count, .skip = skip, .bytes = bytes};
+
+    return chalk_nvme_prp_list(&data, PAGE, list, LIST_IOVA, prp);
+}
+
+static void build(const struct chalk_dma *segments, unsigned count, size_t skip, uint64_t bytes,
+                  struct nvme_prp *prp)
 {
     memset(list, 0xee, sizeof list);
     memset(prp, 0xee, sizeof *prp);
-    assert_int_equal(chalk_nvme_prp_list(segments, count, bytes, PAGE, list, LIST_IOVA, prp), 0);
+    assert_int_equal(describe(segments, count, skip, bytes, prp), 0);
     assert_int_equal(list[(bytes + PAGE - 1) / PAGE],
                      0xeeeeeeeeeeeeeeeeull); /* room for that many, no more */
 }
@@ -77,15 +86,11 @@ static void every_offset_length_and_cut_is_described(void **state)
         for (uint64_t bytes = 4; bytes <= (PAGES - 1) * PAGE; bytes += 4) {
             for (unsigned cuts = 0; cuts < 1 << (PAGES - 1); cuts++) {
                 unsigned count = cut(offset, bytes, cuts, segments, expected);
-                struct nvme_prp prp, pair;
+                struct nvme_prp prp;
 
-                build(segments, count, bytes, &prp);
+                build(segments, count, 0, bytes, &prp);
                 follow(&prp, bytes, PAGE, found);
                 assert_memory_equal(found, expected, bytes);
-                if (count == 1 && nvme_prp_pair(segments, bytes, PAGE, &pair)) {
-                    assert_int_equal(pair.prp1, prp.prp1);
-                    assert_int_equal(pair.prp2, prp.prp2);
-                }
                 tried++;
             }
         }
@@ -93,17 +98,32 @@ static void every_offset_length_and_cut_is_described(void **state)
     print_message("# %u combinations\n", tried);
 }
 
-static void short_data_needs_no_list(void **state)
+/* From any dword of longer data, and not to its end. */
+static void a_stretch_of_it_is_described(void **state)
 {
-    struct nvme_prp prp;
+    static uint64_t expected[DWORDS], found[DWORDS];
+    struct chalk_dma segments[PAGES + 1];
+    const uint64_t bytes = 4 * PAGE;
 
     (void)state;
-    for (uint64_t offset = 0; offset < PAGE; offset += 4)
-        for (uint64_t bytes = 4; bytes <= 4 * PAGE; bytes += 4) {
-            struct chalk_dma segment = {.iova = 0x100000 + offset, .size = bytes};
+    for (uint64_t offset = 0; offset < PAGE; offset += 12) {
+        for (unsigned cuts = 0; cuts < 1 << (PAGES - 1); cuts++) {
+            unsigned count = cut(offset, bytes, cuts, segments, expected), first = 0;
+            uint64_t before = 0; /* bytes in segments that are stepped over */
 
-            assert_int_equal(nvme_prp_pair(&segment, bytes, PAGE, &prp), offset + bytes <= 2 * PAGE);
+            for (uint64_t skip = 0; skip < bytes; skip += 4) {
+                while (skip - before >= segments[first].size)
+                    before += segments[first++].size;
+                for (uint64_t part = 4; part <= bytes - skip; part += 20) {
+                    struct nvme_prp prp;
+
+                    build(segments + first, count - first, skip - before, part, &prp);
+                    follow(&prp, part, PAGE, found);
+                    assert_memory_equal(found, expected + skip / 4, part);
+                }
+            }
         }
+    }
 }
 
 static void wrong_segments_are_refused(void **state)
@@ -116,21 +136,16 @@ static void wrong_segments_are_refused(void **state)
     } cases[] = {
         {"no segments", 64, 0, {{0}}},
         {"too few bytes", 128, 1, {{NULL, 0x1000, 64}}},
-        {"too many bytes", 64, 1, {{NULL, 0x1000, 128}}},
-        {"too many segments", 64, 2, {{NULL, 0x1000, 64}, {NULL, 0x2000, 64}}},
         {"an empty segment", 64, 2, {{NULL, 0x1000, 0}, {NULL, 0x2000, 64}}},
-        {"an empty segment at the end", 64, 2, {{NULL, 0x1000, 64}, {NULL, 0x2000, 0}}},
         {"an odd start", 64, 1, {{NULL, 0x1002, 64}}},
         {"an inner end within a page", 128, 2, {{NULL, 0x1000, 60}, {NULL, 0x2000, 68}}},
         {"an inner start within a page", 128, 2, {{NULL, 0x1000, 64}, {NULL, 0x2004, 64}}},
-        {"sizes that overflow", 64, 2, {{NULL, 0x1000, (size_t)-64}, {NULL, 0x2000, 128}}},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct nvme_prp prp;
-        int error = chalk_nvme_prp_list(cases[i].segments, cases[i].count, cases[i].bytes, PAGE, list,
-                                        LIST_IOVA, &prp);
+        int error = describe(cases[i].segments, cases[i].count, 0, cases[i].bytes, &prp);
 
         if (error != -EINVAL)
             fail_msg("%s: %d", cases[i].what, error);
@@ -141,7 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_offset_length_and_cut_is_described),
-        cmocka_unit_test(short_data_needs_no_list),
+        cmocka_unit_test(a_stretch_of_it_is_described),
         cmocka_unit_test(wrong_segments_are_refused),
     };
 

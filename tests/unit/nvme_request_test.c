@@ -159,8 +159,8 @@ static void limits_are_those_of_each_operation(void **state)
     assert_int_equal(run_range(CHALK_BLOCK_WRITE_ZEROES, blocks - 1, 2), -ERANGE);
     assert_int_equal(run_range(CHALK_BLOCK_WRITE_ZEROES, UINT64_MAX, 2), -ERANGE);
     assert_int_equal(run_range(CHALK_BLOCK_WRITE_ZEROES, 0, 0), -EINVAL);
-    assert_int_equal(run_range(CHALK_BLOCK_VERIFY, 0, info->max_verify), 0);
-    assert_int_equal(run_range(CHALK_BLOCK_VERIFY, 0, info->max_verify + 1), -EINVAL);
+    assert_int_equal(run_range(CHALK_BLOCK_VERIFY, 0, info->command_blocks), 0);
+    assert_int_equal(run_range(CHALK_BLOCK_VERIFY, 0, (uint32_t)blocks + 1), -EINVAL);
     assert_int_equal(run_range(CHALK_BLOCK_COMPARE, 0, 1), -EINVAL); /* no segments */
 }
 

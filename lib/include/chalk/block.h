@@ -80,10 +80,11 @@ struct chalk_block_info {
     uint32_t max_blocks;     /* in one request with data */
     uint32_t command_blocks; /* in one command of the device: a longer request becomes several */
     uint32_t segment_align;  /* bytes: of the first segment's address, and of every size */
-    uint32_t boundary;   /* bytes: all segments but the first start, all but the last end, on a multiple */
-    unsigned depth;      /* requests in flight at once */
-    uint32_t operations; /* 1 << enum chalk_block_op, of those that it has */
-    uint32_t flags;      /* that it has */
+    /* Bytes: all segments but the first start, all but the last end, on a multiple. 1: wherever they like. */
+    uint32_t boundary;
+    unsigned depth;                               /* requests in flight at once */
+    uint32_t operations;                          /* 1 << enum chalk_block_op, of those that it has */
+    uint32_t flags;                               /* that it has */
     uint32_t max_discard, max_zeroes, max_verify; /* blocks in one request; 0: it has no such operation */
     uint16_t metadata_size;                       /* bytes that it keeps beside each block */
     bool volatile_cache;                          /* a flush is needed for durability */

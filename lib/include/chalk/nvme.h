@@ -58,6 +58,7 @@ struct chalk_nvme_info {
     uint32_t doorbell_stride;   /* bytes */
     uint32_t firmware_piece;    /* bytes: a download's pieces begin and end at multiples of it; 0: any */
     uint16_t optional_commands; /* ONCS */
+    uint8_t sgl_align;          /* bytes, of pieces in a scatter gather list; 0: it knows pages (PRP) only */
     bool volatile_cache;
 };
 const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme);
@@ -86,6 +87,7 @@ struct chalk_nvme_queue_options {
     unsigned depth; /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
     unsigned core;  /* that owns the queue, and to which its interrupts go */
     bool interrupts;
+    bool pages_only;     /* data is described by pages (PRP), though the controller knows SGLs */
     uint64_t timeout_ns; /* for a request, in a queue that is polled 64 times in that time; 0: 30 s */
 };
 
