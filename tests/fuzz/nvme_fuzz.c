@@ -13,11 +13,13 @@
 
 #define DEPTH    5
 #define REQUESTS 16
+#define PIECES   100 /* of a page each: more than a command moves, and than there are slots for */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct nvme_model *model;
-static struct chalk_block_request requests[REQUESTS];
+static struct chalk_nvme_request requests[REQUESTS];
+static struct chalk_dma pieces[PIECES], block;
 static bool in_flight[REQUESTS];
 static unsigned flying;
 
@@ -29,7 +31,7 @@ static void require(bool condition)
 
 static void done(struct chalk_block_request *request, int status)
 {
-    size_t i = (size_t)(request - requests);
+    size_t i = (size_t)((struct chalk_nvme_request *)request - requests);
 
     require(in_flight[i]);
     require(status <= 0);
@@ -39,17 +41,30 @@ static void done(struct chalk_block_request *request, int status)
     flying--;
 }
 
-static void submit(struct chalk_block_queue *queue, const struct chalk_dma *segment, unsigned op,
-                   uint64_t lba)
+/* Any operation; of one block, some, or more than one command moves. */
+static void submit(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
 {
+    static const uint32_t counts[] = {1, 8, 16, 24, 8 * PIECES, 0, 8 * (PIECES - 3), UINT32_MAX};
+    uint32_t count = counts[how >> 3 & 7];
+
     for (unsigned i = 0; i < REQUESTS; i++) {
-        struct chalk_block_request *request = &requests[i];
+        struct chalk_block_request *request = &requests[i].block;
         int taken;
 
         if (in_flight[i])
             continue;
-        *request = (struct chalk_block_request){
-            .op = op, .count = 1, .lba = lba, .segments = segment, .segment_count = 1, .done = done};
+        requests[i] = (struct chalk_nvme_request){
+            .block = {.op = how % 9,
+                      .flags = what >> 6,
+                      .count = count,
+                      .lba = how * 100ull,
+                      .segments = count == 1 ? &block : pieces,
+                      .segment_count = (uint16_t)(count > 8 * PIECES ? 1 : (count + 7) / 8),
+                      .done = done},
+            .command = {.opcode = how % 2 != 0 ? NVME_FLUSH : MODEL_VENDOR, .nsid = 1},
+        };
+        if (request->op == CHALK_BLOCK_DRIVER)
+            request->segment_count = how % 2 == 0;
         in_flight[i] = true;
         flying++;
         taken = chalk_block_submit(queue, &request, 1);
@@ -63,13 +78,13 @@ static void submit(struct chalk_block_queue *queue, const struct chalk_dma *segm
 }
 
 /* Two bytes of input: what happens, and how. */
-static void step(struct chalk_block_queue *queue, const struct chalk_dma *segment, uint8_t what, uint8_t how)
+static void step(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
 {
     int polled;
 
     switch (what % 8) {
     case 0:
-        submit(queue, segment, how % 4, how * 100ull);
+        submit(queue, what, how);
         break;
     case 1:
         chalk_block_kick(queue);
@@ -105,7 +120,7 @@ static void step(struct chalk_block_queue *queue, const struct chalk_dma *segmen
     }
 }
 
-static void run(struct chalk_nvme *nvme, const struct chalk_dma *segment, const uint8_t *data, size_t size)
+static void run(struct chalk_nvme *nvme, const uint8_t *data, size_t size)
 {
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = DEPTH};
     struct chalk_block_queue *queue;
@@ -113,7 +128,7 @@ static void run(struct chalk_nvme *nvme, const struct chalk_dma *segment, const 
     require(chalk_nvme_queue_open(nvme, &options, &queue) == 0);
     model->hold = true;
     for (size_t i = 0; i + 1 < size; i += 2)
-        step(queue, segment, data[i], data[i + 1]);
+        step(queue, data[i], data[i + 1]);
     chalk_nvme_queue_close(queue);
     require(flying == 0);
 }
@@ -132,12 +147,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake.grow_page = CHALK_PAGE;
     fake.step = 100000000; /* so that waiting for a deadline takes few steps */
     model = model_add();
+    model->controller.sgls = size % 3; /* pages, pieces, pieces of dwords */
     require(chalk_device_open(MODEL_NAME, &domain, &device) == 0);
     require(chalk_memory_create(&sizes, &memory) == 0 && chalk_memory_share(memory, domain) == 0);
-    require(chalk_dma_get(memory, 512, CHALK_PAGE, &segment) == 0);
+    require(chalk_dma_get(memory, 4096, CHALK_PAGE, &segment) == 0);
     const struct chalk_nvme_options options = {.memory = memory, .domain = domain};
     require(chalk_nvme_open(device, &options, &nvme) == 0);
-    run(nvme, &segment, data, size);
+    for (unsigned i = 0; i < PIECES; i++)
+        pieces[i] = segment;
+    block = (struct chalk_dma){segment.va, segment.iova, 512};
+    run(nvme, data, size);
     chalk_nvme_close(nvme);
     chalk_dma_put(memory, &segment);
     chalk_memory_usage(memory, &usage);
