@@ -18,7 +18,6 @@ BUILD = os.path.abspath(sys.argv[1])
 
 # What it shows: program, arguments, exit status, what has to be in its output.
 PLAIN = {
-    'commands, as a library gives them': ('twin-nvme-commands', '', 0, 'ok     those between are as they were'),
     'the health log': ('nvme-log', '', 0, 'temperature            50 degrees Celsius'),
     'the firmware log': ('nvme-log', '--log firmware', 0, 'slot 1  1.0       <- in use'),
     'the effects log has format and write': ('nvme-log', '--log effects', 0, 'admin 80, changes blocks'),
@@ -63,6 +62,7 @@ ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, al
     'more than an append takes': ('nvme-zns', '--append 17 --zone 1 --overwrite', 2, 'at most 65536 bytes at once'),
     'all zones and one': ('nvme-zns', '--do open --zone 1 --all --overwrite', 2, 'give --do with --zone or --all'),
 }
+COMMANDS = {'commands, as a library gives them': ('twin-nvme-commands', '', 0, 'ok     those between are as they were')}
 MANY = {'controllers and namespaces at once': ('twin-nvme-many', '', 0, 'ok     each has what was written to it')}
 ZONES = (',zoned.zasl=4,logical_block_size=4096,ns1.zoned=on,ns1.zoned.zone_size=1M,ns1.zoned.zone_capacity=768K,'
          'ns1.zoned.max_open=4,ns1.zoned.max_active=6')
@@ -150,6 +150,7 @@ def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
         compare(test, [two + ',ns2.logical_block_size=4096'], PLAIN)
+        compare(test, [two + ',ns2.logical_block_size=4096'], COMMANDS)
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 16) for name in ('c.img', 'd.img'))
         compare(test, [two + ZONES], ZONED)
         virtual_function(test, folder)
