@@ -5,6 +5,7 @@
 Disks are written by one side and read by another: Linux's own tools, the hosted program, the image, qemu-io and cmp.
 """
 import filecmp
+import json
 import os
 import re
 import subprocess
@@ -84,11 +85,41 @@ def constant(test, folder):
                 'qemu-io: the image wrote the range that it was given, and nothing beside it', outside + inside)
 
 
+def traced(test, folder):
+    """A trace that a program left on its disk, among other data, is found there by tools/trace."""
+    path = worlds.disk(folder, 'trace.img', 4)
+    with open(path, 'r+b') as file:
+        file.write(os.urandom(4 << 20))
+    device, place = [f'nvme:{path}'], [1024, 2048]
+
+    def events():
+        run = subprocess.run([os.path.join(worlds.ROOT, 'tools/trace'), path], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True)
+        made = json.loads(run.stdout)['traceEvents'] if run.returncode == 0 else []
+        reads = [event['args']['lba'] for event in made if event['ph'] == 'b' and event['name'] == 'read']
+        marks = [event['args']['value'] for event in made if event['ph'] == 'i' and event['tid'] == 1]
+        return (reads, marks), run.stderr
+
+    def read(count):
+        return list(range(count)), [hex(number) for number in range(count)]
+
+    run = worlds.metal(os.path.join(BUILD, 'trace-disk.elf'), [1000, *place], device)
+    seen, complaints = events()
+    test.result(run.status == 0 and seen == read(1000), 'image: leaves a trace on a disk', run.output + complaints)
+    run = worlds.vm(os.path.join(BUILD, 'trace-disk'), [10, *place], device)
+    seen, complaints = events()
+    test.result(run.status == 0 and seen == read(10), 'hosted: a shorter one in its place, and nothing of the other is left',
+                run.output + complaints)
+    run = worlds.metal(os.path.join(BUILD, 'trace-disk.elf'), [1000, 1024, 8], device)
+    test.result(run.status == 1 and 'no room left' in run.output, 'image: says that the blocks it was given are too few', run.output)
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         file_system(test, folder)
         crossed(test, folder)
         constant(test, folder)
+        traced(test, folder)
 
 
 if __name__ == '__main__':
