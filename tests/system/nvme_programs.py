@@ -146,6 +146,20 @@ def virtual_function(test, folder):
     test.result(runs['kernel'].status == 0, 'the kernel still reads through the physical one', runs['kernel'].output)
 
 
+def attachment(test, folder):
+    """A namespace of a subsystem that is not attached, and then is, and then is not."""
+    disks = [worlds.disk(folder, name, 8) for name in ('attached.img', 'detached.img')]
+    qemu = ['--qemu', '-device nvme-subsys,id=subsys0 -device nvme,id=at,serial=at,subsys=subsys0,bus=pcie.0,addr=0x10 ' +
+            ' '.join(f'-drive id=at{i},if=none,format=raw,file={disk} -device nvme-ns,drive=at{i},bus=at,nsid={i}{more}'
+                     for i, (disk, more) in enumerate(zip(disks, ('', ',detached=on')), 1))]
+    program = os.path.join(BUILD, 'twin-nvme-commands')
+    runs = worlds.guest({'attach': 'rebind vfio-pci 0000:00:10.0 && twin-nvme-commands attach'}, programs=[program],
+                        options=qemu)['attach'], worlds.metal(program + '.elf', ['attach'], options=qemu)
+    for world, run in zip(('hosted', 'bare'), runs):
+        test.result(run.status == 0, f'{world}: a namespace is attached and detached', run.output)
+    test.equal(said(runs[0]), said(runs[1]), 'both say the same of it')
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
@@ -154,6 +168,7 @@ def main():
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 16) for name in ('c.img', 'd.img'))
         compare(test, [two + ZONES], ZONED)
         virtual_function(test, folder)
+        attachment(test, folder)
         disks = [worlds.disk(folder, name, 8) for name in ('e.img', 'f.img', 'g.img')]
         compare(test, [f'nvme:{disks[0]}+{disks[1]},ns2.logical_block_size=4096', f'nvme:{disks[2]}'], MANY)
         perf(test, ['nvme:' + worlds.disk(folder, 'h.img', 16)])

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * NVMe commands beyond reading and writing, on QEMU's controller: through the admin queue and through an I/O
- * queue. Its first namespace, of 512-byte blocks, is written to; its second one is formatted.
+ * queue. Its first namespace, of 512-byte blocks, is written to; its second one is formatted. With the
+ * argument "attach" instead: the second one is not attached at first, and comes and goes.
  */
 #include <chalk/clock.h>
 #include <chalk/device.h>
@@ -200,6 +201,51 @@ static void several_ranges(struct world *w)
     expect(status == 0x001, "is refused as an invalid opcode");
 }
 
+/* ---- attachment ------------------------------------------------------------------------------------ */
+
+static bool is_listed(struct world *w, bool allocated, uint32_t nsid)
+{
+    static uint32_t nsids[1024];
+    unsigned count;
+
+    if (chalk_nvme_list_namespaces(w->nvme, allocated, nsid - 1, nsids, &count) != 0)
+        return false;
+    return count != 0 && nsids[0] == nsid;
+}
+
+static int open_second(struct world *w)
+{
+    int error =
+        chalk_nvme_queue_open(w->nvme, &(struct chalk_nvme_queue_options){.nsid = 2, .depth = 2}, &w->queue);
+
+    if (error == 0)
+        chalk_nvme_queue_close(w->queue);
+    return error;
+}
+
+static void attachment(struct world *w)
+{
+    static uint16_t controllers[2047];
+    const uint16_t self = chalk_nvme_info(w->nvme)->controller_id;
+    unsigned count;
+
+    expect_result(chalk_nvme_list_controllers(w->nvme, 0, 0, controllers, &count), 0,
+                  "the subsystem's controllers");
+    expect(count == 1 && controllers[0] == self, "there is this one");
+    expect(is_listed(w, true, 2) && !is_listed(w, false, 2),
+           "the second namespace is there, but not attached");
+    expect_result(open_second(w), -ENOENT, "a queue on it");
+    expect_result(chalk_nvme_attach_namespace(w->nvme, 2, true, &self, 1), 0, "attaching it");
+    expect(is_listed(w, false, 2), "it is attached");
+    expect_result(open_second(w), 0, "a queue on it");
+    expect_result(chalk_nvme_list_controllers(w->nvme, 2, 0, controllers, &count), 0, "its controllers");
+    expect(count == 1 && controllers[0] == self, "there is this one");
+    expect_result(chalk_nvme_attach_namespace(w->nvme, 2, true, &self, 1), -EEXIST, "attaching it again");
+    expect_result(chalk_nvme_attach_namespace(w->nvme, 2, false, &self, 1), 0, "detaching it");
+    expect(!is_listed(w, false, 2), "it is not attached");
+    expect_result(chalk_nvme_attach_namespace(w->nvme, 2, false, &self, 1), -ENOENT, "detaching it again");
+}
+
 static void on_controller(struct world *w)
 {
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 8};
@@ -220,8 +266,6 @@ int chalk_main(int argc, char *argv[])
     struct chalk_bus_info found = {0};
     struct world w = {0};
 
-    (void)argc;
-    (void)argv;
     if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
         !expect_result(chalk_memory_create(
                            &(struct chalk_memory_options){.shared_size = 4u << 20, .node = -1}, &w.memory),
@@ -235,7 +279,7 @@ int chalk_main(int argc, char *argv[])
         if (expect_result(chalk_nvme_open(w.device, &options, &w.nvme), 0, "opening the controller")) {
             if (expect_result(chalk_dma_get(w.memory, 8 * CHALK_PAGE, CHALK_PAGE, &w.buffer), 0,
                               "a buffer")) {
-                on_controller(&w);
+                (argc > 1 && strcmp(argv[1], "attach") == 0 ? attachment : on_controller)(&w);
                 chalk_dma_put(w.memory, &w.buffer);
             }
             chalk_nvme_close(w.nvme);
