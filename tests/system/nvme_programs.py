@@ -146,18 +146,22 @@ def virtual_function(test, folder):
     test.result(runs['kernel'].status == 0, 'the kernel still reads through the physical one', runs['kernel'].output)
 
 
-def attachment(test, folder):
-    """A namespace of a subsystem that is not attached, and then is, and then is not."""
+def subsystem(test, folder):
+    """What only a controller in a subsystem has: namespaces that come and go, virtual functions."""
     disks = [worlds.disk(folder, name, 8) for name in ('attached.img', 'detached.img')]
-    qemu = ['--qemu', '-device nvme-subsys,id=subsys0 -device nvme,id=at,serial=at,subsys=subsys0,bus=pcie.0,addr=0x10 ' +
-            ' '.join(f'-drive id=at{i},if=none,format=raw,file={disk} -device nvme-ns,drive=at{i},bus=at,nsid={i}{more}'
-                     for i, (disk, more) in enumerate(zip(disks, ('', ',detached=on')), 1))]
+    detached = ' '.join(f'-drive id=at{i},if=none,format=raw,file={disk} -device nvme-ns,drive=at{i},bus=own,nsid={i}{more}'
+                        for i, (disk, more) in enumerate(zip(disks, ('', ',detached=on')), 1))
+    flexible = ',sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,msix_qsize=9,max_ioqpairs=8'
     program = os.path.join(BUILD, 'twin-nvme-commands')
-    runs = worlds.guest({'attach': 'rebind vfio-pci 0000:00:10.0 && twin-nvme-commands attach'}, programs=[program],
-                        options=qemu)['attach'], worlds.metal(program + '.elf', ['attach'], options=qemu)
-    for world, run in zip(('hosted', 'bare'), runs):
-        test.result(run.status == 0, f'{world}: a namespace is attached and detached', run.output)
-    test.equal(said(runs[0]), said(runs[1]), 'both say the same of it')
+    for argument, properties, more in ('attach', '', detached), ('virtual', flexible, ''):
+        options = ['--qemu', '-device nvme-subsys,id=subsys0 -device nvme,id=own,serial=own,subsys=subsys0,bus=pcie.0,'
+                   f'addr=0x10{properties} {more}']
+        command = f'rebind vfio-pci 0000:00:10.0 && twin-nvme-commands {argument}'
+        runs = (worlds.guest({argument: command}, programs=[program], options=options)[argument],
+                worlds.metal(program + '.elf', [argument], options=options))
+        for world, run in zip(('hosted', 'bare'), runs):
+            test.result(run.status == 0, f'{world}: {argument}', run.output)
+        test.equal(said(runs[0]), said(runs[1]), f'{argument}: both say the same')
 
 
 def main():
@@ -168,7 +172,7 @@ def main():
         two = 'nvme:' + '+'.join(worlds.disk(folder, name, 16) for name in ('c.img', 'd.img'))
         compare(test, [two + ZONES], ZONED)
         virtual_function(test, folder)
-        attachment(test, folder)
+        subsystem(test, folder)
         disks = [worlds.disk(folder, name, 8) for name in ('e.img', 'f.img', 'g.img')]
         compare(test, [f'nvme:{disks[0]}+{disks[1]},ns2.logical_block_size=4096', f'nvme:{disks[2]}'], MANY)
         perf(test, ['nvme:' + worlds.disk(folder, 'h.img', 16)])

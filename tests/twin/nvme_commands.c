@@ -2,7 +2,8 @@
 /*
  * NVMe commands beyond reading and writing, on QEMU's controller: through the admin queue and through an I/O
  * queue. Its first namespace, of 512-byte blocks, is written to; its second one is formatted. With the
- * argument "attach" instead: the second one is not attached at first, and comes and goes.
+ * argument "attach" instead: the second one is not attached at first, and comes and goes; with "virtual": the
+ * controller has two virtual functions.
  */
 #include <chalk/clock.h>
 #include <chalk/device.h>
@@ -246,6 +247,47 @@ static void attachment(struct world *w)
     expect_result(chalk_nvme_attach_namespace(w->nvme, 2, false, &self, 1), -ENOENT, "detaching it again");
 }
 
+/* ---- virtual functions ----------------------------------------------------------------------------- */
+
+static int virtualize(struct world *w, uint16_t controller, enum chalk_nvme_virtual_action action,
+                      uint16_t count, uint32_t *result)
+{
+    const struct chalk_nvme_command command =
+        chalk_nvme_encode_virtualize(controller, action, CHALK_NVME_QUEUE_RESOURCES, count);
+    struct chalk_nvme_answer answer;
+    int error = chalk_nvme_run(w->nvme, &command, NULL, 0, &answer);
+
+    *result = answer.result;
+    return error;
+}
+
+/* Queues that the primary controller does without are given to a secondary one. */
+static void virtual_functions(struct world *w)
+{
+    const struct chalk_nvme_options options = {.memory = w->memory, .domain = w->domain};
+    static struct chalk_nvme_secondary secondaries[127];
+    uint32_t result;
+    unsigned count;
+
+    expect_result(virtualize(w, 0, CHALK_NVME_PRIMARY_ALLOCATE, 0, &result), 0,
+                  "leaving all flexible queues to others");
+    chalk_nvme_close(w->nvme);
+    w->nvme = NULL;
+    if (!expect_result(chalk_nvme_open(w->device, &options, &w->nvme), 0, "opening the controller again"))
+        return;
+    expect_result(chalk_nvme_list_secondaries(w->nvme, secondaries, &count), 0, "the secondary controllers");
+    expect(count == 2 && secondaries[0].controller == 1 && !secondaries[0].online &&
+               secondaries[0].queues == 0,
+           "there are two, off line and without queues");
+    expect_result(virtualize(w, 1, CHALK_NVME_SECONDARY_ASSIGN, 2, &result), 0,
+                  "giving the first two queues");
+    expect(result == 2, "it has two");
+    expect(chalk_nvme_list_secondaries(w->nvme, secondaries, &count) == 0 && secondaries[0].queues == 2,
+           "and is listed with them");
+    expect_result(virtualize(w, 1, CHALK_NVME_SECONDARY_ASSIGN, 100, &result), -EINVAL,
+                  "giving it a hundred");
+}
+
 static void on_controller(struct world *w)
 {
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 8};
@@ -279,10 +321,16 @@ int chalk_main(int argc, char *argv[])
         if (expect_result(chalk_nvme_open(w.device, &options, &w.nvme), 0, "opening the controller")) {
             if (expect_result(chalk_dma_get(w.memory, 8 * CHALK_PAGE, CHALK_PAGE, &w.buffer), 0,
                               "a buffer")) {
-                (argc > 1 && strcmp(argv[1], "attach") == 0 ? attachment : on_controller)(&w);
+                if (argc > 1 && strcmp(argv[1], "attach") == 0)
+                    attachment(&w);
+                else if (argc > 1 && strcmp(argv[1], "virtual") == 0)
+                    virtual_functions(&w);
+                else
+                    on_controller(&w);
                 chalk_dma_put(w.memory, &w.buffer);
             }
-            chalk_nvme_close(w.nvme);
+            if (w.nvme != NULL)
+                chalk_nvme_close(w.nvme);
         }
         chalk_memory_unshare(w.memory, w.domain);
     }
