@@ -73,13 +73,16 @@ static struct nvme_admin_slot *free_slot(struct nvme_admin_queue *admin)
 /* The ring has more entries than there are calls, so it is never full. */
 static int start(struct chalk_nvme *nvme, struct nvme_admin_call *call, const struct nvme_command *command)
 {
+    uint32_t epoch = nvme_epoch(nvme);
     struct nvme_admin_queue *admin = &nvme->admin;
     struct nvme_command *entry = (struct nvme_command *)admin->commands.va + admin->tail;
     struct nvme_admin_slot *slot = free_slot(admin);
 
-    if (nvme_state(nvme) != NVME_LIVE)
-        return nvme_error(nvme);
-    if (slot == NULL)
+    if (NVME_STATE(epoch) == NVME_STOPPED)
+        return nvme->error;
+    if (call->epoch != 0 && call->epoch != epoch)
+        return -EIO;
+    if (slot == NULL || (NVME_STATE(epoch) == NVME_MENDING && !call->mends))
         return -EAGAIN;
     slot->call = call;
     memcpy(entry, command, sizeof *entry);
@@ -142,7 +145,7 @@ static bool take(struct chalk_nvme *nvme, struct nvme_completion *completion, st
 
     /* The phase bit first; everything else once it is known to be new [Base 3.3.3.2.2]. */
     completion->outcome = chalk_dma_load32(&entry->outcome);
-    if (nvme_state(nvme) != NVME_LIVE || NVME_OUTCOME_PHASE(completion->outcome) != admin->phase)
+    if (NVME_OUTCOME_PHASE(completion->outcome) != admin->phase)
         return false;
     completion->origin = chalk_dma_load32(&entry->origin);
     completion->result = chalk_dma_load32(&entry->result);
@@ -174,25 +177,23 @@ static const char *late(struct nvme_admin_queue *admin, uint64_t now, unsigned *
     return what;
 }
 
-static void give_up(struct chalk_nvme *nvme, const char *what, unsigned timeout_ms)
+static void owes(struct chalk_nvme *nvme, uint32_t epoch, const char *what, unsigned timeout_ms)
 {
     uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
 
-    if (!chalk_nvme_fail(nvme, csts == NVME_GONE ? -ENODEV : -ETIMEDOUT))
-        return;
-    if (csts == NVME_GONE)
-        chalk_log(CHALK_ERROR, "NVMe %s: gone during %s", nvme->name, what);
-    else
-        chalk_log(CHALK_ERROR, "NVMe %s: no answer to %s within %u ms, status 0x%08x; stopped", nvme->name,
-                  what, timeout_ms, csts);
+    if (csts == NVME_GONE) {
+        if (chalk_nvme_fail(nvme, epoch, -ENODEV))
+            chalk_log(CHALK_ERROR, "NVMe %s: gone during %s", nvme->name, what);
+    } else if (nvme_epoch(nvme) == epoch) {
+        chalk_log(CHALK_ERROR, "NVMe %s: no answer to %s within %u ms, status 0x%08x; %s", nvme->name, what,
+                  timeout_ms, csts, nvme->open ? "resetting it" : "stopped");
+        (void)chalk_nvme_recover(nvme, epoch, -ETIMEDOUT);
+    }
 }
 
-void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
+/* Ends the calls that were answered. False: there was an answer to a call that is not under way. */
+static bool reap(struct chalk_nvme *nvme, uint16_t *stray)
 {
-    uint64_t now = chalk_ticks(); /* before looking: what has come by then is not late */
-    const char *what;
-    unsigned timeout_ms;
-
     for (;;) {
         struct nvme_completion completion;
         struct nvme_admin_call *call;
@@ -202,17 +203,34 @@ void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
         taken = take(nvme, &completion, &call);
         unlock(&nvme->admin);
         if (!taken)
-            break;
-        if (call != NULL) {
-            finish(nvme, call);
-        } else if (chalk_nvme_fail(nvme, -EPROTO)) {
-            chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not under way; stopped",
-                      nvme->name, NVME_OUTCOME_CID(completion.outcome));
+            return true;
+        if (call == NULL) {
+            *stray = NVME_OUTCOME_CID(completion.outcome);
+            return false;
         }
+        finish(nvme, call);
+    }
+}
+
+void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
+{
+    uint32_t epoch = nvme_epoch(nvme);
+    uint64_t now = chalk_ticks(); /* before looking: what has come by then is not late */
+    unsigned timeout_ms;
+    const char *what;
+    uint16_t stray;
+
+    if (NVME_STATE(epoch) != NVME_LIVE)
+        return;
+    if (!reap(nvme, &stray)) {
+        if (chalk_nvme_fail(nvme, epoch, -EPROTO))
+            chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not under way; stopped",
+                      nvme->name, stray);
+        return;
     }
     what = late(&nvme->admin, now, &timeout_ms);
     if (what != NULL)
-        give_up(nvme, what, timeout_ms);
+        owes(nvme, epoch, what, timeout_ms);
 }
 
 void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)
@@ -235,11 +253,23 @@ void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)
 
 /* ---- one command, to its end ----------------------------------------------------------------------- */
 
+/* While the controller is being mended, by this core, a failure is the caller's to handle. */
+static void mending_poll(struct chalk_nvme *nvme, struct nvme_admin_call *call)
+{
+    bool expired = chalk_expired(call->deadline);
+    uint16_t stray;
+
+    if (!reap(nvme, &stray))
+        chalk_nvme_admin_cancel(nvme, -EPROTO);
+    else if (expired && !atomic_load(&call->finished))
+        chalk_nvme_admin_cancel(nvme, -ETIMEDOUT);
+}
+
 int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
                          const struct nvme_command *command)
 {
     struct chalk_core_info core;
-    bool asleep = nvme->interrupts && !call->awake && chalk_core_info(nvme->core, &core) == 0;
+    bool asleep = nvme->interrupts && !call->awake && !call->mends && chalk_core_info(nvme->core, &core) == 0;
     int error;
 
     while ((error = chalk_nvme_admin_start(nvme, call, command)) == -EAGAIN) {
@@ -251,7 +281,10 @@ int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
     for (;;) {
         uint32_t seen = asleep ? atomic_load(core.events) : 0;
 
-        chalk_nvme_admin_poll(nvme);
+        if (call->mends)
+            mending_poll(nvme, call);
+        else
+            chalk_nvme_admin_poll(nvme);
         if (atomic_load_explicit(&call->finished, memory_order_acquire))
             break;
         if (asleep)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A controller's life: found, reset, enabled, shut down; and, where it fails, stopped.
+ * A controller's life: found, reset, enabled, shut down; and how it is stopped.
  *
  * The order is the device's and the platform's: reset, map, rings, vectors, bus master on, enable; and back.
  * A controller that does not follow is stopped by the gentlest means that works, because the memory that it
@@ -58,11 +58,7 @@ static int wait_status(const struct chalk_nvme *nvme, uint32_t mask, uint32_t va
     }
 }
 
-/*
- * Takes the controller out of service; one that is just coming up has `patience_ns` to do so. When it returns
- * 0 the controller does no DMA [Base 3.7.2].
- */
-static int disable(const struct chalk_nvme *nvme, uint64_t patience_ns)
+int chalk_nvme_disable(const struct chalk_nvme *nvme, uint64_t patience_ns)
 {
     uint32_t cc = chalk_mmio_read32(&nvme->registers, NVME_CC), csts = status(nvme);
     int error;
@@ -80,36 +76,19 @@ static int disable(const struct chalk_nvme *nvme, uint64_t patience_ns)
 }
 
 /*
- * Makes sure that the controller does no DMA. A controller that cannot be disabled is reset. Without bus
- * mastering it cannot start another transfer, and reading its configuration back pushes those under way ahead
- * of the answer (PCI 3.0 3.2.5). If even that cannot be reached, the device is off the bus.
+ * A controller that cannot be disabled is reset. Without bus mastering it cannot start another transfer, and
+ * reading its configuration back pushes those under way ahead of the answer (PCI 3.0 3.2.5). If even that
+ * cannot be reached, the device is off the bus.
  */
-static int stop(const struct chalk_nvme *nvme)
+void chalk_nvme_stop(const struct chalk_nvme *nvme)
 {
     uint32_t command;
-    int error = disable(nvme, 0);
+    int error = chalk_nvme_disable(nvme, 0);
 
     if (error != 0 && error != -ENODEV)
-        error = chalk_device_reset(nvme->device, chalk_deadline(5 * CHALK_S));
+        (void)chalk_device_reset(nvme->device, chalk_deadline(5 * CHALK_S));
     (void)chalk_pci_bus_master(nvme->device, false);
     (void)chalk_config_read(nvme->device, CHALK_PCI_COMMAND, 2, &command);
-    return error;
-}
-
-bool chalk_nvme_fail(struct chalk_nvme *nvme, int error)
-{
-    uint32_t live = NVME_LIVE;
-
-    if (!atomic_compare_exchange_strong(&nvme->state, &live, NVME_STOPPING)) {
-        while (nvme_state(nvme) != NVME_STOPPED)
-            chalk_pause(); /* the winner has its own deadlines */
-        return false;
-    }
-    (void)stop(nvme);
-    nvme->error = error;
-    atomic_store_explicit(&nvme->state, NVME_STOPPED, memory_order_release);
-    chalk_nvme_admin_cancel(nvme, error);
-    return true;
 }
 
 /* ---- opening --------------------------------------------------------------------------------------- */
@@ -156,7 +135,7 @@ int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struc
 }
 
 /* Maps the registers, takes the controller out of whatever state it was left in, and reads what it can do. */
-static int reset(struct chalk_nvme *nvme)
+static int take_control(struct chalk_nvme *nvme)
 {
     int error = chalk_pci_bus_master(nvme->device, false); /* memory decoding on */
 
@@ -172,7 +151,7 @@ static int reset(struct chalk_nvme *nvme)
     }
     nvme->ready_ns = (NVME_CAP_TO(nvme->cap) + 1) * 500 * CHALK_MS;
 
-    error = disable(nvme, nvme->ready_ns);
+    error = chalk_nvme_disable(nvme, nvme->ready_ns);
     if (error == -ETIMEDOUT || error == -EIO) {
         chalk_log(CHALK_WARNING,
                   "NVMe %s: found in a state that it does not leave (status 0x%08x); resetting it",
@@ -181,7 +160,7 @@ static int reset(struct chalk_nvme *nvme)
         if (error == 0)
             error = chalk_pci_bus_master(nvme->device, false);
         if (error == 0)
-            error = disable(nvme, nvme->ready_ns);
+            error = chalk_nvme_disable(nvme, nvme->ready_ns);
     }
     if (error != 0)
         chalk_log(CHALK_ERROR, "NVMe %s: cannot be disabled (status 0x%08x); power the machine off and on",
@@ -213,7 +192,7 @@ static int check_capabilities(struct chalk_nvme *nvme)
 }
 
 /* Gives the controller its admin queue and starts it [Base 3.5.1]. */
-static int enable(struct chalk_nvme *nvme)
+int chalk_nvme_enable(struct chalk_nvme *nvme)
 {
     uint32_t csts;
     int error;
@@ -235,7 +214,6 @@ static int enable(struct chalk_nvme *nvme)
     error = chalk_pci_bus_master(nvme->device, true);
     if (error != 0)
         return error;
-    atomic_store_explicit(&nvme->state, NVME_LIVE, memory_order_release);
     chalk_mmio_write32(&nvme->registers, NVME_CC,
                        NVME_CC_EN | (nvme_has_command_sets(nvme) ? NVME_CC_CSS_ALL : NVME_CC_CSS_NVM) |
                            NVME_CC_MPS(nvme->page_shift) | NVME_CC_AMS_RR | NVME_CC_IOSQES | NVME_CC_IOCQES);
@@ -253,34 +231,42 @@ static int enable(struct chalk_nvme *nvme)
     return error;
 }
 
-/* With more than one I/O command set, which are used is to be said [Base 5.27.1.21]. */
-static int set_command_sets(struct chalk_nvme *nvme)
+/* What a controller has to be told each time that it was enabled: which I/O command sets are used, if there
+ * is a choice [Base 5.27.1.21], and how many I/O queues there may be. */
+int chalk_nvme_configure(struct chalk_nvme *nvme)
 {
-    const struct nvme_command command = {
+    const uint32_t wanted = NVME_QUEUES - 2; /* less one; the admin queue is not counted [Base 5.27.1.5] */
+    const struct nvme_command sets = {
         .cdw0 = NVME_SET_FEATURES,
         .cdw10 = NVME_FEATURE_COMMAND_SETS,
         .cdw11 = nvme->command_sets,
     };
-
-    return chalk_nvme_admin(nvme, &command, "Set Features (I/O command set profile)", NULL);
-}
-
-/* Asks how many I/O queues there may be, and maps their doorbells: no more of BAR 0 than is used. */
-static int provide_queues(struct chalk_nvme *nvme)
-{
-    const uint32_t wanted = NVME_QUEUES - 2; /* less one; the admin queue is not counted [Base 5.27.1.5] */
-    const struct nvme_command command = {
+    const struct nvme_command queues = {
         .cdw0 = NVME_SET_FEATURES,
         .cdw10 = NVME_FEATURE_QUEUES,
         .cdw11 = wanted << 16 | wanted,
     };
-    uint32_t granted, stride = nvme->info.doorbell_stride;
-    int error = chalk_nvme_admin(nvme, &command, "Set Features (number of queues)", &granted);
+    struct nvme_admin_call call = {.what = "Set Features (I/O command set profile)", .mends = nvme->open};
+    uint32_t granted;
+    int error = nvme_has_command_sets(nvme) ? chalk_nvme_admin_run(nvme, &call, &sets) : 0;
 
     if (error != 0)
         return error;
+    call = (struct nvme_admin_call){.what = "Set Features (number of queues)", .mends = nvme->open};
+    error = chalk_nvme_admin_run(nvme, &call, &queues);
+    if (error != 0)
+        return error;
+    granted = call.result;
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
     nvme->queue_count = (granted < wanted ? granted : wanted) + 1;
+    return 0;
+}
+
+/* Maps the doorbells of I/O queues: no more of BAR 0 than is used. */
+static int provide_queues(struct chalk_nvme *nvme)
+{
+    uint32_t stride = nvme->info.doorbell_stride;
+
     nvme->queue_ids = 1; /* the admin queue's */
     return chalk_nvme_window(nvme, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->queue_count * stride,
                              &nvme->doorbells);
@@ -311,7 +297,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
                   options->name != NULL ? options->name : "controller", sizeof *nvme / 1024 + 1);
         return -ENOMEM;
     }
-    atomic_init(&nvme->state, NVME_STOPPED);
+    atomic_init(&nvme->epoch, NVME_STOPPED);
     nvme->error = -EIO;
     nvme->device = device;
     nvme->domain = options->domain;
@@ -322,7 +308,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
 
     error = inspect(nvme, options->name);
     if (error == 0)
-        error = reset(nvme);
+        error = take_control(nvme);
     if (error == 0)
         error = check_capabilities(nvme);
     if (error == 0)
@@ -334,23 +320,24 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
                   nvme->name, 3 * nvme->info.page_size / 1024);
     if (error == 0) {
         chalk_grant_check(nvme->domain, nvme->answer.iova, nvme->answer.size);
-        error = enable(nvme);
+        atomic_store_explicit(&nvme->epoch, NVME_LIVE, memory_order_release);
+        error = chalk_nvme_enable(nvme);
         if (error == 0)
             error = chalk_nvme_identify_controller(nvme);
-        if (error == 0 && nvme_has_command_sets(nvme)) {
+        if (error == 0 && nvme_has_command_sets(nvme))
             error = chalk_nvme_choose_command_sets(nvme);
-            if (error == 0)
-                error = set_command_sets(nvme);
-        }
+        if (error == 0)
+            error = chalk_nvme_configure(nvme);
         if (error == 0)
             error = provide_queues(nvme);
         if (error != 0)
-            (void)chalk_nvme_fail(nvme, error);
+            (void)chalk_nvme_fail(nvme, nvme_epoch(nvme), error);
     }
     if (error != 0) {
         dismantle(nvme);
         return error;
     }
+    nvme->open = true;
     *opened = nvme;
     return 0;
 }
@@ -378,7 +365,7 @@ void chalk_nvme_close(struct chalk_nvme *nvme)
     chalk_assert(nvme != NULL && nvme->queue_ids == 1); /* every queue was closed */
     if (nvme_state(nvme) == NVME_LIVE) {
         shut_down(nvme);
-        (void)stop(nvme);
+        (void)chalk_nvme_fail(nvme, nvme_epoch(nvme), -ECANCELED);
     }
     dismantle(nvme);
 }

@@ -174,20 +174,17 @@ static void kick(struct chalk_block_queue *block)
 
 /* ---- poll ------------------------------------------------------------------------------------------ */
 
-static inline void look_at_time(struct nvme_queue *queue)
+static inline unsigned look_at_time(struct nvme_queue *queue)
 {
-    if (queue->in_flight != 0 && chalk_ticks() >= queue->next_sweep && nvme_state(queue->nvme) == NVME_LIVE)
-        chalk_nvme_sweep(queue);
+    if (queue->in_flight == 0 || chalk_ticks() < queue->next_sweep)
+        return 0;
+    return chalk_nvme_sweep(queue);
 }
 
 /* The request of a completion has left the device: its slot is free, and the entry read. */
 static inline void retire(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
-    uint32_t tag = ((cid + queue->slot_mask + 1) & 0x7fff) | NVME_TAG_FREE; /* as it is used next */
-
-    slot->request = NULL;
-    slot->tag = tag;
-    queue->cids[--queue->in_flight] = (uint16_t)tag;
+    nvme_slot_free(queue, slot, cid);
     if (unlikely(++queue->cq_head == queue->entries)) {
         queue->cq_head = 0;
         queue->phase ^= NVME_PHASE;
@@ -240,11 +237,24 @@ static __attribute__((noinline)) bool find_unusual(struct nvme_queue *queue)
     if ((slot->tag & NVME_TAG_RESULT) != 0)
         chalk_nvme_result((struct chalk_nvme_request *)request, entry, outcome);
     retire(queue, slot, cid);
-    if (NVME_OUTCOME_FAILED(outcome))
-        error = chalk_nvme_refused(queue, request, outcome);
+    if (NVME_OUTCOME_FAILED(outcome)) {
+        error = chalk_nvme_refused(queue, slot, request, outcome);
+        if (error > 0)
+            return find_unusual(queue); /* this one is not at its end */
+    }
     chalk_block_completed(&queue->block, request, error, outcome);
     request->done(request, error);
     return true;
+}
+
+unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit)
+{
+    unsigned found = 0;
+
+    while (found < limit && find_unusual(queue))
+        found++;
+    queue->block.counters.completed += found;
+    return found;
 }
 
 /* Tells the controller how far completions were taken. */
@@ -258,16 +268,15 @@ static inline void take(struct nvme_queue *queue, unsigned found)
     counters->doorbells++;
 }
 
-/* Nothing was found. When another core has stopped the controller, that is for good. */
+/* Nothing was found. Another core may have reset or stopped the controller. */
 static __attribute__((noinline)) int idle(struct nvme_queue *queue, unsigned max)
 {
     queue->block.counters.polls++;
     if (queue->in_flight == 0)
         (void)find_unusual(queue); /* of a queue without requests any completion is a lie */
-    if (unlikely(nvme_state(queue->nvme) == NVME_STOPPED))
-        return chalk_nvme_give_up(queue, max);
-    look_at_time(queue);
-    return 0;
+    if (unlikely(nvme_epoch(queue->nvme) != queue->epoch))
+        return chalk_nvme_follow(queue, max);
+    return (int)look_at_time(queue);
 }
 
 static __attribute__((noinline)) int poll_many(struct nvme_queue *queue, unsigned max)
@@ -289,15 +298,15 @@ static __attribute__((noinline)) int poll_many(struct nvme_queue *queue, unsigne
         }
     }
     if (unlikely(left == limit))
-        return idle(queue, limit);
+        return idle(queue, max);
     take(queue, limit - left);
     if (unlikely(queue->block.counters.polls % BUSY_POLLS == 0))
-        look_at_time(queue);
+        return (int)(limit - left + look_at_time(queue));
     return (int)(limit - left);
 }
 
 /* As submit(): one request alone needs no loop. Nor can another be late meanwhile. */
-int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max)
+static int poll(struct chalk_block_queue *block, unsigned max)
 {
     struct nvme_queue *queue = queue_of(block);
     struct chalk_block_request *request;
@@ -313,4 +322,4 @@ int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max)
     return 1;
 }
 
-const struct chalk_block_ops chalk_nvme_live_ops = {.submit = submit, .kick = kick, .poll = chalk_nvme_poll};
+const struct chalk_block_ops chalk_nvme_live_ops = {.submit = submit, .kick = kick, .poll = poll};

@@ -2,7 +2,8 @@
 /*
  * The state of a controller and of a queue pair, and how the parts of the driver call each other:
  *
- *     controller.c  a controller's life: reset, enable, shut down, fail
+ *     controller.c  a controller's life: taken over, enabled, shut down
+ *     reset.c       the same, in trouble
  *     admin.c       admin commands, several under way
  *     identify.c    what the controller and its namespaces say of themselves, checked
  *     commands.c    admin commands with data, features, namespace management, firmware
@@ -46,11 +47,22 @@
 /* A request is late when it has seen this many sweeps, so its deadline is kept to one part in that many. */
 #define NVME_SWEEPS 64
 
+/* The controller is reset, of the driver's own accord, so often before a request has to succeed. */
+#define NVME_STRIKES 3
+
+/* A request is submitted to the controller again at most so often. */
+#define NVME_TRIES 3
+
 enum nvme_state {
+    NVME_STOPPED, /* no DMA, for good: requests may be called back */
     NVME_LIVE,
-    NVME_STOPPING, /* failed; one core is taking memory away from it */
-    NVME_STOPPED,  /* failed; no DMA any more: requests may be called back */
+    NVME_MENDING, /* one core has it to itself, and resets it or takes memory away from it */
 };
+
+/* State and generation in one word, for one look: the generation goes up with each reset. */
+#define NVME_STATE(epoch)        ((enum nvme_state)((epoch)&3u))
+#define NVME_EPOCH(epoch, state) (((epoch) & ~3u) | (uint32_t)(state))
+#define NVME_GENERATION          4u
 
 /* Admin commands under way at once, the event requests included. Fewer than the ring has entries. */
 #define NVME_ADMIN_CALLS 16
@@ -61,7 +73,9 @@ _Static_assert(NVME_ADMIN_CALLS < NVME_ADMIN_ENTRIES && (NVME_ADMIN_CALLS & (NVM
 struct nvme_admin_call {
     const char *what;    /* its name in messages; NULL: a refusal is not logged */
     uint64_t timeout_ns; /* 0: the controller's; UINT64_MAX: as long as it likes */
+    uint32_t epoch;      /* it is of use in no other (its end is -EIO); 0: in any */
     bool awake;          /* chalk_nvme_admin_run() does not sleep: it is called on any core */
+    bool mends;          /* it belongs to a reset, on the core that is about it */
     /* Called at the end, by whichever core has seen it, and the last to touch the call. NULL: `finished` is
      * set instead. */
     void (*done)(struct nvme_admin_call *call);
@@ -89,8 +103,10 @@ struct nvme_admin_queue {
 };
 
 struct chalk_nvme {
-    _Atomic(uint32_t) state; /* enum nvme_state; every queue looks at it when it is idle */
-    int error;               /* valid once stopped: -ENODEV, -EPROTO, -ETIMEDOUT, -EIO */
+    _Atomic(uint32_t) epoch;   /* NVME_EPOCH(); every queue looks at it when it is idle */
+    int error;                 /* valid once stopped: -ENODEV, -EPROTO, -ETIMEDOUT, -EIO */
+    _Atomic(uint32_t) strikes; /* resets since a request succeeded */
+    bool open;                 /* wholly; before that, what fails is not mended */
     struct chalk_device *device;
     struct chalk_domain *domain;
     struct chalk_memory *memory;
@@ -100,13 +116,14 @@ struct chalk_nvme {
     struct chalk_dma answer; /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
-    uint64_t queue_ids;   /* bit n: queue n is in use */
-    unsigned queue_count; /* I/O queues that the controller granted */
+    uint64_t queue_ids;          /* bit n: queue n is in use */
+    unsigned cores[NVME_QUEUES]; /* that own them */
+    unsigned queue_count;        /* I/O queues that the controller granted */
     unsigned page_shift;
     uint16_t command_sets; /* the combination of I/O command sets in use, if there is a choice */
-    uint64_t ready_ns;    /* CAP.TO */
-    uint64_t shutdown_ns; /* RTD3E */
-    uint64_t timeout_ns;  /* of an admin command */
+    uint64_t ready_ns;     /* CAP.TO */
+    uint64_t shutdown_ns;  /* RTD3E */
+    uint64_t timeout_ns;   /* of an admin command */
     unsigned core;
     bool interrupts;
     char name[CHALK_NAME_SIZE];
@@ -125,14 +142,21 @@ struct nvme_slot {
     struct chalk_block_request *request; /* NULL: not in flight */
     union {
         struct {
-            uint32_t tag; /* command identifier 15:0; NVME_TAG_... */
-            uint8_t age;  /* sweeps that it has seen */
+            uint32_t tag;  /* command identifier 15:0; NVME_TAG_... */
+            uint8_t age;   /* sweeps that it has seen */
+            uint8_t tries; /* how often it was submitted again */
+            uint8_t marks; /* NVME_MARK_... */
         };
-        uint64_t fresh; /* both of a request that was just submitted, for one store */
+        uint64_t fresh; /* all of a request that was just submitted, for one store */
     };
 };
 #define NVME_TAG_FREE   (1u << 16) /* no request: a completion of it is a lie */
 #define NVME_TAG_RESULT (1u << 17) /* a struct chalk_nvme_request, which wants the completion's result */
+
+#define NVME_MARK_UNWANTED 1u /* it shall be aborted */
+#define NVME_MARK_ABORT    2u /* the controller was asked to */
+#define NVME_MARK_AGAIN    4u /* it is kept, to be submitted (again) later */
+#define NVME_MARK_LOST     8u /* it is not submitted again: its outcome is unknown */
 
 struct nvme_queue {
     struct chalk_block_queue
@@ -161,10 +185,11 @@ struct nvme_queue {
     uint64_t next_sweep; /* ticks */
     struct chalk_nvme *nvme;
     const struct nvme_completion *completions;
-    uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
+    uint32_t epoch; /* of the controller, when it got to know this pair; 0: it does not know it */
 
     _Alignas(64) struct chalk_mmio head_doorbell; /* a window of one register */
     struct chalk_mmio tail_doorbell;
+    uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
     uint64_t lists_iova;
     uint32_t list_pieces;         /* of scatter gather lists, in that room */
     uint32_t sgl_align;           /* of pieces, bytes; 0: the controller knows pages only */
@@ -174,6 +199,9 @@ struct nvme_queue {
     /* cold */
     uint64_t sweep_ticks; /* between two sweeps */
     uint64_t timeout_ns;
+    uint64_t swept; /* requests that the last sweep knew to be completed */
+    struct nvme_admin_call abort;
+    bool aborting; /* it is under way */
     uint32_t nsid;
     uint32_t warnings; /* failed requests that were logged */
     int error;         /* not 0: dead, and this is what submissions get */
@@ -214,27 +242,58 @@ static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_comman
     slot->fresh = cid | kind;
 }
 
-/* controller.c */
+/* Frees the slot of a request that is not in flight any more, whose tag's low bits are `cid`. The next
+ * submission uses it. */
+static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
+{
+    cid = (cid + queue->slot_mask + 1) & 0x7fff;
+    slot->request = NULL;
+    slot->tag = cid | NVME_TAG_FREE;
+    queue->cids[--queue->in_flight] = (uint16_t)cid;
+}
 
-/*
- * Ends the use of a controller that failed with `error`: when it returns, which may take a while, the
- * controller does no DMA any more, and all queues may call their requests back. Only for the first caller it
- * returns true.
- */
-bool chalk_nvme_fail(struct chalk_nvme *nvme, int error);
+/* controller.c */
 
 /* Maps a part of BAR 0. Errors: as chalk_window_map(), and said. */
 int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struct chalk_mmio *window);
 
-static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
+/*
+ * Takes the controller out of service; one that is just coming up has `patience_ns` to do so. When it returns
+ * 0 the controller does no DMA [Base 3.7.2]. Errors: -ETIMEDOUT, -EIO, -ENODEV.
+ */
+int chalk_nvme_disable(const struct chalk_nvme *nvme, uint64_t patience_ns);
+
+/* Makes sure, by whatever means it takes, that the controller does no DMA. */
+void chalk_nvme_stop(const struct chalk_nvme *nvme);
+
+/* Starts a controller that is disabled, with the admin queue. Errors, said: -ENODEV, -EIO, -ETIMEDOUT. */
+int chalk_nvme_enable(struct chalk_nvme *nvme);
+
+/* Makes the settings that a controller forgets when it is disabled. Errors: as chalk_nvme_admin_run(). */
+int chalk_nvme_configure(struct chalk_nvme *nvme);
+
+static inline uint32_t nvme_epoch(const struct chalk_nvme *nvme)
 {
-    return (enum nvme_state)atomic_load_explicit(&nvme->state, memory_order_acquire);
+    return atomic_load_explicit(&nvme->epoch, memory_order_acquire);
 }
 
-static inline int nvme_error(const struct chalk_nvme *nvme)
+static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
 {
-    return nvme_state(nvme) == NVME_STOPPED ? nvme->error : -EIO;
+    return NVME_STATE(nvme_epoch(nvme));
 }
+
+/* reset.c */
+
+/*
+ * Both are told which epoch the trouble was seen in, and return false if another core has dealt with it
+ * since; when they return, the controller is no longer being mended, and whatever was in flight in that epoch
+ * no device will touch any more.
+ *
+ * chalk_nvme_fail() ends the use of a controller with `error`. chalk_nvme_recover() resets it, unless that
+ * was done too often already, or does not work; then it fails.
+ */
+bool chalk_nvme_fail(struct chalk_nvme *nvme, uint32_t seen, int error);
+bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error);
 
 /* admin.c */
 
@@ -301,8 +360,9 @@ int chalk_nvme_choose_command_sets(struct chalk_nvme *nvme);
 
 extern const struct chalk_block_ops chalk_nvme_live_ops;
 
-/* The poll of a live queue, whatever the queue's is at the moment. */
-int chalk_nvme_poll(struct chalk_block_queue *block, unsigned max);
+/* Calls back at most `limit` requests that the controller has finished, without a word to it: returns how
+ * many. */
+unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit);
 
 /* request.c */
 
@@ -318,36 +378,48 @@ void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_com
 
 /* recovery.c */
 
-/* Requests are no longer taken; what the controller has finished is still found. For a queue that is being
- * closed. */
-extern const struct chalk_block_ops chalk_nvme_closing_ops;
-
 /*
  * Looks whether the controller is well, and ages the requests in flight: so a submission needs no time stamp.
- * One that has seen more sweeps than make up its time limit is late.
+ * One that has seen more sweeps than make up its time limit is late. Returns how many requests it called
+ * back.
  */
-__attribute__((cold)) void chalk_nvme_sweep(struct nvme_queue *queue);
+__attribute__((cold)) unsigned chalk_nvme_sweep(struct nvme_queue *queue);
 
-/* The errno for a request that the controller has executed, and failed: the caller's to handle, and now and
- * then ours to tell. */
-__attribute__((cold)) int chalk_nvme_refused(struct nvme_queue *queue,
-                                             const struct chalk_block_request *request, uint32_t outcome);
+/*
+ * A request, whose slot was just freed, has failed. Returns the errno for it, and now and then tells of it:
+ * it is the caller's to handle. Or 1: it will be submitted again.
+ */
+__attribute__((cold)) int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot,
+                                             struct chalk_block_request *request, uint32_t outcome);
 
 /* A completion of no command in flight: one that comes twice, too late, from elsewhere, or is made up. */
 __attribute__((cold)) void chalk_nvme_distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome);
 
-/*
- * A poll found nothing, and the controller has stopped. Another core may have stopped it since this one
- * looked, so a last poll finds what it still finished; only then is the rest given up.
- */
-__attribute__((cold)) int chalk_nvme_give_up(struct nvme_queue *queue, unsigned max);
+/* A poll found nothing, and the controller is not in the queue's epoch any more. Returns what a poll does. */
+__attribute__((cold)) int chalk_nvme_follow(struct nvme_queue *queue, unsigned max);
 
-/* Calls every request that is in flight back, with `status`. The device can no longer reach their memory. */
-void chalk_nvme_cancel(struct nvme_queue *queue, int status);
+/* Asks the controller to abort a request in flight. It is called back all the same, when it has ended. */
+void chalk_nvme_abort(struct nvme_queue *queue, struct nvme_slot *slot);
+
+/* Ends every request of a queue that is being closed, and its pair. */
+void chalk_nvme_wind_up(struct nvme_queue *queue);
+
+/* queue.c */
+
+/* Makes the controller know the pair, as one in which nothing has happened. Errors: as
+ * chalk_nvme_admin_run(). */
+int chalk_nvme_pair_create(struct nvme_queue *queue);
+
+/* Makes the controller forget it. Afterwards it no longer touches the requests in flight, whatever it takes.
+ */
+void chalk_nvme_pair_delete(struct nvme_queue *queue);
 
 /* status.c */
 
 /* The errno for a status that is not 0: -EIO, unless another says more. */
 int chalk_nvme_status_error(uint16_t status);
+
+/* Whether the same command may well succeed a little later. */
+bool chalk_nvme_status_passes(uint16_t status);
 
 #endif

@@ -10,6 +10,7 @@
  * to 15 us).
  */
 #include "split.h"
+#include <string.h>
 
 /* Room for so many pieces of data at least, in 1 << this bytes of list. */
 #define NVME_SGL_SHIFT 11
@@ -135,7 +136,6 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
     queue->completions = queue->completion_memory.va;
     queue->lists = queue->list_memory.va;
     queue->lists_iova = queue->list_memory.iova;
-    queue->phase = NVME_PHASE; /* memory is zeroed: the first lap's phase bits are 1 [Base 3.3.3.2.2] */
     return 0;
 }
 
@@ -210,8 +210,25 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
     };
 }
 
-/* Makes the controller know the pair, completion queue first [Base 5.4, 5.5]. */
-static int create(struct nvme_queue *queue)
+/* As it is before the first request; the controller does not know the pair. */
+static void rewind_rings(struct nvme_queue *queue)
+{
+    memset(queue->completion_memory.va, 0, queue->entries * sizeof(struct nvme_completion));
+    queue->tail = queue->rung = queue->cq_head = 0;
+    queue->phase = NVME_PHASE; /* the first lap's phase bits are 1 [Base 3.3.3.2.2] */
+}
+
+/* A pair does not outlive a reset, nor does what is asked about it. The core that may sleep for admin
+ * commands is another one, perhaps. */
+static int run(struct nvme_queue *queue, uint32_t epoch, const struct nvme_command *command, const char *what)
+{
+    struct nvme_admin_call call = {.what = what, .epoch = epoch, .awake = true};
+
+    return chalk_nvme_admin_run(queue->nvme, &call, command);
+}
+
+/* Completion queue first [Base 5.4, 5.5]. */
+int chalk_nvme_pair_create(struct nvme_queue *queue)
 {
     struct chalk_nvme *nvme = queue->nvme;
     const struct nvme_command completions = {
@@ -228,14 +245,38 @@ static int create(struct nvme_queue *queue)
         .cdw11 = NVME_QUEUE_CONTIGUOUS | NVME_SQ_CQ(queue->id),
     };
     const struct nvme_command undo = {.cdw0 = NVME_DELETE_CQ, .cdw10 = queue->id};
-    int error = chalk_nvme_admin(nvme, &completions, "Create I/O Completion Queue", NULL);
+    uint32_t epoch = nvme_epoch(nvme);
+    int error;
 
+    rewind_rings(queue);
+    error = run(queue, epoch, &completions, "Create I/O Completion Queue");
     if (error != 0)
         return error;
-    error = chalk_nvme_admin(nvme, &commands, "Create I/O Submission Queue", NULL);
-    if (error != 0 && chalk_nvme_admin(nvme, &undo, "Delete I/O Completion Queue", NULL) != 0)
-        (void)chalk_nvme_fail(nvme, -EIO); /* it still knows memory that is about to be freed */
+    error = run(queue, epoch, &commands, "Create I/O Submission Queue");
+    if (error == 0)
+        queue->epoch = epoch;
+    else if (run(queue, epoch, &undo, "Delete I/O Completion Queue") != 0)
+        (void)chalk_nvme_recover(nvme, epoch, -EIO); /* it still knows memory that is about to be freed */
     return error;
+}
+
+void chalk_nvme_pair_delete(struct nvme_queue *queue)
+{
+    struct chalk_nvme *nvme = queue->nvme;
+    const struct nvme_command commands = {.cdw0 = NVME_DELETE_SQ, .cdw10 = queue->id};
+    const struct nvme_command completions = {.cdw0 = NVME_DELETE_CQ, .cdw10 = queue->id};
+    uint32_t epoch = queue->epoch;
+
+    queue->epoch = 0;
+    while (nvme_state(nvme) == NVME_MENDING)
+        chalk_pause();
+    if (nvme_epoch(nvme) != epoch)
+        return; /* a controller that was reset since has forgotten it, and one that failed does no DMA */
+
+    /* Once the submission queue is deleted, no command of it is under way [Base 5.7]. */
+    if (run(queue, epoch, &commands, "Delete I/O Submission Queue") != 0 ||
+        run(queue, epoch, &completions, "Delete I/O Completion Queue") != 0)
+        (void)chalk_nvme_recover(nvme, epoch, -EIO);
 }
 
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
@@ -278,11 +319,12 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
         queue->interrupts = error == 0;
     }
     if (error == 0)
-        error = create(queue);
+        error = chalk_nvme_pair_create(queue);
     if (error != 0) {
         release(queue);
         return error;
     }
+    nvme->cores[id] = options->core;
     nvme->queue_ids |= 1ull << id;
     queue->block.ops = &chalk_nvme_live_ops;
     *opened = &queue->block;
@@ -293,23 +335,8 @@ void chalk_nvme_queue_close(struct chalk_block_queue *block)
 {
     struct nvme_queue *queue = (struct nvme_queue *)block;
     struct chalk_nvme *nvme = queue->nvme;
-    const struct nvme_command commands = {.cdw0 = NVME_DELETE_SQ, .cdw10 = queue->id};
-    const struct nvme_command completions = {.cdw0 = NVME_DELETE_CQ, .cdw10 = queue->id};
 
-    /* Callbacks may try to submit again, from here on in vain. */
-    queue->error = -EIO;
-    block->ops = &chalk_nvme_closing_ops;
-
-    /* Once the submission queue is deleted, no command of it is under way [Base 5.7]. What it finished is
-     * found first. */
-    if (chalk_nvme_admin(nvme, &commands, "Delete I/O Submission Queue", NULL) != 0)
-        (void)chalk_nvme_fail(nvme, -EIO);
-    while (nvme_state(nvme) == NVME_LIVE && block->ops->poll(block, 0) > 0)
-        ;
-    if (chalk_nvme_admin(nvme, &completions, "Delete I/O Completion Queue", NULL) != 0)
-        (void)chalk_nvme_fail(nvme, -EIO);
-    chalk_nvme_cancel(queue, -ECANCELED);
-
+    chalk_nvme_wind_up(queue);
     nvme->queue_ids &= ~(1ull << queue->id);
     release(queue);
 }

@@ -1,22 +1,84 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What becomes of the requests of a queue when its controller is late, lies or goes.
+ * What becomes of requests when their controller is late, lies or goes.
  *
- * Nothing here runs while all is well, but the sweep: it looks now and then whether requests have grown old.
+ *     trouble                                  what is done                           if that fails
+ *  a  a request is late                        it is aborted                                      b
+ *  b  and still there NVME_GRACE sweeps later  its pair of queues is deleted, and made anew       c
+ *  c  no answer to an admin command, queues    the controller is reset (CC.EN, else its
+ *     that cannot be deleted or made, CSTS.CFS function), and each pair made anew                 d
+ *  d  no success in NVME_STRIKES resets        the controller is stopped: no DMA, no way back
+ *  e  a completion of nothing in flight        as d: who knows what else it would write
+ *  f  a register reads all ones: it has gone   as d, with -ENODEV
+ *
+ * After b and c the device can no longer touch the requests that were in flight. What it had finished is
+ * found in the ring; of the others, each has one of these ends:
+ *
+ *     late                                               -ETIMEDOUT
+ *     cancelled by its owner                             -ECANCELED
+ *     a read or flush; a write that may be repeated,     submitted again, NVME_TRIES times
+ *     and overlaps no other request in flight            at most, then -EIO
+ *     never given to the controller                      submitted
+ *     any other                                          -EIO: its outcome is unknown
+ *
+ * After d to f they end with -EIO, or what the controller failed of. Requests that are submitted meanwhile
+ * are kept until there is a pair for them, so that nobody has to know. All of it is done by the queue's
+ * polls, on its core; while all is well it costs an idle poll one comparison.
  */
 #include "nvme.h"
+#include <limits.h>
 
-int chalk_nvme_refused(struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t outcome)
+#define NVME_GRACE 8 /* sweeps: an eighth of the time limit */
+
+static const struct chalk_block_ops mending_ops, dead_ops;
+
+static bool late(const struct nvme_slot *slot)
 {
-    uint16_t status = NVME_OUTCOME_STATUS(outcome);
+    return slot->age > NVME_SWEEPS;
+}
 
+static unsigned finish(struct nvme_queue *queue, struct nvme_slot *slot, int error)
+{
+    struct chalk_block_request *request = slot->request;
+
+    nvme_slot_free(queue, slot, slot->tag);
+    queue->block.counters.completed++;
+    queue->block.counters.failed++;
+    chalk_block_completed(&queue->block, request, error, 0);
+    request->done(request, error);
+    return 1;
+}
+
+/* ---- what the controller says ---------------------------------------------------------------------- */
+
+/* Keeps a request, whose slot was just freed, to be submitted again. */
+static void keep(struct nvme_queue *queue, struct nvme_slot *slot, struct chalk_block_request *request)
+{
+    queue->in_flight++;
+    slot->request = request;
+    slot->marks |= NVME_MARK_AGAIN;
+}
+
+int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot, struct chalk_block_request *request,
+                       uint32_t outcome)
+{
+    uint16_t status = NVME_OUTCOME_STATUS(outcome), code = NVME_STATUS_CODE(status);
+
+    if (late(slot) || (slot->marks & NVME_MARK_UNWANTED) != 0) {
+        queue->block.counters.failed++;
+        return late(slot) ? -ETIMEDOUT : -ECANCELED;
+    }
+    if (chalk_nvme_status_passes(status) && slot->tries < NVME_TRIES && request->op != CHALK_BLOCK_DRIVER) {
+        keep(queue, slot, request);
+        return 1;
+    }
     queue->block.counters.failed++;
     if (queue->warnings < 8) {
         queue->warnings++;
         chalk_log(CHALK_WARNING,
                   "NVMe %s: namespace %u: %s of %u blocks at %llu failed: %s (status 0x%03x)%s",
                   queue->nvme->name, queue->nsid, chalk_block_op_name(request->op), request->count,
-                  (unsigned long long)request->lba, chalk_nvme_status_name(status), NVME_STATUS_CODE(status),
+                  (unsigned long long)request->lba, chalk_nvme_status_name(status), code,
                   queue->warnings == 8 ? "; more will not be told" : "");
     }
     return chalk_nvme_status_error(status);
@@ -24,25 +86,90 @@ int chalk_nvme_refused(struct nvme_queue *queue, const struct chalk_block_reques
 
 void chalk_nvme_distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome)
 {
-    if (chalk_nvme_fail(queue->nvme, -EPROTO))
+    if (chalk_nvme_fail(queue->nvme, queue->epoch, -EPROTO))
         chalk_log(CHALK_ERROR,
                   "NVMe %s: queue %u: completed command 0x%04x of queue %u, head %u, which is not in flight; "
                   "stopped",
                   queue->nvme->name, queue->id, NVME_OUTCOME_CID(outcome), origin >> 16, origin & 0xffff);
 }
 
-static bool late(const struct nvme_slot *slot)
+/* ---- late ------------------------------------------------------------------------------------------ */
+
+static void complain(const struct nvme_queue *queue, const struct chalk_block_request *request, uint32_t csts,
+                     const char *what)
 {
-    return slot->age > NVME_SWEEPS;
+    chalk_log(CHALK_WARNING,
+              "NVMe %s: queue %u: %s of %u blocks at %llu not answered within %u ms, status 0x%08x; %s",
+              queue->nvme->name, queue->id, chalk_block_op_name(request->op), request->count,
+              (unsigned long long)request->lba, (unsigned)(queue->timeout_ns / CHALK_MS), csts, what);
 }
 
-/* A late request stops the controller: until it no longer reaches memory, the buffer cannot be given back. */
-void chalk_nvme_sweep(struct nvme_queue *queue)
+/* Asks the controller to abort a request that nobody wants any more, if it is not busy with another. */
+static void abort_next(struct nvme_queue *queue)
+{
+    if (queue->aborting && !atomic_load_explicit(&queue->abort.finished, memory_order_acquire))
+        return;
+    queue->aborting = false;
+    for (unsigned i = 0; i < queue->depth; i++) {
+        struct nvme_slot *slot = &queue->slots[i];
+        const struct nvme_command command = {.cdw0 = NVME_ABORT, .cdw10 = slot->tag << 16 | queue->id};
+
+        if (slot->request == NULL || slot->marks != NVME_MARK_UNWANTED)
+            continue;
+        queue->abort = (struct nvme_admin_call){.what = NULL};
+        if (chalk_nvme_admin_start(queue->nvme, &queue->abort, &command) == 0) {
+            queue->aborting = true;
+            slot->marks |= NVME_MARK_ABORT;
+        }
+        return;
+    }
+}
+
+void chalk_nvme_abort(struct nvme_queue *queue, struct nvme_slot *slot)
+{
+    slot->marks |= NVME_MARK_UNWANTED;
+    abort_next(queue);
+}
+
+/* Submits what was kept. Returns how many requests ended instead. */
+static unsigned submit_kept(struct nvme_queue *queue)
+{
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < queue->depth; i++) {
+        struct nvme_slot *slot = &queue->slots[i], before = *slot;
+        int error;
+
+        if (slot->request == NULL || (slot->marks & NVME_MARK_AGAIN) == 0)
+            continue;
+        if ((slot->marks & NVME_MARK_UNWANTED) != 0) {
+            found += finish(queue, slot, late(slot) ? -ETIMEDOUT : -ECANCELED);
+            continue;
+        }
+        nvme_slot_free(queue, slot, slot->tag); /* and the next to be used */
+        error = chalk_nvme_submit_other(queue, before.request);
+        if (error == 0) {
+            slot->age = before.age;
+            slot->tries = (uint8_t)(before.tries + 1);
+            continue;
+        }
+        keep(queue, slot, before.request);
+        found += finish(queue, slot, error);
+    }
+    queue->block.ops->kick(&queue->block);
+    return found;
+}
+
+unsigned chalk_nvme_sweep(struct nvme_queue *queue)
 {
     struct chalk_nvme *nvme = queue->nvme;
     uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
-    const struct chalk_block_request *oldest = NULL;
+    const struct chalk_block_request *newly = NULL, *hopeless = NULL;
 
+    if (queue->block.counters.completed != queue->swept)
+        atomic_store_explicit(&nvme->strikes, 0, memory_order_relaxed);
+    queue->swept = queue->block.counters.completed;
+    queue->next_sweep = chalk_ticks() + queue->sweep_ticks;
     for (unsigned i = 0; i < queue->depth; i++) {
         struct nvme_slot *slot = &queue->slots[i];
 
@@ -50,26 +177,167 @@ void chalk_nvme_sweep(struct nvme_queue *queue)
             continue;
         slot->age++;
         if (late(slot))
-            oldest = slot->request;
+            slot->marks |= NVME_MARK_UNWANTED;
+        if (slot->age == NVME_SWEEPS + 1)
+            newly = slot->request;
+        if (slot->age > NVME_SWEEPS + NVME_GRACE)
+            hopeless = slot->request;
     }
     if (csts == NVME_GONE) {
-        if (chalk_nvme_fail(nvme, -ENODEV))
+        if (chalk_nvme_fail(nvme, queue->epoch, -ENODEV))
             chalk_log(CHALK_ERROR, "NVMe %s: gone; was it unplugged?", nvme->name);
     } else if ((csts & NVME_CSTS_CFS) != 0) {
-        if (chalk_nvme_fail(nvme, -EIO))
-            chalk_log(CHALK_ERROR, "NVMe %s: fatal status 0x%08x; stopped", nvme->name, csts);
-    } else if (oldest != NULL) {
-        if (chalk_nvme_fail(nvme, -ETIMEDOUT))
-            chalk_log(CHALK_ERROR,
-                      "NVMe %s: queue %u: %s of %u blocks at %llu not answered within %u ms, status 0x%08x; "
-                      "stopped",
-                      nvme->name, queue->id, chalk_block_op_name(oldest->op), oldest->count,
-                      (unsigned long long)oldest->lba, (unsigned)(queue->timeout_ns / CHALK_MS), csts);
+        chalk_log(CHALK_ERROR, "NVMe %s: fatal status 0x%08x; resetting it", nvme->name, csts);
+        (void)chalk_nvme_recover(nvme, queue->epoch, -EIO);
+        queue->block.ops = &mending_ops;
+    } else if (hopeless != NULL) {
+        complain(queue, hopeless, csts, "deleting its queue");
+        queue->block.ops = &mending_ops;
+    } else {
+        if (newly != NULL)
+            complain(queue, newly, csts, "aborting it");
+        abort_next(queue);
+        chalk_nvme_admin_poll(nvme);
+        return submit_kept(queue);
     }
-    queue->next_sweep = chalk_ticks() + queue->sweep_ticks;
+    return 0;
 }
 
-/* ---- a queue whose controller has stopped ---------------------------------------------------------- */
+/* ---- a queue without a pair ------------------------------------------------------------------------ */
+
+static bool overlaps(const struct nvme_queue *queue, const struct chalk_block_request *request)
+{
+    for (unsigned i = 0; i < queue->depth; i++) {
+        const struct chalk_block_request *other = queue->slots[i].request;
+
+        if (other != NULL && other != request && other->lba < request->lba + request->count &&
+            request->lba < other->lba + other->count)
+            return true;
+    }
+    return false;
+}
+
+static bool repeatable(const struct nvme_queue *queue, const struct chalk_block_request *request)
+{
+    switch (request->op) {
+    case CHALK_BLOCK_READ:
+    case CHALK_BLOCK_FLUSH:
+        return true;
+    case CHALK_BLOCK_WRITE:
+        return (request->flags & CHALK_BLOCK_REPEATABLE) != 0 && !overlaps(queue, request);
+    default:
+        return false;
+    }
+}
+
+/* Decides, once and for all before any of them ends, which requests are submitted again. */
+static void judge(struct nvme_queue *queue)
+{
+    for (unsigned i = 0; i < queue->depth; i++) {
+        struct nvme_slot *slot = &queue->slots[i];
+
+        if (slot->request == NULL || (slot->marks & (NVME_MARK_AGAIN | NVME_MARK_LOST)) != 0)
+            continue;
+        slot->marks |= (slot->marks & NVME_MARK_UNWANTED) == 0 && slot->tries < NVME_TRIES &&
+                               repeatable(queue, slot->request)
+                           ? NVME_MARK_AGAIN
+                           : NVME_MARK_LOST;
+    }
+}
+
+/* Ends at most `limit` of those that are not. */
+static unsigned bury(struct nvme_queue *queue, unsigned limit)
+{
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < queue->depth && found < limit; i++) {
+        struct nvme_slot *slot = &queue->slots[i];
+
+        if (slot->request != NULL && (slot->marks & NVME_MARK_LOST) != 0)
+            found += finish(queue, slot,
+                            late(slot)                                ? -ETIMEDOUT
+                            : (slot->marks & NVME_MARK_UNWANTED) != 0 ? -ECANCELED
+                                                                      : -EIO);
+    }
+    return found;
+}
+
+/*
+ * Gives the controller a pair again. What it finished with the old one is found first, and called back;
+ * requests that are submitted by callbacks are kept.
+ */
+static int mend(struct nvme_queue *queue, unsigned max)
+{
+    struct chalk_block_queue *block = &queue->block;
+    struct chalk_nvme *nvme = queue->nvme;
+    unsigned limit = max - 1 < UINT_MAX - 1 ? max : UINT_MAX, found;
+    uint32_t epoch = nvme_epoch(nvme);
+
+    if (NVME_STATE(epoch) == NVME_MENDING)
+        return 0; /* another core is about it */
+    if (NVME_STATE(epoch) == NVME_LIVE && queue->epoch == epoch)
+        chalk_nvme_pair_delete(queue);
+
+    found = chalk_nvme_collect(queue, limit);
+    if (NVME_STATE(epoch) == NVME_STOPPED) {
+        if (found != 0)
+            return (int)found;
+        queue->error = nvme->error == -ENODEV ? -ENODEV : -EIO;
+        block->ops = &dead_ops;
+        return block->ops->poll(block, max);
+    }
+    judge(queue);
+    found += bury(queue, limit - found);
+    if (found == limit)
+        return (int)found;
+
+    if (chalk_nvme_pair_create(queue) != 0) {
+        (void)chalk_nvme_recover(nvme, epoch, -EIO);
+        return (int)found;
+    }
+    block->ops = &chalk_nvme_live_ops;
+    queue->swept = block->counters.completed;
+    return (int)(found + submit_kept(queue));
+}
+
+static int poll_mending(struct chalk_block_queue *block, unsigned max)
+{
+    block->counters.polls++;
+    return mend((struct nvme_queue *)block, max);
+}
+
+static int submit_mending(struct chalk_block_queue *block, struct chalk_block_request *const *requests,
+                          unsigned count)
+{
+    struct nvme_queue *queue = (struct nvme_queue *)block;
+    unsigned taken = 0;
+
+    for (; taken < count && queue->in_flight != queue->depth; taken++) {
+        struct nvme_slot *slot = &queue->slots[nvme_next_slot(queue)];
+
+        slot->age = slot->tries = slot->marks = 0;
+        keep(queue, slot, requests[taken]);
+        chalk_block_submitted(block, requests[taken]);
+    }
+    block->counters.submitted += taken;
+    return taken != 0 || count == 0 ? (int)taken : -EAGAIN;
+}
+
+static void kick_nothing(struct chalk_block_queue *block)
+{
+    (void)block;
+}
+
+static const struct chalk_block_ops mending_ops = {
+    .submit = submit_mending, .kick = kick_nothing, .poll = poll_mending};
+
+int chalk_nvme_follow(struct nvme_queue *queue, unsigned max)
+{
+    queue->block.ops = &mending_ops;
+    return mend(queue, max);
+}
+
+/* ---- a queue at its end ---------------------------------------------------------------------------- */
 
 static int submit_nothing(struct chalk_block_queue *block, struct chalk_block_request *const *requests,
                           unsigned count)
@@ -78,37 +346,21 @@ static int submit_nothing(struct chalk_block_queue *block, struct chalk_block_re
     return count != 0 ? ((struct nvme_queue *)block)->error : 0;
 }
 
-static void kick_nothing(struct chalk_block_queue *block)
-{
-    (void)block;
-}
-
 /* Calls back at most `max` (0: all) of the requests in flight. */
 static int cancel(struct nvme_queue *queue, unsigned max, int status)
 {
     unsigned found = 0;
 
-    for (unsigned i = 0; i < queue->depth && (max == 0 || found < max); i++) {
-        struct chalk_block_request *request = queue->slots[i].request;
-        int error;
-
-        if (request == NULL)
-            continue;
-        queue->slots[i].request = NULL;
-        queue->block.counters.completed++;
-        queue->block.counters.failed++;
-        found++;
-        error = late(&queue->slots[i]) ? -ETIMEDOUT : status;
-        chalk_block_completed(&queue->block, request, error, 0);
-        request->done(request, error);
-    }
+    for (unsigned i = 0; i < queue->depth && (max == 0 || found < max); i++)
+        if (queue->slots[i].request != NULL)
+            found += finish(queue, &queue->slots[i], late(&queue->slots[i]) ? -ETIMEDOUT : status);
     return (int)found;
 }
 
 static int poll_dead(struct chalk_block_queue *block, unsigned max)
 {
     struct nvme_queue *queue = (struct nvme_queue *)block;
-    int error = nvme_error(queue->nvme), found;
+    int error = queue->nvme->error, found;
 
     block->counters.polls++;
     found = cancel(queue, max, error == -ETIMEDOUT ? -EIO : error);
@@ -117,22 +369,15 @@ static int poll_dead(struct chalk_block_queue *block, unsigned max)
 
 static const struct chalk_block_ops dead_ops = {
     .submit = submit_nothing, .kick = kick_nothing, .poll = poll_dead};
-const struct chalk_block_ops chalk_nvme_closing_ops = {
-    .submit = submit_nothing, .kick = kick_nothing, .poll = chalk_nvme_poll};
 
-int chalk_nvme_give_up(struct nvme_queue *queue, unsigned max)
+void chalk_nvme_wind_up(struct nvme_queue *queue)
 {
-    if (queue->error == 0) {
-        queue->error = queue->nvme->error == -ENODEV ? -ENODEV : -EIO;
-        return chalk_nvme_poll(&queue->block, max);
-    }
+    queue->error = -EIO; /* callbacks may try to submit again, from here on in vain */
     queue->block.ops = &dead_ops;
-    return poll_dead(&queue->block, max);
-}
-
-void chalk_nvme_cancel(struct nvme_queue *queue, int status)
-{
-    queue->error = -EIO;
-    queue->block.ops = &dead_ops;
-    (void)cancel(queue, 0, status);
+    chalk_nvme_pair_delete(queue);
+    while (chalk_nvme_collect(queue, UINT_MAX) != 0)
+        ;
+    (void)cancel(queue, 0, -ECANCELED);
+    while (queue->aborting && !atomic_load_explicit(&queue->abort.finished, memory_order_acquire))
+        chalk_nvme_admin_poll(queue->nvme); /* it has a deadline */
 }

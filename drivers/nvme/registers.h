@@ -114,6 +114,7 @@ enum nvme_admin_opcode {                           /* [Base 5] */
                          NVME_DELETE_CQ = 0x04,    /* [Base 5.6] */
                          NVME_CREATE_CQ = 0x05,    /* [Base 5.4] */
                          NVME_IDENTIFY = 0x06,     /* [Base 5.17] */
+                         NVME_ABORT = 0x08,        /* [Base 5.1] */
                          NVME_SET_FEATURES = 0x09, /* [Base 5.27] */
 };
 
@@ -173,6 +174,7 @@ _Static_assert(offsetof(struct nvme_completion, outcome) == 12, "Base 3.3.3.2");
 #define NVME_OUTCOME_FAILED(outcome) (((outcome) >> 17 & 0x7ff) != 0) /* its status has a code */
 
 /* Status, shifted by the phase bit [Base 3.3.3.2.1] */
+#define NVME_STATUS_DNR          (1u << 14)        /* the same command would fail again */
 #define NVME_STATUS_CODE(status) ((status)&0x7ffu) /* type 10:8, code 7:0 */
 
 /* ---- identify controller, 01h [Base 5.17.2.1] ------------------------------------------------------ */

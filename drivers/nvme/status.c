@@ -104,3 +104,18 @@ int chalk_nvme_status_error(uint16_t status)
             return -(int)statuses[i].error;
     return -EIO;
 }
+
+bool chalk_nvme_status_passes(uint16_t status)
+{
+    switch (NVME_STATUS_CODE(status)) {
+    case 0x004: /* data transfer error */
+    case 0x006: /* internal error */
+    case 0x008: /* aborted: submission queue deleted */
+    case 0x021: /* command interrupted */
+    case 0x022: /* transient transport error */
+    case 0x082: /* namespace not ready */
+        return (status & NVME_STATUS_DNR) == 0;
+    default:
+        return false;
+    }
+}

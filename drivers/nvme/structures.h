@@ -138,8 +138,9 @@ struct nvme_firmware_slots {
 };
 _Static_assert(sizeof(struct nvme_firmware_slots) == 512, "Base 5.16.1.4");
 
-#define NVME_CHANGED_MANY UINT32_MAX /* first entry of 04h: more than the list has room for [Base 5.16.1.5]  \
-                                      */
+#define NVME_CHANGED_MANY                                                                                    \
+    UINT32_MAX /* first entry of 04h: more than the list has room for [Base 5.16.1.5]                        \
+                */
 
 /* Commands supported and effects, 05h [Base 5.16.1.6] */
 struct nvme_effects {

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-HOT = ('submit', 'submit_many', 'kick', 'chalk_nvme_poll', 'poll_many')
+HOT = ('submit', 'submit_many', 'kick', 'poll', 'poll_many')
 RARE = ('submit_unusual', 'find_unusual', 'idle', 'chalk_nvme_sweep')
 FORBIDDEN = re.compile(r'lock|i?div[bwlq]?|[lsm]fence|x(chg|add)[bwlq]?|cpuid|(rd|wr)msr|in|out|int|syscall|rep\w*')
 NOP = ('xchg', '%ax,%ax')

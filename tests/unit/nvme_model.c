@@ -253,6 +253,20 @@ static uint16_t delete (struct nvme_model *model, const struct nvme_command *com
     return 0;
 }
 
+/* Dword 0 of the completion: 0 if the command was aborted [Base 5.1]. */
+static uint32_t abort_command(struct nvme_model *model, uint32_t which)
+{
+    model->asked_to_abort++;
+    for (unsigned i = 0; model->aborts && i < sizeof model->lost / sizeof *model->lost; i++) {
+        if (model->lost[i] != which || which == 0)
+            continue;
+        model->lost[i] = 0;
+        complete(model, which & 0xffff, which & 0xffff0000, 0x007, 0);
+        return 0;
+    }
+    return 1;
+}
+
 static void admin(struct nvme_model *model, const struct nvme_command *command)
 {
     uint8_t opcode = command->cdw0 & 0xff;
@@ -265,6 +279,9 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
         status = model->refuse_admin;
     } else if (opcode == NVME_IDENTIFY) {
         status = identify(model, command);
+    } else if (opcode == NVME_ABORT) {
+        status = 0;
+        result = abort_command(model, command->cdw10);
     } else if (opcode == NVME_SET_FEATURES) {
         status = command->cdw10 == NVME_FEATURE_QUEUES ? 0 : 0x002;
         result = model->granted;
@@ -300,6 +317,8 @@ static void io(struct nvme_model *model, unsigned id, const struct nvme_command 
     model->last = *command;
     if (model->lose != 0) {
         model->lose--;
+        model->lost[model->lost_count++ % (sizeof model->lost / sizeof *model->lost)] =
+            (command->cdw0 & 0xffff0000) | id;
         return;
     }
     if (model->refuse != 0) {
@@ -360,7 +379,7 @@ unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit)
             break;
         queue->head = queue->head + 1 == queue->entries ? 0 : queue->head + 1;
         ran++;
-        if (model->mute)
+        if (model->mute || model->mute_until_reset)
             continue;
         if (id == 0)
             admin(model, &command);
@@ -375,6 +394,7 @@ unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit)
 static void stop(struct nvme_model *model)
 {
     memset(model->queues, 0, sizeof model->queues);
+    model->mute_until_reset = false;
     if (!model->never_idle)
         model->csts = 0;
 }
@@ -435,7 +455,10 @@ static void doorbell(struct nvme_model *model, size_t offset, uint32_t value)
 
     model->doorbells++;
     if (offset % stride(model) != 0 || id >= MODEL_QUEUES || value >= queue->entries) {
-        if ((model->csts & NVME_CSTS_RDY) != 0)
+        if ((model->csts & NVME_CSTS_RDY) != 0 && model->enables > 1 && id < MODEL_QUEUES &&
+            queue->entries == 0)
+            model->stray_doorbells++;
+        else if ((model->csts & NVME_CSTS_RDY) != 0)
             fault(model, "doorbell at 0x%zx: %u", offset, value);
         return;
     }

@@ -46,6 +46,8 @@ struct nvme_model {
     /* how it misbehaves */
     bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
     bool mute;                                            /* takes commands and never completes them */
+    bool mute_until_reset;                                /* the same, until CC.EN is cleared */
+    bool aborts;           /* carries aborts of commands that were lost out; else it says that it has not */
     bool drops_identify;   /* completes Identify without having written anything */
     bool hold;             /* I/O commands stay in the submission queue until model_run() */
     bool hold_admin;       /* and so do admin commands */
@@ -67,7 +69,11 @@ struct nvme_model {
     struct nvme_model_queue queues[MODEL_QUEUES];
     unsigned commands;        /* I/O commands executed */
     struct nvme_command last; /* of them */
-    unsigned doorbells, register_reads, enables, shutdowns;
+    unsigned doorbells, register_reads, enables, shutdowns, asked_to_abort;
+    unsigned stray_doorbells; /* of queues that a reset took: allowed, since their owners cannot know yet */
+    uint32_t
+        lost[64]; /* command << 16 | queue, of the last I/O commands lost; what has the same index is older */
+    unsigned lost_count;
     bool enabled_without_master, enabled_without_vectors;
     unsigned faults;
     uint8_t disk[MODEL_DISK];

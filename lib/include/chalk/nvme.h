@@ -4,7 +4,8 @@
  *
  * Open a device, share memory with its domain, open the controller, open a queue on a namespace: what comes
  * out is a struct chalk_block_queue, and the rest is <chalk/block.h>. Close in the reverse order. One core at
- * a time may use one controller; each queue belongs to the core that it was opened for.
+ * a time opens and closes a controller's queues and asks it for namespaces; each queue belongs to the core
+ * that it was opened for, and so does what becomes of it when the controller is in trouble: see docs/nvme.md.
  */
 #ifndef CHALK_NVME_H
 #define CHALK_NVME_H
@@ -42,6 +43,16 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
  * first. Never fails: a controller that does not answer is reset. The device stays the caller's to close.
  */
 void chalk_nvme_close(struct chalk_nvme *nvme);
+
+/*
+ * Resets the controller under whatever it is doing; any core may, at any time, a callback too. Reads in
+ * flight, and writes that may be repeated, are submitted again by the queues, each at its owner's next poll;
+ * requests whose outcome the reset makes unknown end with -EIO; a queue's owner has nothing else to do. Admin
+ * commands under way end with -EIO. The driver does the same of its own accord to a controller that does not
+ * answer: see docs/nvme.md. Takes as long as the controller does, at most a few times CAP.TO. Errors: the
+ * controller has failed, now or before: -EIO, -ENODEV (gone), -EPROTO, -ETIMEDOUT.
+ */
+int chalk_nvme_reset(struct chalk_nvme *nvme);
 
 /* What the controller says of itself (Base 2.0c Figure 275). Strings are trimmed, printable and terminated.
  */

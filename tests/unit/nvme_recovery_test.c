@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The table at the top of drivers/nvme/recovery.c, line by line: a controller that is late, lies or goes. */
+#include "drivers/nvme/nvme.h"
+#include "nvme_session.h"
+#include <chalk/random.h>
+#include <limits.h>
+
+#define MS       ((uint64_t)1000000)
+#define REQUESTS 256
+#define DEPTH    128
+
+struct item {
+    struct chalk_block_request request;
+    struct chalk_dma segment;
+    unsigned finished;
+    int status;
+    bool dma_possible; /* at the time of the callback the controller still knew the pair */
+};
+
+static struct item items[REQUESTS];
+static struct chalk_dma data; /* a page for each */
+static struct chalk_block_queue *queue;
+static unsigned finished;
+
+static void done(struct chalk_block_request *request, int status)
+{
+    struct item *item = (struct item *)request;
+
+    item->finished++;
+    item->status = status;
+    item->dma_possible = (model->csts & NVME_CSTS_RDY) != 0 && model->queues[1].entries != 0;
+    finished++;
+}
+
+static int open_queue(unsigned depth)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = depth};
+
+    return chalk_nvme_queue_open(nvme, &options, &queue);
+}
+
+static int setup(void **state)
+{
+    int error = session_setup(state);
+
+    memset(items, 0, sizeof items);
+    finished = 0;
+    if (error == 0)
+        error = chalk_dma_get(memory, REQUESTS * CHALK_PAGE, CHALK_PAGE, &data);
+    if (error == 0)
+        error = open_controller();
+    if (error == 0)
+        error = open_queue(DEPTH);
+    fake.step = MS;
+    return error;
+}
+
+static int teardown(void **state)
+{
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    chalk_dma_put(memory, &data);
+    return session_teardown(state);
+}
+
+static struct chalk_block_request *prepare(unsigned i, enum chalk_block_op op, uint64_t lba)
+{
+    struct item *item = &items[i];
+
+    memset(item, 0, sizeof *item);
+    item->segment = (struct chalk_dma){(char *)data.va + i * CHALK_PAGE, data.iova + i * CHALK_PAGE, 512};
+    item->request = (struct chalk_block_request){
+        .op = (uint8_t)op,
+        .lba = lba,
+        .count = op == CHALK_BLOCK_FLUSH ? 0 : 1,
+        .segments = &item->segment,
+        .segment_count = op == CHALK_BLOCK_FLUSH ? 0 : 1,
+        .done = done,
+    };
+    return &item->request;
+}
+
+static int submit(struct chalk_block_request *request)
+{
+    int taken = chalk_block_submit(queue, &request, 1);
+
+    chalk_block_kick(queue);
+    return taken;
+}
+
+static void repeatable(unsigned i, uint64_t lba)
+{
+    struct chalk_block_request *request = prepare(i, CHALK_BLOCK_WRITE, lba);
+
+    request->flags = CHALK_BLOCK_REPEATABLE;
+    assert_int_equal(submit(request), 1);
+}
+
+/* Polls until `count` requests have been called back. */
+static void poll_until(unsigned count)
+{
+    for (uint64_t begin = fake.now; finished < count;) {
+        assert_true(chalk_block_poll(queue, 0) >= 0);
+        assert_true(fake.now < begin + 200000 * MS);
+    }
+}
+
+/* ---- late ------------------------------------------------------------------------------------------ */
+
+static void what_is_late_is_aborted(void **state)
+{
+    (void)state;
+    model->aborts = true;
+    model->lose = 1;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_WRITE, 0)), 1);
+    poll_until(1);
+    assert_int_equal(items[0].status, -ETIMEDOUT);
+    assert_int_equal(model->asked_to_abort, 1);
+    assert_true(fake_console_has("aborting it"));
+    assert_false(fake_console_has("deleting its queue"));
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    poll_until(2);
+    assert_int_equal(items[0].status, 0);
+}
+
+static void many_are_aborted_one_after_the_other(void **state)
+{
+    (void)state;
+    model->aborts = true;
+    model->lose = 8;
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i)), 1);
+    poll_until(8);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(items[i].status, -ETIMEDOUT);
+    assert_int_equal(model->asked_to_abort, 8);
+    assert_false(fake_console_has("deleting its queue"));
+}
+
+static void what_is_not_aborted_takes_its_queue_along(void **state)
+{
+    (void)state;
+    model->lose = 1;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    for (uint64_t begin = fake.now; fake.now < begin + 20000 * MS;)
+        assert_int_equal(chalk_block_poll(queue, 0), 0);
+    model->hold = true;
+    assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 1)), 1);
+    repeatable(2, 2);
+    assert_int_equal(submit(prepare(3, CHALK_BLOCK_WRITE, 3)), 1);
+    assert_int_equal(submit(prepare(4, CHALK_BLOCK_FLUSH, 0)), 1);
+    repeatable(5, 5);
+    repeatable(6, 5); /* overlap: neither is repeated */
+    poll_until(4);
+    assert_int_equal(items[0].status, -ETIMEDOUT);
+    assert_int_equal(items[3].status, -EIO);
+    assert_int_equal(items[5].status, -EIO);
+    assert_int_equal(items[6].status, -EIO);
+    for (unsigned i = 0; i < 7; i++)
+        assert_false(items[i].finished != 0 && items[i].dma_possible);
+    assert_true(fake_console_has("deleting its queue"));
+    assert_int_equal(model->enables, 1);
+    model_run(model, 1, 0);
+    poll_until(7);
+    assert_int_equal(items[1].status, 0);
+    assert_int_equal(items[2].status, 0);
+    assert_int_equal(items[4].status, 0);
+}
+
+static void a_queue_that_cannot_be_deleted_takes_the_controller_along(void **state)
+{
+    (void)state;
+    model->lose = 1;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 0);
+    model->mute_until_reset = true;
+    poll_until(1);
+    assert_int_equal(items[0].status, -ETIMEDOUT);
+    assert_int_equal(model->enables, 2);
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    poll_until(2);
+    assert_int_equal(items[0].status, 0);
+}
+
+static void a_controller_that_never_gets_better_is_stopped(void **state)
+{
+    unsigned laps = 0;
+    int error;
+
+    (void)state;
+    model->lose = UINT_MAX;
+    model->refuse_admin = 0x006;
+    model->refuse_opcode = NVME_DELETE_SQ;
+    do {
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+        finished = 0;
+        while (finished == 0 && (error = chalk_block_poll(queue, 0)) >= 0)
+            ;
+        assert_int_equal(items[0].finished, 1);
+        assert_int_equal(items[0].status, -ETIMEDOUT);
+        assert_true(++laps < 10);
+    } while (nvme_state(nvme) == NVME_LIVE);
+    assert_int_equal(laps, NVME_STRIKES + 1);
+    assert_true(fake_console_has("reset 3 times, and not one request since; stopped"));
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), -EIO);
+    assert_int_equal(model->device->config[4] & 4, 0);
+}
+
+static void progress_forgives(void **state)
+{
+    (void)state;
+    model->refuse_admin = 0x006;
+    model->refuse_opcode = NVME_DELETE_SQ;
+    for (unsigned lap = 0; lap < 3 * NVME_STRIKES; lap++) {
+        model->lose = 1;
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+        assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0)), 1);
+        finished = 0;
+        poll_until(2);
+        assert_int_equal(items[0].status, -ETIMEDOUT);
+        assert_int_equal(items[1].status, 0);
+    }
+    assert_int_equal(model->enables, 1 + 3 * NVME_STRIKES);
+    model->refuse_admin = 0;
+}
+
+/* ---- reset ----------------------------------------------------------------------------------------- */
+
+static void a_reset_that_works_is_not_noticed(void **state)
+{
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    repeatable(1, 1);
+    assert_int_equal(submit(prepare(2, CHALK_BLOCK_WRITE, 2)), 1);
+    model_run(model, 1, 1);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(submit(prepare(3, CHALK_BLOCK_READ, 3)), 1); /* by one who has not noticed */
+    assert_int_equal(chalk_block_poll(queue, 1), 1);
+    assert_int_equal(items[0].status, 0); /* found in the old ring */
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(items[2].status, -EIO);
+    assert_false(items[2].dma_possible);
+    model_run(model, 1, 0);
+    assert_int_equal(chalk_block_poll(queue, 0), 2);
+    assert_int_equal(items[1].status, 0);
+    assert_int_equal(items[3].status, 0);
+}
+
+static void what_is_repeated_has_its_limit(void **state)
+{
+    unsigned resets = 0;
+
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    while (finished == 0) {
+        assert_int_equal(chalk_nvme_reset(nvme), 0);
+        (void)chalk_block_poll(queue, 0);
+        assert_true(++resets < 10);
+    }
+    assert_int_equal(resets, NVME_TRIES + 1);
+    assert_int_equal(items[0].status, -EIO);
+}
+
+static void all_queues_follow(void **state)
+{
+    struct chalk_block_queue *first = queue;
+
+    (void)state;
+    assert_int_equal(open_queue(4), 0);
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_block_poll(queue, 0), 0);
+    assert_int_equal(chalk_block_poll(first, 0), 0);
+    model_run(model, 2, 0);
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(items[0].status, 0);
+    chalk_nvme_queue_close(queue);
+    queue = first;
+    model->hold = false;
+    assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0)), 1);
+    poll_until(2);
+}
+
+static void sleeping_owners_are_woken(void **state)
+{
+    struct chalk_core_info core;
+    uint32_t seen;
+
+    (void)state;
+    assert_int_equal(chalk_core_info(0, &core), 0);
+    seen = atomic_load(core.events);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_not_equal(atomic_load(core.events), seen);
+}
+
+static unsigned insisted;
+
+/* A request that fails is submitted once more, at once. */
+static void insist(struct chalk_block_request *request, int status)
+{
+    struct item *item = (struct item *)request;
+
+    done(request, status);
+    if (status != 0 && insisted++ < 4) {
+        item->finished = 0;
+        assert_int_equal(submit(request), 1);
+    }
+}
+
+static void requests_of_callbacks_are_kept_meanwhile(void **state)
+{
+    (void)state;
+    model->hold = true;
+    insisted = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        struct chalk_block_request *request = prepare(i, CHALK_BLOCK_WRITE, i);
+
+        request->done = insist;
+        assert_int_equal(submit(request), 1);
+    }
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_block_poll(queue, 0), 4);
+    model_run(model, 1, 0);
+    assert_int_equal(chalk_block_poll(queue, 0), 4);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(items[i].status, 0);
+}
+
+static void reset_done(struct chalk_block_request *request, int status)
+{
+    done(request, status);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+}
+
+static void a_callback_may_reset(void **state)
+{
+    (void)state;
+    model->hold = true;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i)), 1);
+    items[0].request.done = reset_done;
+    model_run(model, 1, 2);
+    assert_int_equal(chalk_block_poll(queue, 0), 2);
+    model->hold = false;
+    poll_until(3);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(items[i].finished, 1);
+        assert_int_equal(items[i].status, 0);
+    }
+}
+
+static void one_that_does_not_come_back_is_stopped(void **state)
+{
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    model->never_ready = true;
+    assert_int_equal(chalk_nvme_reset(nvme), -ETIMEDOUT);
+    assert_int_equal(model->device->resets, 2); /* one to help it, one to stop it */
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(items[0].status, -EIO);
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+    assert_int_equal(chalk_nvme_reset(nvme), -ETIMEDOUT);
+    assert_true(fake_console_has("cannot be reset"));
+}
+
+static void one_that_cannot_be_disabled_is_reset_by_its_function(void **state)
+{
+    (void)state;
+    model->never_idle = true;
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(model->device->resets, 1);
+    model->never_idle = false;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    poll_until(1);
+    assert_int_equal(items[0].status, 0);
+}
+
+static void one_that_is_gone_stays_gone(void **state)
+{
+    (void)state;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    model_unplug(model);
+    assert_int_equal(chalk_nvme_reset(nvme), -ENODEV);
+    assert_int_equal(chalk_block_poll(queue, 0), 1); /* which it had finished */
+    assert_int_equal(chalk_block_poll(queue, 0), -ENODEV);
+}
+
+/* ---- a verify run with a hundred resets ------------------------------------------------------------ */
+
+#define BLOCKS 1024u
+#define RESETS 100
+#define CANARY 0x5ca1ab1e0ddba11full
+
+static uint64_t written[BLOCKS]; /* what the last acknowledged write put there; 0: nothing yet */
+static uint64_t claimed[BLOCKS]; /* a write is under way */
+
+static uint64_t *memory_of(const struct item *item)
+{
+    return item->segment.va;
+}
+
+static void verified(struct chalk_block_request *request, int status)
+{
+    struct item *item = (struct item *)request;
+    uint64_t lba = request->lba;
+
+    done(request, status);
+    assert_int_equal(item->finished, 1);
+    assert_int_equal(status, 0);
+    if (request->op == CHALK_BLOCK_WRITE)
+        written[lba] = *memory_of(item);
+    else if (written[lba] != 0)
+        assert_int_equal(*memory_of(item), written[lba]);
+    claimed[lba] = 0;
+    *memory_of(item) = CANARY; /* the buffer is ours again: who writes to it now is seen */
+}
+
+static void verify_submit(uint64_t *seed, unsigned in_flight)
+{
+    for (unsigned i = 0; i < REQUESTS && in_flight < DEPTH; i++) {
+        uint64_t lba = chalk_random_below(seed, BLOCKS);
+        bool write = chalk_random_below(seed, 2) != 0;
+        struct chalk_block_request *request;
+
+        if ((items[i].request.done != NULL && items[i].finished == 0) || claimed[lba] != 0)
+            continue;
+        if (items[i].request.done != NULL)
+            assert_int_equal(*memory_of(&items[i]), CANARY);
+        request = prepare(i, write ? CHALK_BLOCK_WRITE : CHALK_BLOCK_READ, lba);
+        request->flags = CHALK_BLOCK_REPEATABLE;
+        request->done = verified;
+        *memory_of(&items[i]) = write ? chalk_random_below(seed, UINT64_MAX) | 1 : 0;
+        claimed[lba] = 1;
+        assert_int_equal(chalk_block_submit(queue, &request, 1), 1);
+        in_flight++;
+    }
+    chalk_block_kick(queue);
+}
+
+static void a_verify_run_survives_a_hundred_resets(void **state)
+{
+    uint64_t seed = 7;
+
+    (void)state;
+    model->hold = true;
+    memset(written, 0, sizeof written);
+    memset(claimed, 0, sizeof claimed);
+    for (unsigned reset = 0; reset < RESETS; reset++) {
+        for (unsigned step = 0; step < 20; step++) {
+            unsigned in_flight = (unsigned)(queue->counters.submitted - queue->counters.completed);
+
+            verify_submit(&seed, in_flight);
+            if (chalk_random_below(&seed, 3) != 0)
+                model_run(model, 1, 1 + (unsigned)chalk_random_below(&seed, DEPTH));
+            if (step == 10)
+                assert_int_equal(chalk_nvme_reset(nvme), 0);
+            assert_true(chalk_block_poll(queue, (unsigned)chalk_random_below(&seed, 40)) >= 0);
+        }
+    }
+    model->hold = false;
+    model_run(model, 1, 0);
+    while (queue->counters.submitted != queue->counters.completed)
+        assert_true(chalk_block_poll(queue, 0) >= 0);
+    for (unsigned i = 0; i < REQUESTS; i++)
+        if (items[i].request.done != NULL)
+            assert_int_equal(*memory_of(&items[i]), CANARY);
+    for (uint64_t lba = 0; lba < BLOCKS; lba++)
+        if (written[lba] != 0)
+            assert_memory_equal(model->disk + lba * 512, &written[lba], 8);
+    assert_int_equal(model->enables, 1 + RESETS);
+    assert_int_equal(queue->counters.failed, 0);
+}
+
+/* ---- refusals that pass, and cancelling ------------------------------------------------------------ */
+
+static void a_refusal_that_passes_is_waited_for(void **state)
+{
+    (void)state;
+    model->refuse = 0x082; /* namespace not ready */
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 0);
+    model->refuse = 0;
+    poll_until(1);
+    assert_int_equal(items[0].status, 0);
+    model->refuse = 0x4082; /* and shall not be retried */
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(items[0].status, -EBUSY);
+}
+
+static void a_refusal_that_does_not_pass_is_told(void **state)
+{
+    (void)state;
+    model->refuse = 0x082;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    poll_until(1);
+    assert_int_equal(items[0].status, -EBUSY);
+    assert_int_equal(model->commands, 1 + NVME_TRIES);
+}
+
+static struct nvme_slot *slot_of(const struct item *item)
+{
+    struct nvme_queue *inside = (struct nvme_queue *)queue;
+
+    for (unsigned i = 0; i < DEPTH; i++)
+        if (inside->slots[i].request == &item->request)
+            return &inside->slots[i];
+    fail();
+    return NULL;
+}
+
+static void a_cancelled_request_ends_once(void **state)
+{
+    (void)state;
+    model->aborts = true;
+    model->lose = 2;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0)), 1);
+    chalk_nvme_abort((struct nvme_queue *)queue, slot_of(&items[0]));
+    chalk_nvme_abort((struct nvme_queue *)queue, slot_of(&items[1]));
+    poll_until(2);
+    assert_int_equal(items[0].status, -ECANCELED);
+    assert_int_equal(items[1].status, -ECANCELED);
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    chalk_nvme_abort((struct nvme_queue *)queue, slot_of(&items[0]));
+    poll_until(3); /* too late: it is done */
+    assert_int_equal(items[0].status, 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_late_is_aborted),
+        TEST(many_are_aborted_one_after_the_other),
+        TEST(what_is_not_aborted_takes_its_queue_along),
+        TEST(a_queue_that_cannot_be_deleted_takes_the_controller_along),
+        TEST(a_controller_that_never_gets_better_is_stopped),
+        TEST(progress_forgives),
+        TEST(a_reset_that_works_is_not_noticed),
+        TEST(what_is_repeated_has_its_limit),
+        TEST(all_queues_follow),
+        TEST(sleeping_owners_are_woken),
+        TEST(requests_of_callbacks_are_kept_meanwhile),
+        TEST(a_callback_may_reset),
+        TEST(one_that_does_not_come_back_is_stopped),
+        TEST(one_that_cannot_be_disabled_is_reset_by_its_function),
+        TEST(one_that_is_gone_stays_gone),
+        TEST(a_verify_run_survives_a_hundred_resets),
+        TEST(a_refusal_that_passes_is_waited_for),
+        TEST(a_refusal_that_does_not_pass_is_told),
+        TEST(a_cancelled_request_ends_once),
+    };
+
+    return cmocka_run_group_tests_name("nvme_recovery", tests, NULL, NULL);
+}
