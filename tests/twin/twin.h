@@ -16,6 +16,7 @@ static unsigned twin_failures;
 static inline bool expect(bool holds, const char *what)
 {
     printf("%s %s\n", holds ? "ok    " : "NOT OK", what);
+    fflush(stdout); /* or a message of Chalk's may come in the middle of a line */
     twin_failures += !holds;
     return holds;
 }
@@ -27,6 +28,7 @@ static inline bool expect_result(int result, int wanted, const char *what)
         printf("ok     %s: %d\n", what, result);
     else
         printf("NOT OK %s: %d (%s), not %d\n", what, result, chalk_error_name(result), wanted);
+    fflush(stdout);
     twin_failures += result != wanted;
     return result == wanted;
 }
