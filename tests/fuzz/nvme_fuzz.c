@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * An NVMe queue pair whose controller does what the input says: executes commands, posts any completion,
- * breaks down, is unplugged, lets time pass. Whatever it does, every request is called back exactly once,
- * none of those that failed while the controller could still reach memory, and all memory comes back.
+ * breaks down, goes silent, is unplugged, or reset, lets time pass. Whatever it does, every request is called
+ * back exactly once, none of those that failed while the controller could still reach memory, and all memory
+ * comes back.
  */
 #include <chalk/error.h>
 #include <chalk/memory.h>
@@ -36,7 +37,7 @@ static void done(struct chalk_block_request *request, int status)
     require(in_flight[i]);
     require(status <= 0);
     if (status == -ETIMEDOUT || status == -EPROTO)
-        require((model->csts & NVME_CSTS_RDY) == 0 || model->device->gone);
+        require((model->csts & NVME_CSTS_RDY) == 0 || model->queues[1].entries == 0 || model->device->gone);
     in_flight[i] = false;
     flying--;
 }
@@ -77,8 +78,39 @@ static void submit(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
     }
 }
 
+/* The ways in which a controller breaks down, and somebody resetting it. */
+static void break_down(struct chalk_nvme *nvme, uint8_t how)
+{
+    switch (how) {
+    case 255:
+        model->csts |= NVME_CSTS_CFS;
+        break;
+    case 254:
+        model_unplug(model);
+        break;
+    case 253:
+        (void)chalk_nvme_reset(nvme);
+        break;
+    case 252:
+        model->mute_until_reset = true;
+        break;
+    case 251:
+        model->mute = true;
+        break;
+    case 250:
+        model->never_idle = true;
+        break;
+    case 249:
+        model->never_ready = true;
+        break;
+    default: /* refuses one admin command: the deletion or creation of queues, an abort, a setting */
+        model->refuse_admin = how < 240 ? (uint16_t)(how << 7 | how) : 0;
+        model->refuse_opcode = how % 16;
+    }
+}
+
 /* Two bytes of input: what happens, and how. */
-static void step(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
+static void step(struct chalk_nvme *nvme, struct chalk_block_queue *queue, uint8_t what, uint8_t how)
 {
     int polled;
 
@@ -108,10 +140,8 @@ static void step(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
         fake.now += how * 200000000ull;
         break;
     case 6:
-        if (how == 255)
-            model->csts |= NVME_CSTS_CFS;
-        else if (how == 254)
-            model_unplug(model);
+        if (what >> 6 != 0)
+            break_down(nvme, how);
         else
             model->refuse = how < 16 ? (uint16_t)(how << 7 | how) : 0;
         break;
@@ -128,7 +158,7 @@ static void run(struct chalk_nvme *nvme, const uint8_t *data, size_t size)
     require(chalk_nvme_queue_open(nvme, &options, &queue) == 0);
     model->hold = true;
     for (size_t i = 0; i + 1 < size; i += 2)
-        step(queue, data[i], data[i + 1]);
+        step(nvme, queue, data[i], data[i + 1]);
     chalk_nvme_queue_close(queue);
     require(flying == 0);
 }
