@@ -30,17 +30,15 @@ struct chalk_loop {
     struct chalk_task *ended; /* on whose stacks nobody runs any more, by `next` */
     bool busy;                /* in the turn before */
     uint64_t idle_since, next_look;
-
-    enum chalk_idle idle;
-    unsigned core;
-    uint64_t spin, spin_most; /* ticks that CHALK_IDLE_ADAPT spins before it sleeps */
-
-    /* What others look at, and write to. */
-    _Alignas(64) _Atomic(bool) parked;
-    _Atomic(bool) stop;
+    uint64_t spin, spin_most;       /* ticks that CHALK_IDLE_ADAPT spins before it sleeps */
     _Atomic(uint64_t) turn_started; /* ticks */
     const char *_Atomic current; /* what the turn is in, for chalk_loop_stuck(); NULL: nothing of anybody's */
 
+    /* What senders look at. The loop writes none of it in a turn, so that it stays in their caches. */
+    _Alignas(CHALK_RING_LINE) enum chalk_idle idle;
+    unsigned core;
+    _Atomic(bool) parked;
+    _Atomic(bool) stop;
     struct chalk_ring ring;
     void *slots[CHALK_LOOP_MESSAGES];
     struct chalk_wheel wheel;
