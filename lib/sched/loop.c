@@ -39,7 +39,6 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
     loop->spin = loop->spin_most;
     loop->queueing = options->queueing != NULL ? options->queueing : chalk_fifo_start(&loop->fifo);
     loop->last_poller = &loop->pollers;
-    chalk_assert(chalk_ring_init(&loop->ring, loop->slots, CHALK_LOOP_MESSAGES) == 0);
     chalk_wheel_start(&loop->wheel, chalk_ticks());
     atomic_store(&loop->turn_started, chalk_ticks());
     *result = loop;
@@ -70,7 +69,7 @@ static void wake_if_parked(struct chalk_loop *loop)
 
 int chalk_loop_send(struct chalk_loop *loop, struct chalk_message *const *messages, unsigned count)
 {
-    unsigned sent = chalk_ring_shared_put_burst(&loop->ring, (void *const *)messages, count);
+    unsigned sent = inbox_put(&loop->inbox, messages, count);
 
     if (sent == 0)
         return count == 0 ? 0 : -EAGAIN;
@@ -86,19 +85,18 @@ void chalk_loop_stop(struct chalk_loop *loop)
     chalk_core_wake(core); /* the loop may be gone already, so it is not asked whether it sleeps */
 }
 
-/* Those that were there, so that two loops that answer each other do not stay in here. */
+/* As many as there can be, so that two loops that answer each other do not stay in here. */
 static unsigned take_messages(struct chalk_loop *loop)
 {
     struct chalk_message *messages[BURST];
-    unsigned left = chalk_ring_count(&loop->ring), taken = 0, count;
+    unsigned taken = 0, count;
 
-    while (left > 0) {
-        count = chalk_ring_take_burst(&loop->ring, (void **)messages, left < BURST ? left : BURST);
+    do {
+        count = inbox_take(&loop->inbox, messages, BURST);
         for (unsigned i = 0; i < count; i++)
             messages[i]->handle(messages[i]);
         taken += count;
-        left -= count;
-    }
+    } while (count == BURST && taken < CHALK_LOOP_MESSAGES);
     return taken;
 }
 
@@ -216,7 +214,7 @@ static void adapt(struct chalk_loop *loop, uint64_t slept)
 /* Whether something came that does not change the event word, or had come before it was read. */
 static bool must_not_sleep(struct chalk_loop *loop)
 {
-    return chalk_ring_count(&loop->ring) != 0 || atomic_load_explicit(&loop->stop, memory_order_relaxed) ||
+    return !inbox_empty(&loop->inbox) || atomic_load_explicit(&loop->stop, memory_order_relaxed) ||
            chalk_exit_requested();
 }
 

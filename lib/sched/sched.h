@@ -3,8 +3,9 @@
 #ifndef SCHED_SCHED_H
 #define SCHED_SCHED_H
 
+#include "inbox.h"
+
 #include <chalk/loop.h>
-#include <chalk/ring.h>
 #include <stdatomic.h>
 
 /* A task that waits for an interrupt counter; on its own stack. */
@@ -39,8 +40,7 @@ struct chalk_loop {
     unsigned core;
     _Atomic(bool) parked;
     _Atomic(bool) stop;
-    struct chalk_ring ring;
-    void *slots[CHALK_LOOP_MESSAGES];
+    struct inbox inbox;
     struct chalk_wheel wheel;
 
     /* Set-up. */
