@@ -2,7 +2,8 @@
 /*
  * What scheduling costs: a task that yields to another one and is resumed, a timer that is armed and
  * cancelled, a timer that fires. Beside boost.context and swapcontext, and DPDK's rte_timer, where they are
- * installed. Everything is counted in ticks of the time stamp counter, an operation.
+ * installed, in the same loops. Everything is counted in ticks of the time stamp counter, an operation.
+ * bench/peers.py makes the comparison of it.
  */
 #include <chalk/clock.h>
 #include <chalk/hosted.h>
@@ -10,8 +11,8 @@
 
 #include <benchmark/benchmark.h>
 #include <cstdlib>
+#include <string>
 #include <ucontext.h>
-#include <vector>
 
 #ifdef HAVE_BOOST_CONTEXT
 #include <boost/context/detail/fcontext.hpp>
@@ -39,7 +40,7 @@ template <class Operation> static void measure(benchmark::State &state, unsigned
     state.counters["ticks"] = (double)ticks / (double)done;
 }
 
-/* ---- switching: there and back ---- */
+/* ---- switching: there and back, between two ---- */
 
 static bool ending;
 
@@ -67,7 +68,7 @@ static void yield_measured(struct chalk_task *self, void *argument)
     chalk_loop_stop(measured->loop);
 }
 
-static void task_yield_and_resume(benchmark::State &state)
+static void chalk_yields(benchmark::State &state)
 {
     struct chalk_memory *memory;
     struct chalk_loop *loop;
@@ -89,7 +90,7 @@ static void task_yield_and_resume(benchmark::State &state)
     }
     chalk_memory_destroy(memory);
 }
-BENCHMARK(task_yield_and_resume);
+BENCHMARK(chalk_yields)->Name("yield and resume/chalk");
 
 static ucontext_t here, there;
 
@@ -99,7 +100,7 @@ static void swap_for_ever()
         swapcontext(&there, &here);
 }
 
-static void swapcontext_there_and_back(benchmark::State &state)
+static void swapcontext_swaps(benchmark::State &state)
 {
     static char stack[65536];
 
@@ -113,16 +114,17 @@ static void swapcontext_there_and_back(benchmark::State &state)
             swapcontext(&here, &there);
     });
 }
-BENCHMARK(swapcontext_there_and_back);
+BENCHMARK(swapcontext_swaps)->Name("yield and resume/swapcontext");
 
 #ifdef HAVE_BOOST_CONTEXT
+/* The switch alone: where to is known, and nothing is counted. */
 static void jump_for_ever(boost::context::detail::transfer_t from)
 {
     for (;;)
         from = boost::context::detail::jump_fcontext(from.fctx, nullptr);
 }
 
-static void boost_context_there_and_back(benchmark::State &state)
+static void boost_jumps(benchmark::State &state)
 {
     static char stack[65536];
     boost::context::detail::fcontext_t other =
@@ -133,129 +135,187 @@ static void boost_context_there_and_back(benchmark::State &state)
             other = boost::context::detail::jump_fcontext(other, nullptr).fctx;
     });
 }
-BENCHMARK(boost_context_there_and_back);
+BENCHMARK(boost_jumps)->Name("yield and resume/boost.context, a bare jump");
+
+/* The least that can be called tasks: whose turn it is says a list of those that are ready. */
+struct fiber {
+    boost::context::detail::fcontext_t context;
+    struct fiber *next;
+};
+
+static struct fiber *first, **last, *running;
+
+[[gnu::always_inline]] static inline void yield()
+{
+    struct fiber *self = running;
+    boost::context::detail::transfer_t from;
+
+    self->next = nullptr;
+    *last = self;
+    last = &self->next;
+    running = first;
+    first = running->next;
+    if (first == nullptr)
+        last = &first;
+    from = boost::context::detail::jump_fcontext(running->context, self);
+    ((struct fiber *)from.data)->context = from.fctx;
+}
+
+static void yield_with_boost(boost::context::detail::transfer_t from)
+{
+    ((struct fiber *)from.data)->context = from.fctx;
+    for (;;)
+        yield();
+}
+
+static void boost_yields(benchmark::State &state)
+{
+    static char stack[65536];
+    struct fiber fibers[2] = {};
+
+    fibers[1].context =
+        boost::context::detail::make_fcontext(stack + sizeof stack, sizeof stack, yield_with_boost);
+    running = &fibers[0];
+    first = &fibers[1];
+    last = &fibers[1].next;
+    measure(state, batch, [] {
+        for (unsigned i = 0; i < batch; i++)
+            yield();
+    });
+}
+BENCHMARK(boost_yields)->Name("yield and resume/boost.context, a ready list");
 #endif
 
-/* ---- timers: a thousand are armed meanwhile ---- */
+/* ---- timers: a thousand, due within three million ticks, in no order ---- */
 
 static uint64_t fired;
 
-/* Spread over a millisecond, in no order. */
 static uint64_t distance(unsigned i)
 {
     return 1000000 + (uint64_t)(i * 7919 % batch) * 3000;
 }
 
-struct wheel {
-    struct chalk_wheel wheel;
-    struct chalk_timer timers[batch];
+struct chalk_timers {
+    static struct chalk_wheel wheel;
+    static struct chalk_timer timers[batch + 1];
 
-    void arm(unsigned i, uint64_t deadline)
+    static void start()
+    {
+        chalk_wheel_start(&wheel, chalk_ticks());
+    }
+    static void arm(unsigned i, uint64_t ticks)
     {
         timers[i].fire = [](struct chalk_timer *) { fired++; };
-        chalk_timer_arm(&wheel, &timers[i], deadline);
+        chalk_timer_arm(&wheel, &timers[i], chalk_ticks() + ticks);
     }
-    uint64_t arm_all()
+    static void cancel(unsigned i)
     {
-        uint64_t now = chalk_ticks();
-
-        for (unsigned i = 0; i < batch; i++)
-            arm(i, now + distance(i));
-        return now + distance(0) + 3000 * batch;
+        chalk_timer_cancel(&wheel, &timers[i]);
+    }
+    static void turn()
+    {
+        chalk_wheel_turn(&wheel, chalk_ticks());
     }
 };
-
-static void timer_arm_and_cancel(benchmark::State &state)
-{
-    static struct wheel w;
-    struct chalk_timer timer = {};
-    uint64_t now;
-
-    chalk_wheel_start(&w.wheel, chalk_ticks());
-    w.arm_all();
-    now = chalk_ticks();
-    measure(state, batch, [&] {
-        for (unsigned i = 0; i < batch; i++) {
-            chalk_timer_arm(&w.wheel, &timer, now + distance(i));
-            chalk_timer_cancel(&w.wheel, &timer);
-        }
-    });
-}
-BENCHMARK(timer_arm_and_cancel);
-
-/* One by one, as a loop that polls finds them: each turn is 3000 ticks after the one before. */
-static void timer_fires(benchmark::State &state)
-{
-    static struct wheel w;
-    uint64_t ticks = 0;
-
-    chalk_wheel_start(&w.wheel, chalk_ticks());
-    fired = 0;
-    for (auto _ : state) {
-        uint64_t end = w.arm_all();
-        uint64_t start = chalk_ticks();
-
-        chalk_wheel_turn(&w.wheel, end);
-        ticks += chalk_ticks() - start;
-        chalk_wheel_start(&w.wheel, chalk_ticks());
-    }
-    state.counters["ticks"] = (double)ticks / (double)fired;
-}
-BENCHMARK(timer_fires);
+struct chalk_wheel chalk_timers::wheel;
+struct chalk_timer chalk_timers::timers[batch + 1];
 
 #ifdef HAVE_DPDK
-static struct rte_timer rte_timers[batch + 1];
+struct dpdk_timers {
+    static struct rte_timer timers[batch + 1];
 
-static void count_fired(struct rte_timer *, void *)
-{
-    fired++;
-}
+    static void start()
+    {
+        for (struct rte_timer &timer : timers)
+            rte_timer_init(&timer);
+    }
+    static void arm(unsigned i, uint64_t ticks)
+    {
+        rte_timer_reset(
+            &timers[i], ticks, SINGLE, rte_lcore_id(), [](struct rte_timer *, void *) { fired++; }, nullptr);
+    }
+    static void cancel(unsigned i)
+    {
+        rte_timer_stop(&timers[i]);
+    }
+    static void turn()
+    {
+        rte_timer_manage();
+    }
+};
+struct rte_timer dpdk_timers::timers[batch + 1];
+#endif
 
-static void rte_arm_all()
+/* Beside the thousand, which are far off. */
+template <class Timers> static void arm_and_cancel(benchmark::State &state)
 {
+    static constexpr uint64_t far_off = 10ull << 30;
+
+    Timers::start();
     for (unsigned i = 0; i < batch; i++)
-        rte_timer_reset(&rte_timers[i], distance(i), SINGLE, rte_lcore_id(), count_fired, nullptr);
-}
-
-static void rte_timer_arm_and_cancel(benchmark::State &state)
-{
-    for (unsigned i = 0; i <= batch; i++)
-        rte_timer_init(&rte_timers[i]);
-    for (unsigned i = 0; i < batch; i++) /* far off: rte_timer's own clock is the real one */
-        rte_timer_reset(&rte_timers[i], rte_get_timer_hz() + distance(i), SINGLE, rte_lcore_id(), count_fired,
-                        nullptr);
+        Timers::arm(i, far_off + distance(i));
     measure(state, batch, [] {
         for (unsigned i = 0; i < batch; i++) {
-            rte_timer_reset(&rte_timers[batch], rte_get_timer_hz() + distance(i), SINGLE, rte_lcore_id(),
-                            count_fired, nullptr);
-            rte_timer_stop(&rte_timers[batch]);
+            Timers::arm(batch, far_off + distance(i));
+            Timers::cancel(batch);
         }
     });
     for (unsigned i = 0; i < batch; i++)
-        rte_timer_stop(&rte_timers[i]);
+        Timers::cancel(i);
 }
-BENCHMARK(rte_timer_arm_and_cancel);
 
-static void rte_timer_fires(benchmark::State &state)
+/* All by one turn, which is late. */
+template <class Timers> static void fire_at_once(benchmark::State &state)
 {
     uint64_t ticks = 0;
 
+    Timers::start();
     fired = 0;
     for (auto _ : state) {
-        uint64_t end, start;
+        uint64_t start, end;
 
-        rte_arm_all();
+        for (unsigned i = 0; i < batch; i++)
+            Timers::arm(i, distance(i));
         end = chalk_ticks() + distance(0) + 3000 * batch;
-        while (chalk_ticks() < end)
+        while ((start = chalk_ticks()) < end)
             chalk_pause();
-        start = chalk_ticks();
-        rte_timer_manage();
+        Timers::turn();
         ticks += chalk_ticks() - start;
     }
     state.counters["ticks"] = (double)ticks / (double)fired;
 }
-BENCHMARK(rte_timer_fires)->Iterations(100);
-#endif
+
+/* As a loop that polls finds them; turns in which nothing is due are not counted. */
+template <class Timers> static void fire_one_by_one(benchmark::State &state)
+{
+    uint64_t ticks = 0;
+
+    Timers::start();
+    fired = 0;
+    for (auto _ : state) {
+        uint64_t end = fired + batch;
+
+        for (unsigned i = 0; i < batch; i++)
+            Timers::arm(i, distance(i));
+        while (fired < end) {
+            uint64_t before = fired, start = chalk_ticks();
+
+            Timers::turn();
+            if (fired != before)
+                ticks += chalk_ticks() - start;
+        }
+    }
+    state.counters["ticks"] = (double)ticks / (double)fired;
+}
+
+template <class Timers> static void add_timers(const std::string &whose)
+{
+    benchmark::RegisterBenchmark(("timer, arm and cancel/" + whose).c_str(), arm_and_cancel<Timers>);
+    benchmark::RegisterBenchmark(("timer fires, a thousand a turn/" + whose).c_str(), fire_at_once<Timers>)
+        ->Iterations(20);
+    benchmark::RegisterBenchmark(("timer fires, one a turn/" + whose).c_str(), fire_one_by_one<Timers>)
+        ->Iterations(20);
+}
 
 int main(int argc, char **argv)
 {
@@ -268,7 +328,9 @@ int main(int argc, char **argv)
 
     if (rte_eal_init((int)(sizeof eal / sizeof eal[0]), (char **)eal) < 0 || rte_timer_subsystem_init() != 0)
         return EXIT_FAILURE;
+    add_timers<dpdk_timers>("rte_timer");
 #endif
+    add_timers<chalk_timers>("chalk");
     options.pin = true;
     if (chalk_start(&options) != 0)
         return EXIT_FAILURE;
