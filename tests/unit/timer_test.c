@@ -141,6 +141,27 @@ static void wheel_is_like_a_sorted_list(void **state)
                   (unsigned long long)w.now / 1000000);
 }
 
+/* Few and many, crowded in a tick and spread over minutes, all in one turn; some arm others in the midst of
+ * it. */
+static void late_turn_fires_in_order(void **state)
+{
+    static const unsigned counts[] = {2, 4, 5, 127, 128, TIMERS};
+
+    (void)state;
+    for (unsigned bits = 0; bits < 40; bits++)
+        for (unsigned i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+            w.rearm = i % 2;
+            for (unsigned n = 0; n < counts[i]; n++)
+                arm(&w.pairs[n], w.now + 1 + chalk_random_below(&w.seed, 1ull << bits));
+            turn_to(w.now + (1ull << bits));
+            assert_true(w.fired >= counts[i] / 2);
+            for (unsigned n = 0; n < TIMERS; n++) { /* those that lie ahead still */
+                chalk_timer_cancel(&w.wheel, &w.pairs[n].timer);
+                w.pairs[n].armed = false;
+            }
+        }
+}
+
 /* Who sleeps until chalk_wheel_next() is never late, and rarely early. */
 static void sleeper_is_woken_in_time(void **state)
 {
@@ -237,6 +258,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(wheel_is_like_a_sorted_list),
+        TEST(late_turn_fires_in_order),
         TEST(sleeper_is_woken_in_time),
         TEST(deadline_in_the_past_is_the_next_turns),
         TEST(turn_ends),
