@@ -1,0 +1,51 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""tools/bench: what it says when it cannot measure, and what it makes of figures: bench_tool_test.py ROOT"""
+import os
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.abspath(sys.argv[1])
+sys.path[:0] = [os.path.join(ROOT, 'tests'), ROOT]
+import tap  # noqa: E402
+from bench import peers  # noqa: E402
+
+
+def bench(*arguments):
+    return subprocess.run([os.path.join(ROOT, 'tools/bench'), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True)
+
+
+def refusals(test):
+    with tempfile.TemporaryDirectory() as empty:
+        for shows, arguments, parts in (
+                ('no table', [], ['usage: tools/bench', 'TABLE']),
+                ('a table that there is not', ['gold'], ["'gold'", "'core'"]),
+                ('a folder where nothing was built', ['--build', empty, 'core'], [empty, 'meson setup']),
+                ('no repetition', ['--repetitions', '0', 'core'], ['--repetitions', 'at least 1'])):
+            run = bench(*arguments)
+            missing = [part for part in parts if part not in run.stdout]
+            test.result(run.returncode in (1, 2) and not missing and 'Traceback' not in run.stdout,
+                        f'{shows}: is refused, with what helps', f'status {run.returncode}, missing {missing}\n{run.stdout}')
+    run = bench('--help')
+    test.result(run.returncode == 0 and 'core ' in run.stdout, '--help lists the tables', run.stdout)
+
+
+def figures(test):
+    seen = {'burst 32': {'chalk': [9, 1, 2], 'peer': [4, 4, 100]}, 'burst 8': {'chalk': [5.0]}}
+    rows = list(peers.compare(seen, lambda what, peer: 0.4))
+    test.equal([row['operation'] for row in rows], ['burst 8', 'burst 32'], 'rows come in the order of their numbers')
+    test.equal((rows[0]['chalk'], rows[0]['peer']), (5.0, None), 'an operation without a peer has a row')
+    test.equal((rows[1]['chalk'], rows[1]['peer_ticks'], rows[1]['ratio']), (2, 4, 0.5), 'medians are compared')
+    test.equal(rows[1]['met'], False, 'a ratio above the one that is wanted is not met')
+
+
+def main():
+    with tap.Tap() as test:
+        refusals(test)
+        figures(test)
+
+
+if __name__ == '__main__':
+    main()
