@@ -3,6 +3,7 @@
 """Cores from outside: other numbers of them, their ends, idling, and the window of a wait: cores.py BUILD"""
 import os
 import resource
+import subprocess
 import sys
 import time
 
@@ -11,8 +12,11 @@ import tap  # noqa: E402
 import worlds  # noqa: E402
 
 BUILD = os.path.abspath(sys.argv[1])
+MESSAGES = 10_000_000
 IDLE_SECONDS = 3  # core_end.c
 IDLE_SHARE = 0.3  # of one processor of the host, starting QEMU and the runner included
+LOOP_SECONDS = 6
+LOOP_SHARE = 0.01  # of one processor, for an idle loop as a Linux process, its start included
 
 
 def image(name):
@@ -26,11 +30,18 @@ def numbers(test):
         test.result(run.status == 0, f'bare: {cores} processors', run.output)
         run = worlds.vm(os.path.join(BUILD, 'twin-cores'), devices=['edu'], options=['--cores', str(cores)])
         test.result(run.status == 0, f'hosted: {cores} processors', run.output)
-    run = worlds.metal(image('twin-cores'), [200000], options=['--cores', '2'])
-    test.result(run.status == 0, 'bare: 600 000 messages between two cores, none lost', run.output)
     for boot in ('bios', 'uefi'):
         run = worlds.metal(image('twin-cores'), devices=['edu'], options=['--cores', '4', '--boot', boot])
         test.result(run.status == 0, f'bare: 4 processors, as firmware ({boot}) leaves them', run.output)
+
+
+def messages(test):
+    for cores in (2, 4):
+        for world, run in (('bare', worlds.metal(image('messages'), [MESSAGES], options=['--cores', str(cores)], timeout=600)),
+                           ('hosted', worlds.vm(os.path.join(BUILD, 'messages'), [MESSAGES], options=['--cores', str(cores)],
+                                                timeout=600))):
+            said = f'{MESSAGES} messages between {cores} cores, 0 of them wrong'
+            test.result(run.status == 0 and said in run.output, f'{world}: {said}', run.output)
 
 
 def ends(test):
@@ -46,16 +57,33 @@ def ends(test):
                     f'status {run.status}, missing {missing}, {reports} reports\n{run.output}')
 
 
-def idle(test):
-    def spent():
-        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return usage.ru_utime + usage.ru_stime
+def spent():
+    """Seconds that processes which have ended took of the host's processors."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
+
+def idle(test):
     before, start = spent(), time.monotonic()
     run = worlds.metal(image('core-end'), ['idle'], options=['--cores', '4'], timeout=30)
     seconds = spent() - before
     test.result(run.status == 0 and time.monotonic() - start >= IDLE_SECONDS, f'bare: idles for {IDLE_SECONDS} s', run)
     test.result(seconds < IDLE_SHARE * IDLE_SECONDS, f'and takes {seconds:.2f} s of the host\'s time for it')
+
+
+def idle_loop(test):
+    before, start = spent(), time.monotonic()
+    run = worlds.metal(image('loop-idle'), [IDLE_SECONDS], timeout=30)
+    seconds = spent() - before
+    test.result(run.status == 0 and time.monotonic() - start >= IDLE_SECONDS, f'bare: a loop idles for {IDLE_SECONDS} s', run)
+    test.result(seconds < IDLE_SHARE * IDLE_SECONDS, f'and takes {seconds:.2f} s of the host\'s time for it')
+    before, start = spent(), time.monotonic()
+    run = subprocess.run([os.path.join(BUILD, 'loop-idle'), str(LOOP_SECONDS)], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    seconds = spent() - before
+    test.result(run.returncode == 0 and time.monotonic() - start >= LOOP_SECONDS,
+                f'hosted: a loop idles for {LOOP_SECONDS} s', run)
+    test.result(seconds < LOOP_SHARE * LOOP_SECONDS, f'and takes {seconds * 1000:.0f} ms of a processor for it')
 
 
 def window(test):
@@ -68,7 +96,9 @@ def main():
         window(test)
         ends(test)
         idle(test)
+        idle_loop(test)
         numbers(test)
+        messages(test)
 
 
 if __name__ == '__main__':
