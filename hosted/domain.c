@@ -1,22 +1,82 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a domain's devices may touch: its mappings, by iova. The kernel keeps them too, but cannot count how
- * often the same was mapped, and answers every mistake with EINVAL.
+ * What a domain's devices may touch: its mappings, by iova. The transport keeps them too, but does not count
+ * how often the same was mapped; and Linux answers every mistake with EINVAL.
  */
+#include "device.h"
 #include "memory.h"
 #include "state.h"
-#include "vfio.h"
 
 #include <errno.h>
-#include <linux/vfio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
 
 #include <chalk/log.h>
 #include <chalk/memory.h>
+
+static struct chalk_domain *domains;
+
+struct chalk_domain *hosted_domains(void)
+{
+    return domains;
+}
+
+struct chalk_domain *hosted_domain_new(const char *name, const struct transport *transport)
+{
+    struct chalk_domain *domain = calloc(1, sizeof *domain);
+
+    if (domain == NULL)
+        return NULL;
+    *domain = (struct chalk_domain){.next = domains, .transport = transport, .fd = -1};
+    strcpy(domain->name, name);
+    domains = domain;
+    return domain;
+}
+
+void hosted_domain_join(struct chalk_domain *domain, struct chalk_device *device)
+{
+    device->domain = domain;
+    domain->devices++;
+}
+
+/* What the transport has mapped goes with the domain. */
+static void end(struct chalk_domain *domain)
+{
+    struct chalk_domain **link = &domains;
+
+    domain->transport->end_domain(domain);
+    while (*link != domain)
+        link = &(*link)->next;
+    *link = domain->next;
+    free(domain->mappings);
+    free(domain->ranges);
+    free(domain);
+}
+
+void hosted_domain_leave(struct chalk_device *device)
+{
+    struct chalk_domain *domain = device->domain;
+
+    device->domain = NULL;
+    if (domain != NULL && --domain->devices == 0)
+        end(domain);
+}
+
+int hosted_domain_set_ranges(struct chalk_domain *domain, const struct range *ranges, unsigned count)
+{
+    struct range *copy = calloc(count + 1, sizeof *copy);
+
+    if (copy == NULL)
+        return -ENOMEM;
+    memcpy(copy, ranges, count * sizeof *copy);
+    free(domain->ranges);
+    domain->ranges = copy;
+    domain->range_count = count;
+    return 0;
+}
+
+/* ---- its mappings ---- */
 
 /* The first mapping that ends above `iova`. */
 static size_t find(const struct chalk_domain *domain, uint64_t iova)
@@ -63,88 +123,7 @@ static int check_ranges(const struct chalk_domain *domain, uint64_t iova, size_t
     return -ERANGE;
 }
 
-/* ---- the limit of locked memory ---- */
-
-/* What Linux has charged this process for so far, for every container on its own, in bytes; UINT64_MAX if it
- * need not pay. */
-static uint64_t locked_bytes(void)
-{
-    FILE *file = fopen("/proc/self/status", "re");
-    unsigned long long kib = 0, capabilities = 0, value;
-    char line[128];
-
-    if (file == NULL)
-        return 0;
-    while (fgets(line, sizeof line, file) != NULL) {
-        if (sscanf(line, "VmLck: %llu", &value) == 1)
-            kib = value;
-        else if (sscanf(line, "CapEff: %llx", &value) == 1)
-            capabilities = value;
-    }
-    fclose(file);
-    return (capabilities & (1ull << 14 /* CAP_IPC_LOCK */)) != 0 ? UINT64_MAX : kib * 1024;
-}
-
-static int out_of_memory(const struct chalk_domain *domain, size_t size)
-{
-    uint64_t needed = locked_bytes();
-    struct rlimit limit;
-
-    if (needed == UINT64_MAX || getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || needed + size <= limit.rlim_cur) {
-        chalk_log(CHALK_ERROR, "%s: Linux has no memory left to map %zu KiB for it", domain->name,
-                  size / 1024);
-        return -ENOMEM;
-    }
-    needed += size;
-    if (needed <= limit.rlim_max)
-        chalk_log(CHALK_ERROR,
-                  "%s: mapping %zu KiB takes %llu bytes of locked memory in all (each domain is charged), "
-                  "and "
-                  "RLIMIT_MEMLOCK is %llu;\n  before starting: ulimit -l %llu",
-                  domain->name, size / 1024, (unsigned long long)needed, (unsigned long long)limit.rlim_cur,
-                  (unsigned long long)(needed + 1023) / 1024);
-    else
-        chalk_log(CHALK_ERROR,
-                  "%s: mapping %zu KiB takes %llu bytes of locked memory in all (each domain is charged), "
-                  "and "
-                  "RLIMIT_MEMLOCK is %llu;\n  before starting, in the same shell: sudo prlimit --pid $$ "
-                  "--memlock=%llu",
-                  domain->name, size / 1024, (unsigned long long)needed, (unsigned long long)limit.rlim_cur,
-                  (unsigned long long)needed);
-    return -ENOMEM;
-}
-
 /* ---- map ---- */
-
-static int tell_kernel(const struct chalk_domain *domain, const struct mapping *mapping)
-{
-    struct vfio_iommu_type1_dma_map map = {
-        .argsz = sizeof map,
-        .flags = ((mapping->protection & CHALK_DEVICE_READS) != 0 ? VFIO_DMA_MAP_FLAG_READ : 0u) |
-                 ((mapping->protection & CHALK_DEVICE_WRITES) != 0 ? VFIO_DMA_MAP_FLAG_WRITE : 0u),
-        .vaddr = (uintptr_t)mapping->va,
-        .iova = mapping->iova,
-        .size = mapping->size,
-    };
-
-    if (ioctl(domain->fd, VFIO_IOMMU_MAP_DMA, &map) == 0)
-        return 0;
-    switch (errno) {
-    case ENOMEM:
-        return out_of_memory(domain, mapping->size);
-    case ENOSPC:
-        chalk_log(CHALK_ERROR,
-                  "%s: all %zu mappings that VFIO allows a domain are in use: map larger pieces; or root "
-                  "allows more with:\n"
-                  "  echo %zu > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
-                  domain->name, domain->mapping_count, 4 * (domain->mapping_count + 1));
-        return -ENOSPC;
-    default:
-        chalk_log(CHALK_ERROR, "%s: %zu KiB cannot be mapped at device address 0x%llx: %s", domain->name,
-                  mapping->size / 1024, (unsigned long long)mapping->iova, strerror(errno));
-        return -errno;
-    }
-}
 
 static int insert(struct chalk_domain *domain, size_t at, const struct mapping *mapping)
 {
@@ -159,7 +138,7 @@ static int insert(struct chalk_domain *domain, size_t at, const struct mapping *
         domain->mappings = grown;
         domain->mapping_room = room;
     }
-    error = tell_kernel(domain, mapping);
+    error = domain->transport->map(domain, mapping);
     if (error != 0)
         return error;
     memmove(domain->mappings + at + 1, domain->mappings + at, (domain->mapping_count - at) * sizeof *mapping);
@@ -205,21 +184,19 @@ int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t i
 
 static int unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
 {
-    struct vfio_iommu_type1_dma_unmap unmapped = {.argsz = sizeof unmapped, .iova = iova, .size = size};
     struct mapping *mapping = find_exactly(domain, iova, size);
     size_t at;
+    int error;
 
     if (mapping == NULL)
         return -ENOENT;
-    if (--mapping->count > 0)
+    if (mapping->count > 1) {
+        mapping->count--;
         return 0;
-    /* Returns after the IOTLB was flushed and the pages were unpinned. */
-    if (ioctl(domain->fd, VFIO_IOMMU_UNMAP_DMA, &unmapped) != 0 || unmapped.size != size) {
-        chalk_log(CHALK_ERROR, "%s: Linux does not unmap device address 0x%llx: %s", domain->name,
-                  (unsigned long long)iova, strerror(errno));
-        mapping->count++;
-        return -EIO;
     }
+    error = domain->transport->unmap(domain, mapping);
+    if (error != 0)
+        return error;
     at = (size_t)(mapping - domain->mappings);
     memmove(mapping, mapping + 1, (domain->mapping_count - at - 1) * sizeof *mapping);
     domain->mapping_count--;
@@ -234,12 +211,4 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
     error = unmap(domain, iova, size);
     hosted_unlock();
     return error;
-}
-
-/* The kernel drops its own with the container's last group. */
-void hosted_mappings_drop(struct chalk_domain *domain)
-{
-    free(domain->mappings);
-    domain->mappings = NULL;
-    domain->mapping_count = domain->mapping_room = 0;
 }

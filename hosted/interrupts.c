@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Interrupts: VFIO signals an eventfd for each vector, and the vector's core reads it. The first attach turns
- * MSI-X on with every vector that the device has, because VFIO cannot add vectors later without turning it
- * off in between, and some devices (QEMU's NVMe) look at MSI-X only when they are enabled; later ones change
- * one eventfd.
+ * Interrupts: the transport signals an eventfd for each vector, and the vector's core reads it. The first
+ * attach turns MSI-X on with every vector that the device has, because VFIO cannot add vectors later without
+ * turning it off in between, and some devices (QEMU's NVMe) look at MSI-X only when they are enabled; later
+ * ones change one eventfd.
  */
+#include "device.h"
 #include "events.h"
 #include "state.h"
-#include "vfio.h"
 
 #include <errno.h>
-#include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <chalk/log.h>
@@ -22,11 +20,11 @@
 /* The most that a device can have (PCI 3.0 6.8.2.3). */
 #define MAX_VECTORS 2048
 
-static unsigned count_of(const struct chalk_device *device, unsigned index)
+static unsigned count_of(struct chalk_device *device, unsigned index)
 {
     struct vfio_irq_info info = {.argsz = sizeof info, .index = index};
 
-    if (ioctl(device->fd, VFIO_DEVICE_GET_IRQ_INFO, &info) != 0 || (info.flags & VFIO_IRQ_INFO_EVENTFD) == 0)
+    if (device->transport->irq_info(device, &info) != 0 || (info.flags & VFIO_IRQ_INFO_EVENTFD) == 0)
         return 0;
     return info.count < MAX_VECTORS ? info.count : MAX_VECTORS;
 }
@@ -45,7 +43,7 @@ int hosted_interrupts_open(struct chalk_device *device)
 
 /* Sets the eventfds of `count` vectors from `start` on; -1 is silence. Returns 0, a negative errno, or how
  * many are to be had. */
-static int set_eventfds(const struct chalk_device *device, unsigned start, unsigned count, const int32_t *fds)
+static int set_eventfds(struct chalk_device *device, unsigned start, unsigned count, const int32_t *fds)
 {
     size_t size = sizeof(struct vfio_irq_set) + count * sizeof *fds;
     struct vfio_irq_set *set = calloc(1, size);
@@ -61,14 +59,12 @@ static int set_eventfds(const struct chalk_device *device, unsigned start, unsig
         .count = count,
     };
     memcpy(set->data, fds, count * sizeof *fds);
-    result = ioctl(device->fd, VFIO_DEVICE_SET_IRQS, set);
-    if (result < 0)
-        result = -errno;
+    result = device->transport->set_irqs(device, set);
     free(set);
     return result;
 }
 
-static int signal_nothing(const struct chalk_device *device, uint32_t action, uint32_t count)
+static int signal_nothing(struct chalk_device *device, uint32_t action, uint32_t count)
 {
     struct vfio_irq_set set = {
         .argsz = sizeof set,
@@ -77,7 +73,7 @@ static int signal_nothing(const struct chalk_device *device, uint32_t action, ui
         .count = count,
     };
 
-    return ioctl(device->fd, VFIO_DEVICE_SET_IRQS, &set) == 0 ? 0 : -errno;
+    return device->transport->set_irqs(device, &set);
 }
 
 /* Turns all vectors on, silent but for one. Linux may have fewer to give than the device has. */

@@ -5,13 +5,13 @@
  */
 #include "clock.h"
 #include "cores.h"
+#include "device.h"
 #include "guard.h"
 #include "iova.h"
 #include "memory.h"
 #include "pci.h"
 #include "signals.h"
 #include "state.h"
-#include "vfio.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Windows: parts of a BAR, mapped where VFIO lets us, else served by reads and writes of the device's file.
- * What may be mapped is a list of areas: a kernel may hold back the page of the MSI-X table. A window is
- * wholly one or the other.
+ * Windows: parts of a BAR, mapped where the transport lets us, else served by its reads and writes. What may
+ * be mapped is a list of areas: a kernel may hold back the page of the MSI-X table, and a device model wants
+ * to see each access to its registers. A window is wholly one or the other.
  */
+#include "device.h"
 #include "state.h"
-#include "vfio.h"
 
 #include <errno.h>
-#include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <chalk/device.h>
+#include <chalk/log.h>
 #include <chalk/memory.h>
 #include <chalk/mmio.h>
 
@@ -26,21 +25,21 @@ _Static_assert(VFIO_PCI_BAR5_REGION_INDEX == REGION_BARS - 1, "BARs come first")
 /* A device that does not answer reads as all ones, here as on the bus. */
 static uint64_t served_read(const struct chalk_mmio *window, size_t offset, unsigned width)
 {
-    const struct chalk_device *device = window->owner;
+    const struct region *region = window->owner;
     uint64_t value = 0;
 
     if (offset > window->size || width > window->size - offset ||
-        pread(device->fd, &value, width, (off_t)(window->origin + offset)) != (ssize_t)width)
+        region->device->transport->read(region, window->origin + offset, &value, width) != 0)
         return UINT64_MAX;
     return value;
 }
 
 static void served_write(const struct chalk_mmio *window, size_t offset, unsigned width, uint64_t value)
 {
-    const struct chalk_device *device = window->owner;
+    const struct region *region = window->owner;
 
     if (offset <= window->size && width <= window->size - offset)
-        (void)!pwrite(device->fd, &value, width, (off_t)(window->origin + offset));
+        region->device->transport->write(region, window->origin + offset, &value, width);
 }
 
 static const struct chalk_mmio_ops served = {served_read, served_write};
@@ -65,19 +64,21 @@ static uint64_t page_up(uint64_t offset)
     return page_down(offset + CHALK_PAGE - 1);
 }
 
-/* Maps these pages of the device's file: once, however often they are asked for until the device closes. */
-static struct window *map_pages(struct chalk_device *device, off_t offset, size_t size)
+/* Maps these pages of the region: once, however often they are asked for until the device closes. */
+static struct window *map_pages(const struct region *region, uint64_t offset, size_t size)
 {
+    struct chalk_device *device = region->device;
     struct window *window;
 
     for (window = device->windows; window != NULL; window = window->next)
-        if (window->offset == offset && window->size == size)
+        if (window->region == region && window->offset == offset && window->size == size)
             return window;
     window = malloc(sizeof *window);
     if (window == NULL)
         return NULL;
-    *window = (struct window){.next = device->windows, .size = size, .offset = offset};
-    window->va = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, device->fd, offset);
+    *window = (struct window){.next = device->windows, .size = size, .region = region, .offset = offset};
+    window->va =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, (off_t)(region->offset + offset));
     if (window->va == MAP_FAILED) {
         free(window);
         return NULL;
@@ -87,12 +88,10 @@ static struct window *map_pages(struct chalk_device *device, off_t offset, size_
 }
 
 /* VFIO maps registers uncached, whatever is asked: also right for CHALK_WRITE_COMBINE, only slower. */
-static int map_window(struct chalk_device *device, const struct region *region, uint64_t offset,
-                      struct chalk_mmio *mmio)
+static int map_window(const struct region *region, uint64_t offset, struct chalk_mmio *mmio)
 {
     uint64_t first = page_down(offset);
-    const struct window *window =
-        map_pages(device, (off_t)(region->offset + first), (size_t)(page_up(offset + mmio->size) - first));
+    const struct window *window = map_pages(region, first, (size_t)(page_up(offset + mmio->size) - first));
 
     if (window == NULL)
         return -ENOMEM;
@@ -103,7 +102,7 @@ static int map_window(struct chalk_device *device, const struct region *region, 
 int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset, size_t size,
                      enum chalk_attribute attribute, struct chalk_mmio *window)
 {
-    const struct region *region = &device->regions[bar < REGION_BARS ? bar : 0];
+    struct region *region = &device->regions[bar < REGION_BARS ? bar : 0];
     uint32_t address;
     int error = 0;
 
@@ -115,17 +114,28 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
         return -ENODEV;
     if (size == 0 || offset > region->size || size > region->size - offset)
         return -ERANGE;
-    *window = (struct chalk_mmio){.size = size, .owner = device, .origin = region->offset + offset};
+    *window = (struct chalk_mmio){.size = size, .owner = region, .origin = offset};
     hosted_lock();
     if (mappable(region, offset, size))
-        error = map_window(device, region, offset, window);
+        error = map_window(region, offset, window);
     else
         window->ops = &served;
     hosted_unlock();
     return error;
 }
 
-/* ---- what the kernel says about regions ---- */
+/* ---- what the transport says about regions ---- */
+
+/* More than this is no description of a region: 4000 areas. */
+#define MAX_REGION_INFO 65536
+
+/* Closes the file that it is mapped from, if that is its own. */
+static void forget_file(struct region *region)
+{
+    if (region->fd >= 0 && region->fd != region->device->fd)
+        close(region->fd);
+    region->fd = -1;
+}
 
 /* Of an area that can be mapped, the whole pages; the last page of a BAR need not be a whole one. */
 static void add_area(struct region *region, uint64_t offset, uint64_t size)
@@ -144,10 +154,10 @@ static int set_areas(struct region *region, const struct vfio_region_info *info,
     size_t at = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? info->cap_offset : 0;
     const struct vfio_region_info_cap_sparse_mmap *sparse = NULL;
 
-    if ((info->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0 || region->size == 0)
+    if ((info->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0 || region->size == 0 || region->fd < 0)
         return 0;
-    for (unsigned steps = 0; at != 0 && at <= size - sizeof(struct vfio_info_cap_header) && steps < 16;
-         steps++) {
+    for (unsigned steps = 0;
+         at != 0 && at % 8 == 0 && at <= size - sizeof(struct vfio_info_cap_header) && steps < 16; steps++) {
         const struct vfio_region_info_cap_sparse_mmap *cap = (const void *)((const char *)info + at);
 
         if (cap->header.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP && at + sizeof *cap <= size &&
@@ -169,23 +179,34 @@ static int open_region(struct chalk_device *device, unsigned index, struct regio
 {
     struct vfio_region_info head = {.argsz = sizeof head, .index = index};
     struct vfio_region_info *info;
+    uint32_t room;
     int error;
 
-    if (ioctl(device->fd, VFIO_DEVICE_GET_REGION_INFO, &head) != 0)
-        return errno == EINVAL ? 0 : -errno; /* EINVAL: the device has no such region */
-    info = calloc(1, head.argsz);
+    region->index = index;
+    error = device->transport->region_info(device, &head, &region->fd);
+    if (error != 0)
+        return error == -EINVAL ? 0 : error; /* -EINVAL: the device has no such region */
+    room = head.argsz < sizeof head       ? sizeof head
+           : head.argsz < MAX_REGION_INFO ? head.argsz
+                                          : MAX_REGION_INFO;
+    info = calloc(1, room);
     if (info == NULL)
         return -ENOMEM;
-    info->argsz = head.argsz;
+    info->argsz = room;
     info->index = index;
-    if (ioctl(device->fd, VFIO_DEVICE_GET_REGION_INFO, info) != 0) {
-        error = -errno;
-    } else {
+    forget_file(region); /* asked again, it comes again */
+    error = device->transport->region_info(device, info, &region->fd);
+    if (error == 0 &&
+        (info->size > INT64_MAX - CHALK_PAGE || info->offset > INT64_MAX - CHALK_PAGE - info->size))
+        error = -EPROTO;
+    if (error == 0) {
         region->size = info->size;
         region->offset = info->offset;
-        error = set_areas(region, info, head.argsz);
+        error = set_areas(region, info, room);
     }
     free(info);
+    if (error == -EPROTO)
+        chalk_log(CHALK_ERROR, "%s describes region %u as no region can be", device->name, index);
     return error;
 }
 
@@ -207,6 +228,8 @@ void hosted_regions_close(struct chalk_device *device)
         munmap(window->va, window->size);
         free(window);
     }
-    for (unsigned i = 0; i < REGION_COUNT; i++)
+    for (unsigned i = 0; i < REGION_COUNT; i++) {
         free(device->regions[i].areas);
+        forget_file(&device->regions[i]);
+    }
 }

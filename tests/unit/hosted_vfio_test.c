@@ -4,9 +4,9 @@
  * ioctl() and open() are this file's, the descriptors behind them are real. Any call can be made to fail.
  */
 #include "hosted/cores.h"
+#include "hosted/device.h"
 #include "hosted/pci.h"
 #include "hosted/sysfs.h"
-#include "hosted/vfio.h"
 
 #include <dirent.h>
 #include <errno.h>

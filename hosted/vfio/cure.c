@@ -3,7 +3,7 @@
  * What keeps VFIO from a device, and the command that mends it. Linux answers all of it with a handful of
  * errno values; what is really missing shows in /sys.
  */
-#include "sysfs.h"
+#include "../sysfs.h"
 #include "vfio.h"
 
 #include <dirent.h>

@@ -4,7 +4,7 @@
  * group is in one container, so a device whose group is open already shares that one's domain.
  */
 #define _GNU_SOURCE
-#include "iova.h"
+#include "../iova.h"
 #include "vfio.h"
 
 #include <errno.h>
@@ -20,13 +20,6 @@
 #include <chalk/log.h>
 
 #define CONTAINER "/dev/vfio/vfio"
-
-static struct chalk_domain *domains;
-
-struct chalk_domain *hosted_domains(void)
-{
-    return domains;
-}
 
 static int failed(const char *name, const char *what)
 {
@@ -57,9 +50,8 @@ static int check_container(int fd, const char *name)
     return 0;
 }
 
-int hosted_domain_new(const char *name, struct chalk_domain **domain)
+int hosted_container_new(const char *name, struct chalk_domain **domain)
 {
-    struct chalk_domain *made;
     int fd = open(CONTAINER, O_RDWR | O_CLOEXEC);
     int error;
 
@@ -71,53 +63,26 @@ int hosted_domain_new(const char *name, struct chalk_domain **domain)
         return failed(name, CONTAINER);
     }
     error = check_container(fd, name);
-    made = error == 0 ? calloc(1, sizeof *made) : NULL;
-    if (made == NULL) {
+    *domain = error == 0 ? hosted_domain_new(name, &hosted_vfio) : NULL;
+    if (*domain == NULL) {
         close(fd);
         return error != 0 ? error : -ENOMEM;
     }
-    made->fd = fd;
-    strcpy(made->name, name);
-    made->next = domains;
-    domains = made;
-    *domain = made;
+    (*domain)->fd = fd;
     return 0;
 }
 
-void hosted_domain_drop(struct chalk_domain *domain)
+void hosted_container_end(struct chalk_domain *domain)
 {
-    struct chalk_domain **link = &domains;
-
-    if (domain->devices != 0)
-        return;
-    hosted_mappings_drop(domain);
     while (domain->groups != NULL)
         hosted_group_drop(domain, domain->groups);
-    while (*link != domain)
-        link = &(*link)->next;
-    *link = domain->next;
     close(domain->fd);
-    free(domain->ranges);
-    free(domain);
 }
 
 /* ---- what its IOMMU can translate ---- */
 
 /* What holds where the kernel is too old to say: 39 bits but for the interrupt window. */
 static const struct range usual[] = {{0, 0xfedfffff}, {0xfef00000, HOSTED_IOVA_EASY}};
-
-static int set_ranges(struct chalk_domain *domain, const struct range *ranges, unsigned count)
-{
-    struct range *copy = calloc(count + 1, sizeof *copy);
-
-    if (copy == NULL)
-        return -ENOMEM;
-    memcpy(copy, ranges, count * sizeof *copy);
-    free(domain->ranges);
-    domain->ranges = copy;
-    domain->range_count = count;
-    return 0;
-}
 
 /* The capabilities of VFIO_IOMMU_GET_INFO are a chain of offsets into its answer. */
 static int parse_ranges(struct chalk_domain *domain, const struct vfio_iommu_type1_info *info, size_t size)
@@ -132,11 +97,12 @@ static int parse_ranges(struct chalk_domain *domain, const struct vfio_iommu_typ
         if (cap->header.id == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE && at + sizeof *cap <= size &&
             cap->nr_iovas <= (size - at - sizeof *cap) / sizeof cap->iova_ranges[0]) {
             _Static_assert(sizeof cap->iova_ranges[0] == sizeof(struct range), "one layout");
-            return set_ranges(domain, (const struct range *)(const void *)cap->iova_ranges, cap->nr_iovas);
+            return hosted_domain_set_ranges(domain, (const struct range *)(const void *)cap->iova_ranges,
+                                            cap->nr_iovas);
         }
         at = cap->header.next;
     }
-    return set_ranges(domain, usual, 2);
+    return hosted_domain_set_ranges(domain, usual, 2);
 }
 
 static int read_ranges(struct chalk_domain *domain)
@@ -177,7 +143,7 @@ static int exclude_holes(const struct chalk_domain *domain)
 
 struct group *hosted_group_find(unsigned number, struct chalk_domain **domain)
 {
-    for (*domain = domains; *domain != NULL; *domain = (*domain)->next)
+    for (*domain = hosted_domains(); *domain != NULL; *domain = (*domain)->next)
         for (struct group *group = (*domain)->groups; group != NULL; group = group->next)
             if (group->number == number)
                 return group;

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Devices as Linux's VFIO describes them: a device has regions, which are read, written and perhaps mapped,
+ * and interrupts, which signal eventfds; a domain has mappings of memory. How any of it reaches the device is
+ * its transport's: by ioctl() to the kernel (vfio/), or by messages to another process (vfio_user/), which
+ * carry the same structures. Source: Documentation/driver-api/vfio.rst and <linux/vfio.h>. Everything here is
+ * under hosted_lock().
+ */
+#ifndef HOSTED_DEVICE_H
+#define HOSTED_DEVICE_H
+
+#include <linux/vfio.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <chalk/platform.h>
+
+struct core;
+struct source;
+
+struct range {
+    uint64_t first, last;
+};
+
+/* Memory that a domain's devices reach. */
+struct mapping {
+    uint64_t iova;
+    size_t size;
+    void *va;
+    unsigned protection;
+    unsigned count; /* how often it was mapped */
+};
+
+struct chalk_domain {
+    struct chalk_domain *next;
+    const struct transport *transport;
+    unsigned devices;
+    char name[CHALK_NAME_SIZE]; /* of the device that it was made for */
+    struct range *ranges;       /* of addresses that its devices can use, ascending */
+    unsigned range_count;
+    struct mapping *mappings; /* by iova, disjoint */
+    size_t mapping_count, mapping_room;
+
+    /* of vfio/ */
+    int fd; /* the container's */
+    struct group *groups;
+};
+
+/* A BAR, or configuration space. */
+struct region {
+    struct chalk_device *device;
+    unsigned index;      /* VFIO's */
+    uint64_t size;       /* 0: there is none */
+    int fd;              /* the file it is mapped from */
+    uint64_t offset;     /* in that file */
+    struct range *areas; /* that can be mapped */
+    unsigned area_count;
+};
+
+/* What is mapped of a BAR. */
+struct window {
+    struct window *next;
+    void *va;
+    size_t size;
+    const struct region *region;
+    uint64_t offset; /* in the region */
+};
+
+enum { REGION_BARS = 6, REGION_CONFIG = 6, REGION_COUNT };
+
+struct chalk_device {
+    struct chalk_device *next;
+    char name[CHALK_NAME_SIZE];
+    const struct transport *transport;
+    bool has_reset;
+    bool opened; /* by its transport */
+    struct chalk_domain *domain;
+    struct region regions[REGION_COUNT];
+    struct window *windows;
+    /* Interrupts: of which kind (an index of VFIO's), how many vectors, and who listens to each. */
+    unsigned irq_index, vector_count;
+    bool irq_enabled;
+    struct listener {
+        struct core *core;
+        struct source *source;
+    } * listeners;
+
+    /* of vfio/ */
+    int fd;
+    struct group *group;
+};
+
+/* Errors are negative errno values: -ENODEV if the device has gone. */
+struct transport {
+    /*
+     * Finds the device and makes `opened` true; puts it into the domain `wanted`, or into one that it finds
+     * or makes when that is NULL. Says why it fails. Errors: as chalk_device_open(). close() undoes what it
+     * did.
+     */
+    int (*open)(struct chalk_device *device, struct chalk_domain *wanted);
+    void (*close)(struct chalk_device *device);
+    /* With the domain's last device. */
+    void (*end_domain)(struct chalk_domain *domain);
+
+    /* Fills up to info->argsz bytes; afterwards argsz is what all of it takes. `*fd` is the file that the
+     * region can be mapped from, closed with the region if it is not the device's own. -EINVAL: no such
+     * region. */
+    int (*region_info)(struct chalk_device *device, struct vfio_region_info *info, int *fd);
+    int (*read)(const struct region *region, uint64_t offset, void *bytes, size_t size);
+    int (*write)(const struct region *region, uint64_t offset, const void *bytes, size_t size);
+
+    int (*irq_info)(struct chalk_device *device, struct vfio_irq_info *info);
+    /* Returns also how many vectors are to be had, if that is fewer. An eventfd of -1 is silence. */
+    int (*set_irqs)(struct chalk_device *device, const struct vfio_irq_set *set);
+
+    /* Returns when the device was reset. -EAGAIN: not now, try again. */
+    int (*reset)(struct chalk_device *device, uint64_t deadline);
+
+    /* Says why it fails. */
+    int (*map)(struct chalk_domain *domain, const struct mapping *mapping);
+    int (*unmap)(struct chalk_domain *domain, const struct mapping *mapping);
+};
+
+extern const struct transport hosted_vfio;
+
+/* device.c */
+
+/* Closes what is still open. */
+void hosted_devices_stop(void);
+
+/* domain.c */
+
+/* An empty one. NULL if there is no memory. */
+struct chalk_domain *hosted_domain_new(const char *name, const struct transport *transport);
+void hosted_domain_join(struct chalk_domain *domain, struct chalk_device *device);
+/* Its domain ends with its last device. */
+void hosted_domain_leave(struct chalk_device *device);
+struct chalk_domain *hosted_domains(void);
+/* Errors: -ENOMEM. */
+int hosted_domain_set_ranges(struct chalk_domain *domain, const struct range *ranges, unsigned count);
+
+/* windows.c */
+
+int hosted_regions_open(struct chalk_device *device);
+void hosted_regions_close(struct chalk_device *device);
+
+/* interrupts.c */
+
+int hosted_interrupts_open(struct chalk_device *device);
+void hosted_interrupts_close(struct chalk_device *device);
+
+#endif
