@@ -124,24 +124,39 @@ static int open_named(const char *name, const struct transport *transport, struc
     return 0;
 }
 
-int chalk_device_open(const char *text, struct chalk_domain **domain, struct chalk_device **device)
+/* Whose the device is, and how it is called there. */
+static int parse(const char *text, char name[CHALK_NAME_SIZE], const struct transport **transport)
 {
-    char name[CHALK_NAME_SIZE];
-    int error;
-
-    if (strncmp(text, "vfio-user:", 10) == 0) {
+    *transport = &hosted_vfio;
+    if (strncmp(text, HOSTED_VFIO_USER, strlen(HOSTED_VFIO_USER)) != 0) {
+        if (hosted_pci_name(text, name) == 0)
+            return 0;
         chalk_log(CHALK_ERROR,
-                  "%s cannot be opened: vfio-user devices are not supported yet; name a PCI address", text);
-        return -ENOTSUP;
-    }
-    if (hosted_pci_name(text, name) != 0) {
-        chalk_log(CHALK_ERROR,
-                  "'%.64s' is no device: name a PCI address such as 0000:00:03.0 (lspci -D shows them)",
+                  "'%.64s' is no device: name a PCI address such as 0000:00:03.0 (lspci -D shows them), or "
+                  "vfio-user: and the path of a socket",
                   text);
         return -EINVAL;
     }
+    *transport = &hosted_vfio_user;
+    if (strlen(text) < CHALK_NAME_SIZE) {
+        strcpy(name, text);
+        return 0;
+    }
+    chalk_log(CHALK_ERROR, "%.*s... cannot be opened: the path of a socket has at most 107 characters",
+              CHALK_NAME_SIZE, text);
+    return -ENAMETOOLONG;
+}
+
+int chalk_device_open(const char *text, struct chalk_domain **domain, struct chalk_device **device)
+{
+    const struct transport *transport;
+    char name[CHALK_NAME_SIZE];
+    int error = parse(text, name, &transport);
+
+    if (error != 0)
+        return error;
     hosted_lock();
-    error = open_named(name, &hosted_vfio, *domain, device);
+    error = open_named(name, transport, *domain, device);
     if (error == 0)
         *domain = (*device)->domain;
     hosted_unlock();

@@ -36,7 +36,7 @@ struct mapping {
 struct chalk_domain {
     struct chalk_domain *next;
     const struct transport *transport;
-    unsigned devices;
+    struct chalk_device *members;
     char name[CHALK_NAME_SIZE]; /* of the device that it was made for */
     struct range *ranges;       /* of addresses that its devices can use, ascending */
     unsigned range_count;
@@ -77,6 +77,7 @@ struct chalk_device {
     bool has_reset;
     bool opened; /* by its transport */
     struct chalk_domain *domain;
+    struct chalk_device *next_member; /* of the domain */
     struct region regions[REGION_COUNT];
     struct window *windows;
     /* Interrupts: of which kind (an index of VFIO's), how many vectors, and who listens to each. */
@@ -90,6 +91,9 @@ struct chalk_device {
     /* of vfio/ */
     int fd;
     struct group *group;
+
+    /* of vfio_user/ */
+    struct peer *peer;
 };
 
 /* Errors are negative errno values: -ENODEV if the device has gone. */
@@ -123,7 +127,10 @@ struct transport {
     int (*unmap)(struct chalk_domain *domain, const struct mapping *mapping);
 };
 
-extern const struct transport hosted_vfio;
+extern const struct transport hosted_vfio, hosted_vfio_user;
+
+/* What the names of hosted_vfio_user's devices begin with; the path of a socket follows. */
+#define HOSTED_VFIO_USER "vfio-user:"
 
 /* device.c */
 
@@ -140,6 +147,12 @@ void hosted_domain_leave(struct chalk_device *device);
 struct chalk_domain *hosted_domains(void);
 /* Errors: -ENOMEM. */
 int hosted_domain_set_ranges(struct chalk_domain *domain, const struct range *ranges, unsigned count);
+/*
+ * What a device without descriptors does instead of DMA: moves `size` bytes between `bytes` and the memory
+ * mapped at `iova`, as far as its protection allows. From any thread. Errors: -EFAULT.
+ */
+int hosted_domain_move(const struct chalk_domain *domain, uint64_t iova, void *bytes, size_t size,
+                       bool to_memory);
 
 /* windows.c */
 

@@ -17,6 +17,9 @@
 
 static struct chalk_domain *domains;
 
+/* Mappings change under this lock, too, as others than those under hosted_lock() look for them. */
+static pthread_mutex_t moving = PTHREAD_MUTEX_INITIALIZER;
+
 struct chalk_domain *hosted_domains(void)
 {
     return domains;
@@ -37,7 +40,8 @@ struct chalk_domain *hosted_domain_new(const char *name, const struct transport 
 void hosted_domain_join(struct chalk_domain *domain, struct chalk_device *device)
 {
     device->domain = domain;
-    domain->devices++;
+    device->next_member = domain->members;
+    domain->members = device;
 }
 
 /* What the transport has mapped goes with the domain. */
@@ -57,9 +61,15 @@ static void end(struct chalk_domain *domain)
 void hosted_domain_leave(struct chalk_device *device)
 {
     struct chalk_domain *domain = device->domain;
+    struct chalk_device **link;
 
+    if (domain == NULL)
+        return;
+    for (link = &domain->members; *link != device;)
+        link = &(*link)->next_member;
+    *link = device->next_member;
     device->domain = NULL;
-    if (domain != NULL && --domain->devices == 0)
+    if (domain->members == NULL)
         end(domain);
 }
 
@@ -131,19 +141,26 @@ static int insert(struct chalk_domain *domain, size_t at, const struct mapping *
 
     if (domain->mapping_count == domain->mapping_room) {
         size_t room = domain->mapping_room != 0 ? 2 * domain->mapping_room : 16;
-        struct mapping *grown = realloc(domain->mappings, room * sizeof *grown);
+        struct mapping *grown;
 
+        pthread_mutex_lock(&moving);
+        grown = realloc(domain->mappings, room * sizeof *grown);
+        if (grown != NULL) {
+            domain->mappings = grown;
+            domain->mapping_room = room;
+        }
+        pthread_mutex_unlock(&moving);
         if (grown == NULL)
             return -ENOMEM;
-        domain->mappings = grown;
-        domain->mapping_room = room;
     }
     error = domain->transport->map(domain, mapping);
     if (error != 0)
         return error;
+    pthread_mutex_lock(&moving);
     memmove(domain->mappings + at + 1, domain->mappings + at, (domain->mapping_count - at) * sizeof *mapping);
     domain->mappings[at] = *mapping;
     domain->mapping_count++;
+    pthread_mutex_unlock(&moving);
     return 0;
 }
 
@@ -197,9 +214,11 @@ static int unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
     error = domain->transport->unmap(domain, mapping);
     if (error != 0)
         return error;
+    pthread_mutex_lock(&moving);
     at = (size_t)(mapping - domain->mappings);
     memmove(mapping, mapping + 1, (domain->mapping_count - at - 1) * sizeof *mapping);
     domain->mapping_count--;
+    pthread_mutex_unlock(&moving);
     return 0;
 }
 
@@ -210,5 +229,56 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
     hosted_lock();
     error = unmap(domain, iova, size);
     hosted_unlock();
+    return error;
+}
+
+/* ---- instead of DMA ---- */
+
+/* As on the bus, whole words go at once and in ascending order: what says that the rest is there comes last.
+ */
+static void copy(char *to, const char *from, size_t size)
+{
+    size_t i = 0;
+
+    if (((uintptr_t)to | (uintptr_t)from) % 8 == 0)
+        for (; size - i >= 8; i += 8)
+            __atomic_store_n((uint64_t *)(void *)(to + i),
+                             __atomic_load_n((const uint64_t *)(const void *)(from + i), __ATOMIC_RELAXED),
+                             __ATOMIC_RELEASE);
+    for (; i < size; i++)
+        __atomic_store_n(to + i, __atomic_load_n(from + i, __ATOMIC_RELAXED), __ATOMIC_RELEASE);
+}
+
+static int move(const struct chalk_domain *domain, uint64_t iova, char *bytes, size_t size, bool to_memory)
+{
+    unsigned needed = to_memory ? CHALK_DEVICE_WRITES : CHALK_DEVICE_READS;
+
+    while (size > 0) {
+        size_t at = find(domain, iova);
+        const struct mapping *mapping = &domain->mappings[at];
+        size_t piece;
+        char *va;
+
+        if (at == domain->mapping_count || iova < mapping->iova || (mapping->protection & needed) == 0)
+            return -EFAULT;
+        piece = mapping->size - (size_t)(iova - mapping->iova);
+        piece = piece < size ? piece : size;
+        va = (char *)mapping->va + (iova - mapping->iova);
+        copy(to_memory ? va : bytes, to_memory ? bytes : va, piece);
+        iova += piece;
+        bytes += piece;
+        size -= piece;
+    }
+    return 0;
+}
+
+int hosted_domain_move(const struct chalk_domain *domain, uint64_t iova, void *bytes, size_t size,
+                       bool to_memory)
+{
+    int error;
+
+    pthread_mutex_lock(&moving);
+    error = move(domain, iova, bytes, size, to_memory);
+    pthread_mutex_unlock(&moving);
     return error;
 }

@@ -53,6 +53,17 @@ bool hosted_memory_owned(const void *va, size_t size)
     return false;
 }
 
+int hosted_memory_file(const void *va, uint64_t *offset)
+{
+    *offset = 0;
+    for (unsigned i = 0; i < piece_count; i++)
+        if (contains(&pieces[i].span, va) && pieces[i].fd >= 0) {
+            *offset = (uint64_t)((const char *)va - (const char *)pieces[i].span.va);
+            return pieces[i].fd;
+        }
+    return -1;
+}
+
 size_t hosted_memory_page(const void *va)
 {
     size_t page = 0;

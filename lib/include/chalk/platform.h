@@ -80,7 +80,7 @@ int chalk_page_guard(void *page, const char *name);
 
 /* ---- devices ------------------------------------------------------------------------------------- */
 
-#define CHALK_NAME_SIZE 64
+#define CHALK_NAME_SIZE 128 /* a socket's path has up to 107 characters */
 
 /* One device on the bus, as the bus describes it: nothing here needs the device to be opened. */
 struct chalk_bus_info {

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device in another process, as a transport: each question of VFIO is a message. Memory goes to the other
+ * side by descriptor, so that its DMA is a load or a store; interrupts come back through eventfds, and
+ * registers that it shares are mapped.
+ */
+#include "../memory.h"
+#include "peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chalk/clock.h>
+#include <chalk/log.h>
+
+/* For everything but a reset, which has a deadline of its own. */
+#define PATIENCE (5 * CHALK_S)
+
+static int ask(struct chalk_device *device, struct question *question)
+{
+    return peer_ask(device->peer, question, chalk_deadline(PATIENCE));
+}
+
+/* ---- memory ---- */
+
+static int map_for(struct chalk_device *device, const struct mapping *mapping)
+{
+    struct vfio_user_dma_map map = {
+        .argsz = sizeof map,
+        .flags = ((mapping->protection & CHALK_DEVICE_READS) != 0 ? VFIO_USER_DMA_READABLE : 0u) |
+                 ((mapping->protection & CHALK_DEVICE_WRITES) != 0 ? VFIO_USER_DMA_WRITEABLE : 0u),
+        .address = mapping->iova,
+        .size = mapping->size,
+    };
+    int fd = hosted_memory_file(mapping->va, &map.offset);
+    int error = ask(device, &(struct question){
+                                .command = VFIO_USER_DMA_MAP,
+                                .parts = {{&map, sizeof map}},
+                                .fds = &fd,
+                                .fd_count = fd >= 0,
+                            });
+
+    if (error != 0 && !peer_gone(device->peer))
+        chalk_log(CHALK_ERROR, "%s: %zu KiB cannot be mapped at device address 0x%llx: %s", device->name,
+                  mapping->size / 1024, (unsigned long long)mapping->iova, strerror(-error));
+    return error;
+}
+
+/* A process that does not answer any more has lost its device. What it has mapped, nobody can take away. */
+static int unmap_for(struct chalk_device *device, const struct mapping *mapping)
+{
+    struct vfio_user_dma_unmap unmap = {
+        .argsz = sizeof unmap, .address = mapping->iova, .size = mapping->size};
+    int error = ask(device, &(struct question){
+                                .command = VFIO_USER_DMA_UNMAP,
+                                .parts = {{&unmap, sizeof unmap}},
+                                .reply = {{&unmap, sizeof unmap}},
+                            });
+
+    if (error == 0 || peer_gone(device->peer))
+        return 0;
+    chalk_log(CHALK_ERROR, "%s: its process does not unmap device address 0x%llx: %s", device->name,
+              (unsigned long long)mapping->iova, strerror(-error));
+    return -EIO;
+}
+
+static int map(struct chalk_domain *domain, const struct mapping *mapping)
+{
+    int error = 0;
+
+    for (struct chalk_device *device = domain->members; device != NULL; device = device->next_member) {
+        if (domain->mapping_count >= peer_max_maps(device->peer)) {
+            chalk_log(CHALK_ERROR,
+                      "%s: all %zu mappings that its process takes are in use: map larger pieces",
+                      device->name, domain->mapping_count);
+            error = -ENOSPC;
+        } else {
+            error = map_for(device, mapping);
+        }
+        if (error != 0) {
+            for (struct chalk_device *undo = domain->members; undo != device; undo = undo->next_member)
+                unmap_for(undo, mapping);
+            return error;
+        }
+    }
+    return 0;
+}
+
+static int unmap(struct chalk_domain *domain, const struct mapping *mapping)
+{
+    int error = 0;
+
+    for (struct chalk_device *device = domain->members; device != NULL; device = device->next_member) {
+        int failed = unmap_for(device, mapping);
+
+        error = failed != 0 ? failed : error;
+    }
+    return error;
+}
+
+/* ---- life ---- */
+
+/* Address 0 to the last: there is no IOMMU in between. */
+static const struct range everything = {0, UINT64_MAX};
+
+static int enter_domain(struct chalk_device *device, struct chalk_domain *domain)
+{
+    int error = 0;
+
+    if (domain != NULL && domain->transport != device->transport) {
+        chalk_log(CHALK_ERROR, "%s cannot join the domain of %s: that one is not a process", device->name,
+                  domain->name);
+        return -EXDEV;
+    }
+    if (domain == NULL) {
+        domain = hosted_domain_new(device->name, device->transport);
+        error = domain != NULL ? hosted_domain_set_ranges(domain, &everything, 1) : -ENOMEM;
+    }
+    if (domain != NULL)
+        hosted_domain_join(domain, device);
+    return error;
+}
+
+/* What the others in the domain can reach, it can reach too. */
+static int map_all(struct chalk_device *device)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < device->domain->mapping_count && error == 0; i++)
+        error = map_for(device, &device->domain->mappings[i]);
+    return error;
+}
+
+static int open_device(struct chalk_device *device, struct chalk_domain *domain)
+{
+    struct vfio_user_device_info info = {.argsz = sizeof info};
+    int error = enter_domain(device, domain);
+
+    if (error == 0)
+        error = peer_open(device, device->name + strlen(HOSTED_VFIO_USER), &device->peer);
+    if (error != 0)
+        return error;
+    error = ask(device, &(struct question){
+                            .command = VFIO_USER_DEVICE_GET_INFO,
+                            .parts = {{&info, sizeof info}},
+                            .reply = {{&info, sizeof info}},
+                            .least = sizeof info,
+                        });
+    if (error == 0 && (info.flags & VFIO_DEVICE_FLAGS_PCI) == 0)
+        error = -ENXIO;
+    if (error == -ENXIO)
+        chalk_log(CHALK_ERROR, "%s cannot be opened: it is not a PCI device", device->name);
+    device->has_reset = (info.flags & VFIO_DEVICE_FLAGS_RESET) != 0;
+    return error != 0 ? error : map_all(device);
+}
+
+static void close_device(struct chalk_device *device)
+{
+    if (device->peer != NULL)
+        peer_close(device->peer);
+    device->peer = NULL;
+}
+
+/* Each process lets go of what it has mapped when its connection ends. */
+static void end_domain(struct chalk_domain *domain)
+{
+    (void)domain;
+}
+
+static int reset(struct chalk_device *device, uint64_t deadline)
+{
+    return peer_ask(device->peer, &(struct question){.command = VFIO_USER_DEVICE_RESET}, deadline);
+}
+
+/* ---- regions ---- */
+
+/* A mapping of a file ends where the file ends, with a signal. */
+static bool covers(int fd, const struct vfio_region_info *info)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
+           info->offset <= (uint64_t)status.st_size && info->size <= (uint64_t)status.st_size - info->offset;
+}
+
+static int region_info(struct chalk_device *device, struct vfio_region_info *info, int *fd)
+{
+    struct vfio_region_info wanted = {.argsz = info->argsz, .index = info->index};
+    struct descriptors descriptors = {0};
+    uint32_t index = info->index;
+    int error = ask(device, &(struct question){
+                                .command = VFIO_USER_DEVICE_GET_REGION_INFO,
+                                .parts = {{&wanted, sizeof wanted}},
+                                .reply = {{info, info->argsz}},
+                                .least = sizeof *info,
+                                .descriptors = &descriptors,
+                            });
+
+    if (error != 0)
+        return error;
+    *fd = message_take(&descriptors, 0);
+    message_drop(&descriptors);
+    if (*fd >= 0 && !covers(*fd, info)) {
+        close(*fd);
+        *fd = -1; /* messages do it, too */
+    }
+    return info->index == index ? 0 : -EPROTO;
+}
+
+static int move(const struct region *region, uint64_t offset, enum vfio_user_command command, void *bytes,
+                size_t size)
+{
+    struct vfio_user_access access = {.offset = offset, .region = region->index, .count = (uint32_t)size};
+    struct vfio_user_access moved;
+    bool writes = command == VFIO_USER_REGION_WRITE;
+    int error;
+
+    if (size > peer_max_data(region->device->peer))
+        return -EINVAL;
+    error = ask(region->device, &(struct question){
+                                    .command = command,
+                                    .parts = {{&access, sizeof access}, {bytes, writes ? size : 0}},
+                                    .reply = {{&moved, sizeof moved}, {bytes, writes ? 0 : size}},
+                                    .least = sizeof moved + (writes ? 0 : size),
+                                });
+    return error == 0 && moved.count != size ? -EIO : error;
+}
+
+static int read_region(const struct region *region, uint64_t offset, void *bytes, size_t size)
+{
+    return move(region, offset, VFIO_USER_REGION_READ, bytes, size);
+}
+
+/* Registers are written without waiting, as on the bus; configuration space is not. */
+static int write_region(const struct region *region, uint64_t offset, const void *bytes, size_t size)
+{
+    struct vfio_user_access access = {.offset = offset, .region = region->index, .count = (uint32_t)size};
+
+    if (region->index == VFIO_PCI_CONFIG_REGION_INDEX)
+        return move(region, offset, VFIO_USER_REGION_WRITE, (void *)(uintptr_t)bytes, size);
+    return peer_tell(region->device->peer,
+                     &(struct question){
+                         .command = VFIO_USER_REGION_WRITE,
+                         .parts = {{&access, sizeof access}, {(void *)(uintptr_t)bytes, size}},
+                         .reply = {{&access, sizeof access}},
+                         .least = sizeof access,
+                     },
+                     chalk_deadline(PATIENCE));
+}
+
+/* ---- interrupts ---- */
+
+static int irq_info(struct chalk_device *device, struct vfio_irq_info *info)
+{
+    return ask(device, &(struct question){
+                           .command = VFIO_USER_DEVICE_GET_IRQ_INFO,
+                           .parts = {{info, sizeof *info}},
+                           .reply = {{info, sizeof *info}},
+                           .least = sizeof *info,
+                       });
+}
+
+/* `fds` are one for each of its vectors, or none. */
+static int send_set(struct chalk_device *device, struct vfio_irq_set set, const int32_t *fds,
+                    unsigned fd_count)
+{
+    set.argsz = sizeof set;
+    return ask(device, &(struct question){
+                           .command = VFIO_USER_DEVICE_SET_IRQS,
+                           .parts = {{&set, sizeof set}},
+                           .fds = fds,
+                           .fd_count = fd_count,
+                       });
+}
+
+/* There is no descriptor of -1 in a message: silence is a set of vectors without any. */
+static int set_eventfds(struct chalk_device *device, const struct vfio_irq_set *set)
+{
+    const int32_t *fds = (const int32_t *)(const void *)set->data;
+    unsigned most = peer_max_fds(device->peer);
+    int error = 0;
+
+    for (unsigned i = 0, count; i < set->count && error == 0; i += count) {
+        bool silent = fds[i] < 0;
+        struct vfio_irq_set run = *set;
+
+        for (count = 1; i + count < set->count && (fds[i + count] < 0) == silent && (silent || count < most);)
+            count++;
+        run.start = set->start + i;
+        run.count = count;
+        if (!silent || device->irq_enabled) /* else it is silent already */
+            error = send_set(device, run, fds + i, silent ? 0 : count);
+    }
+    return error;
+}
+
+static int set_irqs(struct chalk_device *device, const struct vfio_irq_set *set)
+{
+    return (set->flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 ? set_eventfds(device, set)
+                                                         : send_set(device, *set, NULL, 0);
+}
+
+const struct transport hosted_vfio_user = {
+    .open = open_device,
+    .close = close_device,
+    .end_domain = end_domain,
+    .region_info = region_info,
+    .read = read_region,
+    .write = write_region,
+    .irq_info = irq_info,
+    .set_irqs = set_irqs,
+    .reset = reset,
+    .map = map,
+    .unmap = unmap,
+};

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * See peer.h. The other side may send commands at any time, also to a driver that spins on its rings and
+ * never calls us: so they are served by a thread, which sleeps until one comes. The lock of the socket is
+ * held from a question to its answer; where there is no twin the thread takes it to serve a command, and
+ * whoever waits for an answer serves those that come first.
+ */
+#define _GNU_SOURCE
+#include "peer.h"
+#include "json.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <chalk/clock.h>
+#include <chalk/log.h>
+
+/* For connecting, and for the rest of a message that has begun. */
+#define PATIENCE (5 * CHALK_S)
+
+/* A version message has a few hundred bytes. */
+#define VERSION_MAX 4096
+
+struct peer {
+    struct chalk_device *device;
+    int socket;
+    int twin; /* where its commands come; -1: on the socket */
+    pthread_mutex_t lock;
+    uint16_t id; /* of the last question */
+    atomic_bool gone, closing;
+    uint32_t max_fds, max_data, max_maps;
+    pthread_t thread;
+    int stop; /* an eventfd that ends the thread; -1: there is no thread */
+};
+
+bool peer_gone(const struct peer *peer)
+{
+    return atomic_load(&peer->gone);
+}
+
+unsigned peer_max_fds(const struct peer *peer)
+{
+    return peer->max_fds;
+}
+
+size_t peer_max_data(const struct peer *peer)
+{
+    return peer->max_data;
+}
+
+unsigned peer_max_maps(const struct peer *peer)
+{
+    return peer->max_maps;
+}
+
+/* Ends the connection, and says why. Returns the error. */
+static int break_off(struct peer *peer, int error, const char *what)
+{
+    if (atomic_exchange(&peer->gone, true) || atomic_load(&peer->closing))
+        return error;
+    if (error == -ECONNRESET)
+        chalk_log(CHALK_ERROR, "%s: the process that has this device has closed the connection",
+                  peer->device->name);
+    else if (error == -ETIMEDOUT)
+        chalk_log(CHALK_ERROR, "%s: the process that has this device does not answer", peer->device->name);
+    else
+        chalk_log(CHALK_ERROR, "%s: the connection is broken off: %s", peer->device->name,
+                  error == -EPROTO ? what : strerror(-error));
+    shutdown(peer->socket, SHUT_RDWR);
+    if (peer->twin >= 0)
+        shutdown(peer->twin, SHUT_RDWR);
+    return error == -ECONNRESET ? -ENODEV : error;
+}
+
+/* ---- its commands ---- */
+
+/* Moves the data of a command between `bytes` and our memory. */
+static int move(struct peer *peer, const struct vfio_user_header *header,
+                const struct vfio_user_dma_access *access, void *bytes, size_t size)
+{
+    bool writes = header->command == VFIO_USER_DMA_WRITE;
+
+    if (!writes && header->command != VFIO_USER_DMA_READ)
+        return -ENOTSUP;
+    if (access->count > VFIO_USER_DATA_MAX || size != sizeof *access + (writes ? access->count : 0))
+        return -EINVAL;
+    return hosted_domain_move(peer->device->domain, access->address, bytes, access->count, writes);
+}
+
+/* Serves the command whose header has come. */
+static int serve(struct peer *peer, int socket, const struct vfio_user_header *header)
+{
+    size_t size = header->size - sizeof *header;
+    struct vfio_user_dma_access access = {0};
+    struct vfio_user_header reply = {.id = header->id, .command = header->command, .flags = VFIO_USER_REPLY};
+    uint64_t deadline = chalk_deadline(PATIENCE);
+    char *bytes = NULL;
+    int error = 0;
+
+    if ((header->flags & VFIO_USER_TYPE) != 0 || header->size < sizeof *header ||
+        size > sizeof access + VFIO_USER_DATA_MAX)
+        return break_off(peer, -EPROTO, "it sent something that is no command");
+    bytes = malloc(sizeof access + VFIO_USER_DATA_MAX);
+    if (bytes == NULL)
+        return break_off(peer, -ENOMEM, NULL);
+    error = message_receive_bytes(socket, bytes, size, deadline);
+    if (error == 0) {
+        int refused;
+
+        if (size >= sizeof access)
+            memcpy(&access, bytes, sizeof access);
+        refused = move(peer, header, &access, bytes + sizeof access, size);
+        if (refused != 0) {
+            reply.flags |= VFIO_USER_ERROR;
+            reply.error = (uint32_t)-refused;
+        }
+        if ((header->flags & VFIO_USER_NO_REPLY) == 0) {
+            const struct iovec parts[] = {
+                {&access, sizeof access},
+                {bytes + sizeof access, header->command == VFIO_USER_DMA_READ ? access.count : 0}};
+
+            error = message_send(socket, &reply, parts, refused != 0 ? 0 : 2, NULL, 0, deadline);
+        }
+    }
+    free(bytes);
+    return error != 0 ? break_off(peer, error, NULL) : 0;
+}
+
+static int serve_next(struct peer *peer, int socket)
+{
+    struct vfio_user_header header;
+    struct descriptors descriptors;
+    int error = message_receive(socket, &header, &descriptors, chalk_deadline(PATIENCE));
+
+    if (error != 0)
+        return break_off(peer, error, "it sent too many descriptors");
+    message_drop(&descriptors);
+    return serve(peer, socket, &header);
+}
+
+/* Without a twin, what comes while nobody waits for an answer is a command. */
+static void serve_between(struct peer *peer)
+{
+    pthread_mutex_lock(&peer->lock);
+    if (!peer_gone(peer) && message_waits(peer->socket))
+        serve_next(peer, peer->socket);
+    pthread_mutex_unlock(&peer->lock);
+}
+
+static void *serve_all(void *argument)
+{
+    struct peer *peer = argument;
+    struct pollfd polls[] = {{.fd = peer->stop, .events = POLLIN},
+                             {.fd = peer->twin >= 0 ? peer->twin : peer->socket, .events = POLLIN}};
+
+    while (!peer_gone(peer)) {
+        if (poll(polls, 2, -1) <= 0)
+            continue;
+        if (polls[0].revents != 0)
+            break;
+        if (peer->twin >= 0)
+            serve_next(peer, peer->twin);
+        else
+            serve_between(peer);
+    }
+    return NULL;
+}
+
+/* Signals are for the program's own threads, and so are the processors that those are pinned to. */
+static int start_serving(struct peer *peer)
+{
+    sigset_t all, before;
+    cpu_set_t anywhere;
+    pthread_attr_t attributes;
+    int error;
+
+    peer->stop = eventfd(0, EFD_CLOEXEC);
+    if (peer->stop < 0)
+        return -errno;
+    sigfillset(&all);
+    memset(&anywhere, 0xff, sizeof anywhere);
+    pthread_attr_init(&attributes);
+    pthread_attr_setaffinity_np(&attributes, sizeof anywhere, &anywhere);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(&peer->thread, &attributes, serve_all, peer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    if (error != 0) {
+        close(peer->stop);
+        peer->stop = -1;
+    }
+    return -error;
+}
+
+/* ---- our questions ---- */
+
+/* The reply to the question that was just sent. */
+static int receive_header(struct peer *peer, struct vfio_user_header *header, struct descriptors *descriptors,
+                          uint64_t deadline)
+{
+    for (;;) {
+        int error = message_receive(peer->socket, header, descriptors, deadline);
+
+        if (error != 0)
+            return break_off(peer, error, "it sent too many descriptors");
+        if ((header->flags & VFIO_USER_TYPE) != 0 || peer->twin >= 0)
+            return 0;
+        message_drop(descriptors); /* a command, and none that brings any */
+        error = serve(peer, peer->socket, header);
+        if (error != 0)
+            return error;
+    }
+}
+
+static const char *what_is_wrong(const struct peer *peer, const struct question *question,
+                                 const struct vfio_user_header *header, unsigned descriptors)
+{
+    size_t size = header->size - sizeof *header;
+
+    if ((header->flags & VFIO_USER_TYPE) != VFIO_USER_REPLY)
+        return "it sent something that is no reply";
+    if (header->id != peer->id || header->command != question->command)
+        return "it replied to something that was not asked";
+    if (header->size < sizeof *header)
+        return "it sent a message that is shorter than its header";
+    if ((header->flags & VFIO_USER_ERROR) != 0)
+        return size != 0 ? "it sent an error with more behind it" : NULL;
+    if (size < question->least)
+        return "its reply is too short";
+    if (size > question->reply[0].iov_len + question->reply[1].iov_len)
+        return "its reply is too long";
+    return descriptors > 0 && question->descriptors == NULL ? "it sent descriptors that nobody wants" : NULL;
+}
+
+static int receive_reply(struct peer *peer, const struct question *question, uint64_t deadline)
+{
+    struct vfio_user_header header;
+    struct descriptors descriptors;
+    int error = receive_header(peer, &header, &descriptors, deadline);
+    const char *wrong;
+    size_t left;
+
+    if (error != 0)
+        return error;
+    wrong = what_is_wrong(peer, question, &header, descriptors.count);
+    if (wrong != NULL) {
+        message_drop(&descriptors);
+        return break_off(peer, -EPROTO, wrong);
+    }
+    if ((header.flags & VFIO_USER_ERROR) != 0) {
+        message_drop(&descriptors);
+        return header.error > 0 && header.error < 4096 ? -(int)header.error : -EIO;
+    }
+    left = header.size - sizeof header;
+    for (unsigned i = 0; i < 2 && error == 0; i++) {
+        size_t size = left < question->reply[i].iov_len ? left : question->reply[i].iov_len;
+
+        error = message_receive_bytes(peer->socket, question->reply[i].iov_base, size, deadline);
+        left -= size;
+    }
+    if (error != 0) {
+        message_drop(&descriptors);
+        return break_off(peer, error, NULL);
+    }
+    if (question->descriptors != NULL)
+        *question->descriptors = descriptors;
+    return 0;
+}
+
+static int send_question(struct peer *peer, const struct question *question, uint32_t flags,
+                         uint64_t deadline)
+{
+    struct vfio_user_header header = {
+        .id = ++peer->id, .command = (uint16_t)question->command, .flags = flags};
+    int error =
+        message_send(peer->socket, &header, question->parts, 2, question->fds, question->fd_count, deadline);
+
+    return error != 0 ? break_off(peer, error, NULL) : 0;
+}
+
+int peer_ask(struct peer *peer, struct question *question, uint64_t deadline)
+{
+    int error = -ENODEV;
+
+    pthread_mutex_lock(&peer->lock);
+    if (!peer_gone(peer))
+        error = send_question(peer, question, 0, deadline);
+    if (error == 0)
+        error = receive_reply(peer, question, deadline);
+    pthread_mutex_unlock(&peer->lock);
+    return error;
+}
+
+/* Without a twin it could wait for us to serve a command while we wait for it to read. */
+int peer_tell(struct peer *peer, struct question *question, uint64_t deadline)
+{
+    int error = -ENODEV;
+
+    if (peer->twin < 0)
+        return peer_ask(peer, question, deadline);
+    pthread_mutex_lock(&peer->lock);
+    if (!peer_gone(peer))
+        error = send_question(peer, question, VFIO_USER_NO_REPLY, deadline);
+    pthread_mutex_unlock(&peer->lock);
+    return error;
+}
+
+/* ---- the beginning ---- */
+
+static int cannot_connect(struct peer *peer, const char *path, int error)
+{
+    const char *name = peer->device->name;
+
+    if (error == -ENOENT)
+        chalk_log(CHALK_ERROR, "%s cannot be opened: there is no socket %s; is the device's process running?",
+                  name, path);
+    else if (error == -ECONNREFUSED)
+        chalk_log(CHALK_ERROR, "%s cannot be opened: nobody listens on %s: its process has ended", name,
+                  path);
+    else if (error == -EACCES)
+        chalk_log(CHALK_ERROR,
+                  "%s cannot be opened: no permission for %s; its owner gives it with: chmod o+w %s", name,
+                  path, path);
+    else if (error == -EAGAIN)
+        chalk_log(CHALK_ERROR, "%s cannot be opened: its process serves somebody else", name);
+    else
+        chalk_log(CHALK_ERROR, "%s cannot be opened: %s: %s", name, path, strerror(-error));
+    return error == -ENOENT || error == -ECONNREFUSED ? -ENODEV : error == -EAGAIN ? -EBUSY : error;
+}
+
+static int connect_to(struct peer *peer, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof address.sun_path || path[0] == '\0')
+        return cannot_connect(peer, path, path[0] == '\0' ? -EINVAL : -ENAMETOOLONG);
+    strcpy(address.sun_path, path);
+    peer->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (peer->socket < 0 || connect(peer->socket, (struct sockaddr *)&address, sizeof address) != 0)
+        return cannot_connect(peer, path, -errno);
+    return 0;
+}
+
+/* What the other side can do is in its reply, in JSON; all of it is optional. */
+static int read_capabilities(struct peer *peer, const char *text, struct descriptors *descriptors)
+{
+    bool twin = false;
+    uint32_t index;
+
+    if (!json_valid(text))
+        return break_off(peer, -EPROTO, "its version message has no valid JSON");
+    json_number(text, "capabilities.max_msg_fds", &peer->max_fds);
+    json_number(text, "capabilities.max_data_xfer_size", &peer->max_data);
+    json_number(text, "capabilities.max_dma_maps", &peer->max_maps);
+    if (peer->max_data < 8)
+        return break_off(peer, -EPROTO, "it takes less than 8 bytes in a message");
+    json_boolean(text, "capabilities.twin_socket.supported", &twin);
+    if (!twin)
+        return 0;
+    if (json_number(text, "capabilities.twin_socket.fd_index", &index))
+        peer->twin = message_take(descriptors, index);
+    return peer->twin < 0 ? break_off(peer, -EPROTO, "it offered a twin socket, and sent none") : 0;
+}
+
+static int agree(struct peer *peer)
+{
+    char ours[256], theirs[VERSION_MAX + 1] = "";
+    struct vfio_user_version proposed = {VFIO_USER_MAJOR, VFIO_USER_MINOR}, version;
+    struct descriptors descriptors = {0};
+    int length = snprintf(ours, sizeof ours,
+                          "{\"capabilities\":{\"max_msg_fds\":%u,\"max_data_xfer_size\":%u,"
+                          "\"twin_socket\":{\"supported\":true}}}",
+                          MESSAGE_FDS, VFIO_USER_DATA_MAX);
+    int error = peer_ask(peer,
+                         &(struct question){
+                             .command = VFIO_USER_VERSION,
+                             .parts = {{&proposed, sizeof proposed}, {ours, (size_t)length + 1}},
+                             .reply = {{&version, sizeof version}, {theirs, VERSION_MAX}},
+                             .least = sizeof version,
+                             .descriptors = &descriptors,
+                         },
+                         chalk_deadline(PATIENCE));
+
+    if (error == 0 && (version.major != VFIO_USER_MAJOR || version.minor > VFIO_USER_MINOR)) {
+        chalk_log(CHALK_ERROR, "%s: its process speaks version %u.%u of vfio-user, and Chalk %u.%u",
+                  peer->device->name, version.major, version.minor, VFIO_USER_MAJOR, VFIO_USER_MINOR);
+        error = -EPROTO;
+    } else if (error == 0 && theirs[0] != '\0') {
+        error = read_capabilities(peer, theirs, &descriptors);
+    } else if (error != 0 && !peer_gone(peer)) {
+        chalk_log(CHALK_ERROR, "%s: its process refuses version %u.%u of vfio-user: %s", peer->device->name,
+                  VFIO_USER_MAJOR, VFIO_USER_MINOR, strerror(-error));
+    }
+    message_drop(&descriptors);
+    return error;
+}
+
+int peer_open(struct chalk_device *device, const char *path, struct peer **peer)
+{
+    struct peer *made = calloc(1, sizeof *made);
+    int error;
+
+    if (made == NULL)
+        return -ENOMEM;
+    made->device = device;
+    made->socket = made->twin = made->stop = -1;
+    made->max_fds = VFIO_USER_FDS_MAX;
+    made->max_data = VFIO_USER_DATA_MAX;
+    made->max_maps = VFIO_USER_MAPS_MAX;
+    pthread_mutex_init(&made->lock, NULL);
+    error = connect_to(made, path);
+    if (error == 0)
+        error = agree(made);
+    if (error == 0)
+        error = start_serving(made);
+    if (error != 0) {
+        peer_close(made);
+        return error;
+    }
+    *peer = made;
+    return 0;
+}
+
+void peer_close(struct peer *peer)
+{
+    atomic_store(&peer->closing, true);
+    shutdown(peer->socket, SHUT_RDWR); /* whatever the thread waits for comes to an end */
+    if (peer->twin >= 0)
+        shutdown(peer->twin, SHUT_RDWR);
+    if (peer->stop >= 0) {
+        eventfd_write(peer->stop, 1);
+        pthread_join(peer->thread, NULL);
+        close(peer->stop);
+    }
+    if (peer->twin >= 0)
+        close(peer->twin);
+    if (peer->socket >= 0)
+        close(peer->socket);
+    pthread_mutex_destroy(&peer->lock);
+    free(peer);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The process that a device lives in: a connection to it, on which we ask and it answers, and on which, or on
+ * a twin of it, it asks for our memory.
+ *
+ * It is not trusted. Each question has a deadline. What is no answer to it ends the connection with one
+ * message that says why; from then on every question is answered with -ENODEV, at once.
+ */
+#ifndef VFIO_USER_PEER_H
+#define VFIO_USER_PEER_H
+
+#include "../device.h"
+#include "message.h"
+
+struct peer;
+
+/* What to send, and where the reply goes. */
+struct question {
+    enum vfio_user_command command;
+    struct iovec parts[2]; /* unused ones are empty */
+    const int *fds;
+    unsigned fd_count;
+
+    struct iovec reply[2];           /* filled in this order */
+    size_t least;                    /* bytes of it that have to come */
+    struct descriptors *descriptors; /* NULL: none may come */
+};
+
+/* Connects, agrees on a version, and begins to serve the other side's commands. Errors: as
+ * chalk_device_open(), said why. */
+int peer_open(struct chalk_device *device, const char *path, struct peer **peer);
+void peer_close(struct peer *peer);
+
+/* Errors: the other side's own; -ETIMEDOUT, -EPROTO, -ENODEV with the connection. */
+int peer_ask(struct peer *peer, struct question *question, uint64_t deadline);
+
+/* Sends without waiting for an answer, where the connection allows that; else as peer_ask(). */
+int peer_tell(struct peer *peer, struct question *question, uint64_t deadline);
+
+bool peer_gone(const struct peer *peer);
+
+/* What the other side can take. */
+unsigned peer_max_fds(const struct peer *peer);  /* descriptors in a message */
+size_t peer_max_data(const struct peer *peer);   /* bytes of data in a message */
+unsigned peer_max_maps(const struct peer *peer); /* mappings */
+
+#endif
