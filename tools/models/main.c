@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* chalk-model: a device in a process, for any program that speaks vfio-user. */
+#define _GNU_SOURCE
+#include "edu.h"
+#include "nvme.h"
+#include "server.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <chalk/hosted.h>
+
+#include "tools/nvme/options.h"
+
+static const char *socket_path, *backing = "ram", *second_backing = "ram", *serial = "chalk";
+static uint64_t size, second_size, block_size = 512, second_block_size = 512, processor = UINT64_MAX;
+static bool spin, copies, single, once;
+
+static const struct option options[] = {
+    {"socket", OPTION_WORD, &socket_path, 0, 0, NULL, "PATH",
+     "listen there; clients name the device vfio-user:PATH"},
+    {"size", OPTION_NUMBER, &size, 4096, 1ull << 50, NULL, "BYTES",
+     "nvme: of the disk; without, that of its file"},
+    {"block-size", OPTION_NUMBER, &block_size, 512, 4096, NULL, "BYTES", "512 or 4096"},
+    {"backing", OPTION_WORD, &backing, 0, 0, NULL, "null|ram|file:PATH",
+     "where its bytes are; null: nowhere, and what is read is what was in the buffer"},
+    {"size2", OPTION_NUMBER, &second_size, 4096, 1ull << 50, NULL, "BYTES", "nvme: of a second namespace"},
+    {"block-size2", OPTION_NUMBER, &second_block_size, 512, 4096, NULL, "BYTES", "512 or 4096"},
+    {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH", "where its bytes are"},
+    {"serial", OPTION_WORD, &serial, 0, 0, NULL, "TEXT", "nvme: its serial number"},
+    {"poll", OPTION_FLAG, &spin, 0, 0, NULL, NULL,
+     "look at doorbells all the time: fast, and takes a processor of its own"},
+    {"processor", OPTION_NUMBER, &processor, 0, CPU_SETSIZE - 1, NULL, "N", "run on that one"},
+    {"copy", OPTION_FLAG, &copies, 0, 0, NULL, NULL,
+     "reach memory by messages only, as a client on another machine wants"},
+    {"single", OPTION_FLAG, &single, 0, 0, NULL, NULL, "offer no twin socket"},
+    {"once", OPTION_FLAG, &once, 0, 0, NULL, NULL, "end when the first client has gone"},
+};
+
+static const struct command command = {
+    .name = "chalk-model",
+    .summary = "serves a device model to programs that speak vfio-user",
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+    .operand = "MODEL",
+    .operand_help = "nvme or edu",
+};
+
+static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t bytes, uint64_t block)
+{
+    if (block != 512 && block != 4096) {
+        complain("a block has 512 or 4096 bytes, not %llu", (unsigned long long)block);
+        return false;
+    }
+    if (bytes == 0 && strncmp(where, "file:", 5) != 0) {
+        complain("--size is missing: how large is the disk? For example: --size 1G");
+        return false;
+    }
+    if (bytes % block != 0) {
+        complain("%llu bytes are no whole blocks of %llu", (unsigned long long)bytes,
+                 (unsigned long long)block);
+        return false;
+    }
+    if (store_open(where, bytes, &ns->store) != 0)
+        return false;
+    ns->shift = block == 512 ? 9 : 12;
+    ns->blocks = store_size(ns->store) >> ns->shift;
+    if (ns->blocks != 0)
+        return true;
+    complain("%s is too short for a disk", where);
+    return false;
+}
+
+static int serve(struct server *server, struct model *model)
+{
+    int error;
+
+    printf("vfio-user:%s\n", socket_path); /* whoever waits for it can go on */
+    fflush(stdout);
+    error = server_run(server, model, chalk_exit_requested);
+    if (error != 0)
+        complain("cannot serve: %s", strerror(-error));
+    return error == 0 ? EXIT_GOOD : EXIT_BAD;
+}
+
+static int serve_nvme(struct server *server)
+{
+    static struct nvme_model nvme;
+    int status = EXIT_USAGE;
+
+    nvme.serial = serial;
+    if (add_namespace(&nvme.namespaces[0], backing, size, block_size) &&
+        (second_size == 0 ||
+         add_namespace(&nvme.namespaces[1], second_backing, second_size, second_block_size))) {
+        nvme_model_init(&nvme, server_world(server));
+        status = serve(server, &nvme.model);
+        nvme_model_end(&nvme);
+    }
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        store_close(nvme.namespaces[i].store);
+    return status;
+}
+
+static int serve_edu(struct server *server)
+{
+    static struct edu_model edu;
+
+    edu_model_init(&edu, server_world(server));
+    return serve(server, &edu.model);
+}
+
+static void pin(void)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET((size_t)processor, &set);
+    if (sched_setaffinity(0, sizeof set, &set) != 0)
+        complain("cannot run on processor %llu: %s", (unsigned long long)processor, strerror(errno));
+}
+
+int main(int argc, char *argv[])
+{
+    struct server *server;
+    const char *name;
+    int status;
+
+    if (!options_parse(&command, argc, argv, &name, &status))
+        return status;
+    if (name == NULL || (strcmp(name, "nvme") != 0 && strcmp(name, "edu") != 0)) {
+        complain("%s%sname a model: nvme or edu", name != NULL ? name : "", name != NULL ? " is none; " : "");
+        return EXIT_USAGE;
+    }
+    if (socket_path == NULL) {
+        complain("--socket is missing: where shall clients connect? For example: --socket /tmp/disk");
+        return EXIT_USAGE;
+    }
+    if (chalk_start(&(struct chalk_start_options){.handle_signals = true}) != 0)
+        return EXIT_BAD;
+    if (processor != UINT64_MAX)
+        pin();
+    status = EXIT_BAD;
+    if (server_open(
+            &(struct server_options){
+                .path = socket_path, .spin = spin, .copies = copies, .single = single, .once = once},
+            &server) == 0) {
+        status = strcmp(name, "nvme") == 0 ? serve_nvme(server) : serve_edu(server);
+        server_close(server);
+    }
+    chalk_stop();
+    return status;
+}

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory that the client has lent: mapped from its descriptors or, where it sent none, read and written by
+ * messages. And, with that, the whole of the model's world. */
+#include "session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chalk/clock.h>
+
+#define PAGE          4096
+#define MAPS_MAX      VFIO_USER_MAPS_MAX
+#define COPY_PATIENCE (5 * CHALK_S)
+
+/* ---- lend and return ---- */
+
+/* The first that ends above `address`. */
+static unsigned find(const struct server *server, uint64_t address)
+{
+    unsigned low = 0, high = server->lent_count;
+
+    while (low < high) {
+        unsigned middle = low + (high - low) / 2;
+        const struct lent *lent = &server->lent[middle];
+
+        if (lent->address + (lent->size - 1) < address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void changed(struct server *server)
+{
+    server->world.generation++;
+    server->lent_last = 0;
+}
+
+/* Maps what the descriptor has, if it has all of it: touching a page beyond a file's end is a signal. */
+static int map_file(const struct vfio_user_dma_map *map, int fd, char **va)
+{
+    int protection = ((map->flags & VFIO_USER_DMA_READABLE) != 0 ? PROT_READ : 0) |
+                     ((map->flags & VFIO_USER_DMA_WRITEABLE) != 0 ? PROT_READ | PROT_WRITE : 0);
+    struct stat status;
+
+    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || map->offset % PAGE != 0 ||
+        map->offset > (uint64_t)status.st_size || map->size > (uint64_t)status.st_size - map->offset)
+        return EINVAL;
+    *va = mmap(NULL, map->size, protection, MAP_SHARED, fd, (off_t)map->offset);
+    return *va == MAP_FAILED ? errno : 0;
+}
+
+static int insert(struct server *server, unsigned at, const struct lent *lent)
+{
+    if (server->lent_count == server->lent_room) {
+        unsigned room = server->lent_room != 0 ? 2 * server->lent_room : 16;
+        struct lent *grown = realloc(server->lent, room * sizeof *grown);
+
+        if (grown == NULL)
+            return ENOMEM;
+        server->lent = grown;
+        server->lent_room = room;
+    }
+    memmove(server->lent + at + 1, server->lent + at, (server->lent_count - at) * sizeof *lent);
+    server->lent[at] = *lent;
+    server->lent_count++;
+    changed(server);
+    return 0;
+}
+
+static int lend(struct server *server, const struct vfio_user_dma_map *map, int fd)
+{
+    struct lent lent = {.address = map->address, .size = map->size, .flags = map->flags};
+    unsigned at = find(server, map->address);
+    int error = 0;
+
+    if (map->size == 0 || (map->address | map->size) % PAGE != 0 ||
+        map->address + (map->size - 1) < map->address || map->size > PTRDIFF_MAX ||
+        (map->flags & ~(VFIO_USER_DMA_READABLE | VFIO_USER_DMA_WRITEABLE)) != 0)
+        return EINVAL;
+    if (at < server->lent_count && server->lent[at].address <= map->address + (map->size - 1))
+        return EEXIST;
+    if (server->lent_count == MAPS_MAX)
+        return ENOSPC;
+    if (fd >= 0 && !server->options.copies)
+        error = map_file(map, fd, &lent.va);
+    if (error == 0)
+        error = insert(server, at, &lent);
+    if (error != 0 && lent.va != NULL && lent.va != MAP_FAILED)
+        munmap(lent.va, lent.size);
+    return error;
+}
+
+int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int fd)
+{
+    int error = lend(server, map, fd);
+
+    if (fd >= 0)
+        close(fd); /* what is mapped holds on to the file */
+    return error;
+}
+
+int memory_return(struct server *server, uint64_t address, uint64_t size)
+{
+    unsigned at = find(server, address);
+    struct lent *lent = &server->lent[at];
+
+    if (at == server->lent_count || lent->address != address || lent->size != size)
+        return ENOENT;
+    if (lent->va != NULL)
+        munmap(lent->va, lent->size);
+    memmove(lent, lent + 1, (server->lent_count - at - 1) * sizeof *lent);
+    server->lent_count--;
+    changed(server);
+    return 0;
+}
+
+void memory_return_all(struct server *server)
+{
+    while (server->lent_count > 0)
+        memory_return(server, server->lent[0].address, server->lent[0].size);
+    free(server->lent);
+    server->lent = NULL;
+    server->lent_room = 0;
+}
+
+/* ---- reach it ---- */
+
+static const struct lent *reached(struct server *server, uint64_t address, uint32_t needed)
+{
+    const struct lent *lent;
+
+    if (!pci_masters(&server->model->config))
+        return NULL;
+    if (server->lent_last >= server->lent_count ||
+        address - server->lent[server->lent_last].address >= server->lent[server->lent_last].size) {
+        unsigned at = find(server, address);
+
+        if (at == server->lent_count || address < server->lent[at].address)
+            return NULL;
+        server->lent_last = at;
+    }
+    lent = &server->lent[server->lent_last];
+    return (lent->flags & needed) == needed ? lent : NULL;
+}
+
+static struct server *server_of(struct world *world)
+{
+    return (struct server *)(void *)world;
+}
+
+_Static_assert(REACH_READ == VFIO_USER_DMA_READABLE && REACH_WRITE == VFIO_USER_DMA_WRITEABLE,
+               "one set of flags");
+
+static void *view(struct world *world, uint64_t address, size_t size, unsigned reach)
+{
+    struct server *server = server_of(world);
+    const struct lent *lent = reached(server, address, reach);
+
+    if (lent == NULL || lent->va == NULL || size > lent->size - (address - lent->address))
+        return NULL;
+    return lent->va + (address - lent->address);
+}
+
+/* ---- by messages ---- */
+
+/* Puts aside a command of the client's until ours is answered. */
+static int put_aside(struct server *server, const struct vfio_user_header *header,
+                     const struct descriptors *descriptors, uint64_t deadline)
+{
+    size_t size = header->size - sizeof *header;
+    struct waiting *waiting, **link = &server->waiting;
+    int error;
+
+    if (header->size < sizeof *header || size > BODY_MAX)
+        return -EPROTO;
+    waiting = malloc(sizeof *waiting + size);
+    if (waiting == NULL)
+        return -ENOMEM;
+    *waiting = (struct waiting){.header = *header, .descriptors = *descriptors};
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = waiting;
+    error = message_receive_bytes(server->client, waiting->body, size, deadline);
+    return error;
+}
+
+/* Waits for the answer to our command, with `size` bytes behind its access structure. */
+static int receive_answer(struct server *server, uint16_t command, void *bytes, size_t size,
+                          uint64_t deadline)
+{
+    int socket = server->twin >= 0 ? server->twin : server->client;
+    struct vfio_user_dma_access access;
+    struct vfio_user_header header;
+    struct descriptors descriptors;
+    int error;
+
+    for (;;) {
+        error = message_receive(socket, &header, &descriptors, deadline);
+        if (error != 0)
+            return error;
+        if ((header.flags & VFIO_USER_TYPE) == VFIO_USER_REPLY || server->twin >= 0)
+            break;
+        error = put_aside(server, &header, &descriptors, deadline);
+        if (error != 0)
+            return error;
+    }
+    message_drop(&descriptors);
+    if (header.id != server->id || header.command != command)
+        return -EPROTO;
+    if ((header.flags & VFIO_USER_ERROR) != 0 && header.size == sizeof header)
+        return -EFAULT;
+    if (header.size != sizeof header + sizeof access + size)
+        return -EPROTO;
+    error = message_receive_bytes(socket, &access, sizeof access, deadline);
+    return error != 0 ? error : message_receive_bytes(socket, bytes, size, deadline);
+}
+
+static bool copy_by_message(struct server *server, uint64_t address, void *bytes, size_t size, bool to_memory)
+{
+    struct vfio_user_dma_access access = {.address = address, .count = size};
+    struct vfio_user_header header = {.id = ++server->id,
+                                      .command = to_memory ? VFIO_USER_DMA_WRITE : VFIO_USER_DMA_READ};
+    const struct iovec parts[] = {{&access, sizeof access}, {bytes, to_memory ? size : 0}};
+    int socket = server->twin >= 0 ? server->twin : server->client;
+    uint64_t deadline = chalk_deadline(COPY_PATIENCE);
+    int error;
+
+    if (server->client < 0)
+        return false;
+    error = message_send(socket, &header, parts, 2, NULL, 0, deadline);
+    if (error == 0)
+        error = receive_answer(server, header.command, bytes, to_memory ? 0 : size, deadline);
+    if (error != 0 && error != -EFAULT) {
+        close(server->client); /* the stream is lost; the loop sees it */
+        server->client = -1;
+    }
+    return error == 0;
+}
+
+static bool copy(struct world *world, uint64_t address, void *bytes, size_t size, bool to_memory)
+{
+    struct server *server = server_of(world);
+    char *at = bytes;
+
+    while (size > 0) {
+        const struct lent *lent = reached(server, address, to_memory ? REACH_WRITE : REACH_READ);
+        size_t piece = size;
+
+        if (lent == NULL)
+            return false;
+        if (piece > lent->size - (address - lent->address))
+            piece = (size_t)(lent->size - (address - lent->address));
+        if (lent->va != NULL) {
+            char *va = lent->va + (address - lent->address);
+
+            memcpy(to_memory ? va : at, to_memory ? at : va, piece);
+        } else {
+            if (piece > server->client_data_max)
+                piece = server->client_data_max;
+            if (!copy_by_message(server, address, at, piece, to_memory))
+                return false;
+        }
+        address += piece;
+        at += piece;
+        size -= piece;
+    }
+    return true;
+}
+
+/* ---- and the rest of the world ---- */
+
+static void interrupt(struct world *world, unsigned vector)
+{
+    struct server *server = server_of(world);
+
+    if (vector < SERVER_VECTORS && server->vectors[vector] >= 0 && pci_masters(&server->model->config))
+        eventfd_write(server->vectors[vector], 1);
+}
+
+static void pin(struct world *world, bool high)
+{
+    struct server *server = server_of(world);
+
+    server->pin_high = high;
+    commands_pin(server);
+}
+
+static uint64_t now(struct world *world)
+{
+    (void)world;
+    return chalk_ticks_to_ns(chalk_ticks());
+}
+
+const struct world_ops server_world_ops = {view, copy, interrupt, pin, now};

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The controller itself: registers, queues, completions. */
+#include "nvme.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE     4096u
+#define VERSION  0x00010400u /* 1.4.0 */
+#define BATCH    64          /* commands of one queue before the next has its turn */
+#define TABLE    0x4000
+#define PENDING  0x5000
+#define BAR_SIZE 0x8000
+
+/* No page but 4 KiB, the NVM command set, contiguous queues, ready within 500 ms, doorbells 4 bytes apart. */
+#define CAPABILITIES ((uint64_t)(NVME_MODEL_ENTRIES - 1) | 1ull << 16 | 1ull << 24 | NVME_CAP_CSS_NVM)
+
+static struct nvme_model *nvme_of(struct model *model)
+{
+    return (struct nvme_model *)(void *)model;
+}
+
+struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid)
+{
+    if (nsid == 0 || nsid > NVME_MODEL_NAMESPACES || nvme->namespaces[nsid - 1].store == NULL)
+        return NULL;
+    return &nvme->namespaces[nsid - 1];
+}
+
+/* ---- rings ---- */
+
+/* Where `size` bytes at `index` of the ring can be seen; NULL if only by copies. */
+static char *view_of(struct nvme_model *nvme, struct nvme_ring *ring, uint32_t index, size_t size)
+{
+    if (ring->generation != nvme->model.world->generation || ring->view == NULL) {
+        ring->view = model_view(&nvme->model, ring->address, ring->entries * size, REACH_READ | REACH_WRITE);
+        ring->generation = nvme->model.world->generation;
+    }
+    return ring->view != NULL ? ring->view + index * size : NULL;
+}
+
+/* The last value that was written to a doorbell: the program may be writing. */
+static uint32_t doorbell(const struct nvme_model *nvme, unsigned index)
+{
+    return __atomic_load_n(&nvme->doorbells[index], __ATOMIC_ACQUIRE);
+}
+
+static uint32_t after(uint32_t index, uint32_t entries)
+{
+    return index + 1 == entries ? 0 : index + 1;
+}
+
+static bool fetch(struct nvme_model *nvme, struct nvme_sq *sq, struct nvme_command *command)
+{
+    const char *view = view_of(nvme, &sq->ring, sq->head, sizeof *command);
+
+    if (view == NULL)
+        return model_load(&nvme->model, sq->ring.address + sq->head * sizeof *command, command,
+                          sizeof *command);
+    memcpy(command, view, sizeof *command);
+    return true;
+}
+
+/* The phase bit says that the rest is there, so it is written last. */
+static bool store_completion(struct nvme_model *nvme, struct nvme_cq *cq, const struct nvme_completion *entry)
+{
+    char *view = view_of(nvme, &cq->ring, cq->tail, sizeof *entry);
+    uint64_t last;
+
+    if (view == NULL)
+        return model_store(&nvme->model, cq->ring.address + cq->tail * sizeof *entry, entry, sizeof *entry);
+    memcpy(&last, &entry->origin, sizeof last);
+    memcpy(view, entry, sizeof last);
+    __atomic_store_n((uint64_t *)(void *)(view + sizeof last), last, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* Whether one more completion has room beside those that are still to come. */
+static bool has_room(struct nvme_model *nvme, struct nvme_cq *cq, unsigned id)
+{
+    uint32_t head = doorbell(nvme, 2 * id + 1), used;
+
+    if (head < cq->ring.entries)
+        cq->head = head;
+    used = cq->tail >= cq->head ? cq->tail - cq->head : cq->tail + cq->ring.entries - cq->head;
+    return used + cq->under_way + 1 < cq->ring.entries;
+}
+
+/* Nothing but a reset helps any more. */
+static void fail(struct nvme_model *nvme)
+{
+    nvme->csts |= NVME_CSTS_CFS;
+}
+
+static void note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status)
+{
+    memmove(nvme->errors + 1, nvme->errors, sizeof nvme->errors - sizeof nvme->errors[0]);
+    nvme->errors[0] = (struct nvme_error_entry){.count = ++nvme->error_count,
+                                                .sqid = sq,
+                                                .cid = cid,
+                                                .status = (uint16_t)(status << 1),
+                                                .location = 0xffff};
+    nvme->health.errors[0]++;
+}
+
+void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t status, uint32_t result)
+{
+    struct nvme_sq *sq = &nvme->sqs[id];
+    struct nvme_cq *cq = &nvme->cqs[sq->cq];
+    struct nvme_completion entry = {
+        .result = result,
+        .origin = (uint32_t)id << 16 | sq->head,
+        .outcome = (uint32_t)status << 17 | cq->phase << 16 | cid,
+    };
+
+    cq->under_way--;
+    if (status != NVME_GOOD)
+        note_error(nvme, id, cid, status);
+    if (!store_completion(nvme, cq, &entry))
+        fail(nvme);
+    cq->tail = after(cq->tail, cq->ring.entries);
+    if (cq->tail == 0)
+        cq->phase ^= 1;
+    cq->posted = true;
+}
+
+/* ---- what the stores have finished ---- */
+
+static bool reap(struct nvme_model *nvme, bool wait)
+{
+    struct store_request *request;
+    bool any = false;
+
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        while (nvme->namespaces[i].store != NULL &&
+               (request = store_finished(nvme->namespaces[i].store, wait)) != NULL) {
+            struct nvme_slot *slot = (struct nvme_slot *)(void *)request;
+            uint16_t status = nvme_io_finish(nvme, slot);
+
+            nvme_complete(nvme, slot->sq, (uint16_t)(slot->command.cdw0 >> 16), status, 0);
+            nvme_slot_free(nvme, slot);
+            any = true;
+        }
+    return any;
+}
+
+void nvme_drain(struct nvme_model *nvme)
+{
+    reap(nvme, true);
+}
+
+/* ---- running ---- */
+
+static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_command *command)
+{
+    uint32_t result = 0;
+    uint16_t status;
+
+    nvme->cqs[nvme->sqs[id].cq].under_way++;
+    status = id == 0 ? nvme_admin(nvme, command, &result) : nvme_io(nvme, id, command);
+    if (status != NVME_LATER)
+        nvme_complete(nvme, id, (uint16_t)(command->cdw0 >> 16), status, result);
+}
+
+static bool run_queue(struct nvme_model *nvme, uint16_t id)
+{
+    struct nvme_sq *sq = &nvme->sqs[id];
+    struct nvme_command command;
+    unsigned done = 0;
+    uint32_t tail;
+
+    if (sq->ring.entries == 0)
+        return false;
+    tail = doorbell(nvme, 2 * (unsigned)id);
+    if (tail >= sq->ring.entries) /* an invalid doorbell is not heard */
+        return false;
+    while (sq->head != tail && done < BATCH && sq->ring.entries != 0 &&
+           has_room(nvme, &nvme->cqs[sq->cq], sq->cq)) {
+        if (!fetch(nvme, sq, &command)) {
+            fail(nvme);
+            break;
+        }
+        sq->head = after(sq->head, sq->ring.entries);
+        execute(nvme, id, &command);
+        done++;
+    }
+    return done != 0;
+}
+
+static void interrupt(struct nvme_model *nvme)
+{
+    for (unsigned i = 0; i <= nvme->last_queue; i++) {
+        struct nvme_cq *cq = &nvme->cqs[i];
+
+        if (cq->posted && cq->interrupts)
+            nvme->model.world->ops->interrupt(nvme->model.world, cq->vector);
+        cq->posted = false;
+    }
+}
+
+static bool nvme_run(struct model *model)
+{
+    struct nvme_model *nvme = nvme_of(model);
+    bool any = false;
+
+    if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
+        return false;
+    any = reap(nvme, false);
+    for (unsigned i = 0; i <= nvme->last_queue && (nvme->csts & NVME_CSTS_CFS) == 0; i++)
+        any |= run_queue(nvme, (uint16_t)i);
+    if (any)
+        interrupt(nvme);
+    return any;
+}
+
+/* ---- registers [Base 3.1.3] ---- */
+
+static void stop(struct nvme_model *nvme)
+{
+    struct store_request *request;
+
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        while (nvme->namespaces[i].store != NULL &&
+               (request = store_finished(nvme->namespaces[i].store, true)) != NULL)
+            nvme_slot_free(nvme, (struct nvme_slot *)(void *)request);
+    memset(nvme->sqs, 0, sizeof nvme->sqs);
+    memset(nvme->cqs, 0, sizeof nvme->cqs);
+    memset(nvme->doorbells, 0, 2 * NVME_MODEL_QUEUES * sizeof nvme->doorbells[0]);
+    memset(nvme->features, 0, sizeof nvme->features);
+    nvme->features[0x06] = 1; /* a write cache */
+    nvme->last_queue = 0;
+    nvme->event_count = 0;
+    nvme->csts = 0;
+    nvme->masks = 0;
+}
+
+static void start(struct nvme_model *nvme)
+{
+    uint32_t sq = (nvme->aqa & 0xfff) + 1, cq = (nvme->aqa >> 16 & 0xfff) + 1;
+    bool good = (nvme->cc & ~(uint32_t)NVME_CC_SHN_MASK) ==
+                    (NVME_CC_EN | NVME_CC_CSS_NVM | NVME_CC_MPS(12) | NVME_CC_IOSQES | NVME_CC_IOCQES) &&
+                sq >= 2 && cq >= 2 && nvme->asq % PAGE == 0 && nvme->acq % PAGE == 0;
+
+    stop(nvme);
+    if (!good) {
+        fail(nvme);
+        return;
+    }
+    nvme->sqs[0] = (struct nvme_sq){.ring = {.address = nvme->asq, .entries = sq}};
+    nvme->cqs[0] = (struct nvme_cq){
+        .ring = {.address = nvme->acq, .entries = cq}, .phase = 1, .interrupts = true, .users = 1};
+    nvme->csts = NVME_CSTS_RDY;
+}
+
+static void write_cc(struct nvme_model *nvme, uint32_t value)
+{
+    uint32_t before = nvme->cc;
+
+    nvme->cc = value;
+    if ((value & NVME_CC_EN) != 0 && (before & NVME_CC_EN) == 0)
+        start(nvme);
+    else if ((value & NVME_CC_EN) == 0 && (before & NVME_CC_EN) != 0)
+        stop(nvme);
+    if ((value & NVME_CC_SHN_MASK) != 0 && (before & NVME_CC_SHN_MASK) == 0) {
+        nvme_drain(nvme);
+        nvme->csts |= NVME_CSTS_SHST_DONE;
+    }
+}
+
+static uint64_t nvme_read(struct model *model, unsigned bar, uint64_t offset, unsigned width)
+{
+    const struct nvme_model *nvme = nvme_of(model);
+    uint64_t value, at = offset & ~7ull;
+
+    (void)bar;
+    switch (at) {
+    case NVME_CAP:
+        value = CAPABILITIES;
+        break;
+    case NVME_VS: /* and INTMS */
+        value = VERSION | (uint64_t)nvme->masks << 32;
+        break;
+    case 0x10: /* INTMC and CC */
+        value = nvme->masks | (uint64_t)nvme->cc << 32;
+        break;
+    case 0x18: /* CSTS is the upper half */
+        value = (uint64_t)nvme->csts << 32;
+        break;
+    case 0x20:
+        value = (uint64_t)nvme->aqa << 32;
+        break;
+    case NVME_ASQ:
+        value = nvme->asq;
+        break;
+    case NVME_ACQ:
+        value = nvme->acq;
+        break;
+    default:
+        value = 0;
+    }
+    return value >> 8 * (offset - at) & (width == 8 ? UINT64_MAX : (1ull << 8 * width) - 1);
+}
+
+/* Half of a 64-bit register, or all of it. */
+static void merge(uint64_t *to, uint64_t offset, unsigned width, uint64_t value)
+{
+    if (width == 8)
+        *to = value;
+    else if (offset % 8 == 0)
+        *to = (*to & ~(uint64_t)UINT32_MAX) | (uint32_t)value;
+    else
+        *to = (*to & UINT32_MAX) | value << 32;
+}
+
+static void nvme_write(struct model *model, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
+{
+    struct nvme_model *nvme = nvme_of(model);
+    uint64_t index = (offset - NVME_REGISTERS_SIZE) / 4;
+
+    (void)bar;
+    if (width < 4 || offset % width != 0)
+        return;
+    if (offset >= NVME_REGISTERS_SIZE) {
+        if (width == 4 && index < 2 * NVME_MODEL_QUEUES)
+            __atomic_store_n(&nvme->doorbells[index], (uint32_t)value, __ATOMIC_RELEASE);
+        return;
+    }
+    switch (offset & ~(uint64_t)(width == 8 || offset >= NVME_ASQ ? 7 : 3)) {
+    case NVME_INTMS:
+        nvme->masks |= (uint32_t)value;
+        break;
+    case NVME_INTMS + 4:
+        nvme->masks &= ~(uint32_t)value;
+        break;
+    case NVME_CC:
+        write_cc(nvme, (uint32_t)value);
+        break;
+    case NVME_AQA:
+        nvme->aqa = (uint32_t)value & 0x0fff0fff;
+        break;
+    case NVME_ASQ:
+        merge(&nvme->asq, offset, width, value);
+        break;
+    case NVME_ACQ:
+        merge(&nvme->acq, offset, width, value);
+        break;
+    default:
+        break;
+    }
+}
+
+static void nvme_reset(struct model *model)
+{
+    struct nvme_model *nvme = nvme_of(model);
+
+    if (model->shared[0] != NULL)
+        nvme->doorbells = model->shared[0];
+    stop(nvme);
+    nvme->cc = nvme->aqa = 0;
+    nvme->asq = nvme->acq = 0;
+}
+
+/* ---- life ---- */
+
+static const struct model_class nvme_class = {
+    .name = "nvme",
+    .identity = {.vendor = 0x1234,
+                 .device = 0xc4a1,
+                 .class_code = 0x010802,
+                 .revision = 1,
+                 .msix_table = TABLE,
+                 .msix_pending = PENDING},
+    .bars = {{.size = BAR_SIZE, .shared_offset = NVME_REGISTERS_SIZE, .shared_size = PAGE}},
+    .vectors = NVME_MODEL_QUEUES,
+    .read = nvme_read,
+    .write = nvme_write,
+    .run = nvme_run,
+    .reset = nvme_reset,
+};
+_Static_assert(2 * NVME_MODEL_QUEUES * 4 <= PAGE, "all doorbells lie in the shared page");
+
+void nvme_model_init(struct nvme_model *nvme, struct world *world)
+{
+    model_init(&nvme->model, &nvme_class, world);
+    nvme->doorbells = nvme->own_doorbells;
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        if (nvme->namespaces[i].store != NULL && store_wake(nvme->namespaces[i].store) >= 0)
+            nvme->model.wake = store_wake(nvme->namespaces[i].store);
+    nvme_reset(&nvme->model);
+}
+
+void nvme_model_end(struct nvme_model *nvme)
+{
+    stop(nvme);
+    while (nvme->slots != NULL) {
+        struct nvme_slot *slot = nvme->slots;
+
+        nvme->slots = slot->next;
+        free(slot->buffer);
+        free(slot);
+    }
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An NVMe controller: NVM Express Base 2.0c, NVM Command Set 1.0c, PCIe Transport 1.0c, cited as in
+ * drivers/nvme/registers.h. One administration queue pair and up to 64 for I/O, each with a vector of its
+ * own; up to two namespaces.
+ */
+#ifndef MODEL_NVME_H
+#define MODEL_NVME_H
+
+#include "model.h"
+#include "store.h"
+
+#include "drivers/nvme/registers.h"
+#include "drivers/nvme/structures.h"
+
+enum {
+    NVME_MODEL_QUEUES = 65,
+    NVME_MODEL_ENTRIES = 4096, /* of an I/O queue */
+    NVME_MODEL_NAMESPACES = 2,
+    NVME_MODEL_MDTS = 7, /* 512 KiB */
+    NVME_MODEL_TRANSFER = 4096 << NVME_MODEL_MDTS,
+    NVME_MODEL_EVENTS = 4, /* asynchronous event requests at once */
+};
+
+/* Status codes [Base 3.3.3.2.1, NVM 4.1]: type 10:8, code 7:0 */
+enum nvme_status {
+    NVME_GOOD = 0x000,
+    NVME_INVALID_OPCODE = 0x001,
+    NVME_INVALID_FIELD = 0x002,
+    NVME_TRANSFER_ERROR = 0x004,
+    NVME_INTERNAL_ERROR = 0x006,
+    NVME_ABORTED_SQ = 0x008,
+    NVME_INVALID_NAMESPACE = 0x00b,
+    NVME_PRP_OFFSET = 0x013,
+    NVME_OUT_OF_RANGE = 0x080,
+    NVME_INVALID_CQ = 0x100,
+    NVME_INVALID_QUEUE = 0x101,
+    NVME_INVALID_SIZE = 0x102,
+    NVME_EVENT_LIMIT = 0x105,
+    NVME_INVALID_VECTOR = 0x108,
+    NVME_INVALID_LOG = 0x109,
+    NVME_INVALID_DELETION = 0x10c,
+    NVME_NOT_SAVEABLE = 0x10d,
+    NVME_NOT_CHANGEABLE = 0x10e,
+    NVME_MISCOMPARE = 0x285,
+    NVME_LATER = 0xfff, /* none: the completion comes later */
+};
+
+struct nvme_namespace {
+    struct store *store; /* NULL: there is none */
+    unsigned shift;      /* log2 of the block size */
+    uint64_t blocks;
+};
+
+/* A ring in the program's memory, and where it can be seen. */
+struct nvme_ring {
+    uint64_t address;
+    uint32_t entries; /* 0: there is no such queue */
+    char *view;       /* NULL: by copies only */
+    unsigned generation;
+};
+
+struct nvme_sq {
+    struct nvme_ring ring;
+    uint32_t head;
+    uint16_t cq;
+};
+
+struct nvme_cq {
+    struct nvme_ring ring;
+    uint32_t head, tail; /* of what the program has taken, and where the next goes */
+    uint32_t phase;
+    uint16_t vector;
+    bool interrupts;
+    bool posted; /* something, since the last interrupt */
+    uint16_t users;
+    uint32_t under_way; /* completions that are still to come */
+};
+
+/* A command that waits for its store. */
+struct nvme_slot {
+    struct store_request request;
+    struct nvme_slot *next;
+    struct nvme_command command;
+    uint16_t sq;
+    char *buffer; /* twice NVME_MODEL_TRANSFER bytes: the second half is for what is compared */
+};
+
+struct nvme_model {
+    struct model model;
+    struct nvme_namespace namespaces[NVME_MODEL_NAMESPACES];
+    const char *serial;
+
+    uint32_t cc, csts, aqa, masks;
+    uint64_t asq, acq;
+    uint32_t own_doorbells[2 * NVME_MODEL_QUEUES]; /* where the program does not write them by itself */
+    uint32_t *doorbells;
+    struct nvme_sq sqs[NVME_MODEL_QUEUES];
+    struct nvme_cq cqs[NVME_MODEL_QUEUES];
+    unsigned last_queue; /* no submission queue above it exists */
+
+    uint32_t features[256];
+    uint16_t events[NVME_MODEL_EVENTS]; /* identifiers of commands that wait for an event */
+    unsigned event_count;
+    struct nvme_health health;
+    struct nvme_error_entry errors[4]; /* the newest first */
+    uint64_t error_count;
+    struct nvme_slot *slots; /* free */
+};
+
+/* The namespaces are there, and stay. */
+void nvme_model_init(struct nvme_model *nvme, struct world *world);
+void nvme_model_end(struct nvme_model *nvme);
+
+/* The namespace of that number, NULL if there is none. */
+struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid);
+
+/* nvme.c */
+
+/* Room for one more completion has been kept since the command was fetched. */
+void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint32_t result);
+/* Waits for everything that is at the stores, and completes it. */
+void nvme_drain(struct nvme_model *nvme);
+
+/* nvme_prp.c: moves a command's data between `bytes` and the program's memory. Returns a status. */
+uint16_t nvme_transfer(struct nvme_model *nvme, const struct nvme_command *command, void *bytes, size_t size,
+                       bool to_memory);
+
+/* Each executes one command, and returns its status. */
+uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result);
+uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command);
+/* A store is done with a command. */
+uint16_t nvme_io_finish(struct nvme_model *nvme, struct nvme_slot *slot);
+void nvme_slot_free(struct nvme_model *nvme, struct nvme_slot *slot);
+
+#endif

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Admin commands [Base 5]: what the controller says of itself, its queues, its features and its logs. */
+#include "nvme.h"
+
+#include <string.h>
+
+#define PAGE 4096u
+
+#define ABORT         0x08 /* [Base 5.1] */
+#define EVENT_REQUEST 0x0c /* [Base 5.2] */
+
+/* ---- identify [Base 5.17] ---- */
+
+/* Text is padded with blanks. */
+static void put_text(char *to, size_t size, const char *text)
+{
+    size_t length = strlen(text);
+
+    memset(to, ' ', size);
+    memcpy(to, text, length < size ? length : size);
+}
+
+static void identify_controller(const struct nvme_model *nvme, void *answer)
+{
+    struct nvme_identify_controller *id = answer;
+
+    id->vid = id->ssvid = nvme->model.class->identity.vendor;
+    put_text(id->sn, sizeof id->sn, nvme->serial);
+    put_text(id->mn, sizeof id->mn, "Chalk NVMe model");
+    put_text(id->fr, sizeof id->fr, "1");
+    id->mdts = NVME_MODEL_MDTS;
+    id->cntlid = 1;
+    id->ver = 0x00010400;
+    id->cntrltype = NVME_CNTRLTYPE_IO;
+    id->fwug = NVME_FWUG_NONE;
+    id->sqes = 0x66;
+    id->cqes = 0x44;
+    id->nn = NVME_MODEL_NAMESPACES;
+    id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY;
+    id->vwc = NVME_VWC_PRESENT;
+    ((uint8_t *)answer)[258] = 3;                     /* ACL, abort commands at once less one */
+    ((uint8_t *)answer)[259] = NVME_MODEL_EVENTS - 1; /* AERL */
+    ((uint8_t *)answer)[260] = 0x03;                  /* FRMW: one slot, read-only */
+    ((uint8_t *)answer)[261] = 0x06;                  /* LPA: effects, extended data */
+    ((uint8_t *)answer)[262] = 3;                     /* ELPE, error entries less one */
+}
+
+static void identify_namespace(const struct nvme_namespace *ns, void *answer)
+{
+    struct nvme_identify_namespace *id = answer;
+
+    id->nsze = id->ncap = id->nuse = ns->blocks;
+    id->lbaf[0] = ns->shift << 16;
+}
+
+/* A list of descriptors that say which namespace it is, across controllers [Base 5.17.2.3]. */
+static void identify_descriptors(uint32_t nsid, uint8_t *answer)
+{
+    answer[0] = NVME_DESCRIPTOR_UUID;
+    answer[1] = 16;
+    memcpy(answer + 4, "chalk nvme model", 15);
+    answer[19] = (uint8_t)nsid;
+    answer[20] = NVME_DESCRIPTOR_CSI;
+    answer[21] = 1;
+}
+
+static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    const struct nvme_namespace *ns = nvme_namespace(nvme, command->nsid);
+    uint8_t answer[PAGE] __attribute__((aligned(8))) = {0};
+
+    switch (command->cdw10 & 0xff) {
+    case 0x00:
+        if (command->nsid == 0 || command->nsid > NVME_MODEL_NAMESPACES)
+            return NVME_INVALID_NAMESPACE;
+        if (ns != NULL) /* else it is not active, and all zeroes */
+            identify_namespace(ns, answer);
+        break;
+    case 0x01:
+        identify_controller(nvme, answer);
+        break;
+    case 0x02: {
+        uint32_t *list = (uint32_t *)(void *)answer;
+
+        if (command->nsid >= NVME_NSID_MAX)
+            return NVME_INVALID_NAMESPACE;
+        for (uint32_t i = command->nsid; i < NVME_MODEL_NAMESPACES; i++)
+            if (nvme_namespace(nvme, i + 1) != NULL)
+                *list++ = i + 1;
+        break;
+    }
+    case 0x03:
+        if (ns == NULL)
+            return NVME_INVALID_NAMESPACE;
+        identify_descriptors(command->nsid, answer);
+        break;
+    default:
+        return NVME_INVALID_FIELD;
+    }
+    return nvme_transfer(nvme, command, answer, sizeof answer, true);
+}
+
+/* ---- queues [Base 5.4 to 5.7] ---- */
+
+static void find_last_queue(struct nvme_model *nvme)
+{
+    nvme->last_queue = 0;
+    for (unsigned i = 1; i < NVME_MODEL_QUEUES; i++)
+        if (nvme->sqs[i].ring.entries != 0 || nvme->cqs[i].ring.entries != 0)
+            nvme->last_queue = i;
+}
+
+static uint16_t check_ring(const struct nvme_command *command, struct nvme_ring *ring)
+{
+    uint32_t entries = (command->cdw10 >> 16) + 1;
+
+    if (entries < 2 || entries > NVME_MODEL_ENTRIES)
+        return NVME_INVALID_SIZE;
+    if ((command->cdw11 & NVME_QUEUE_CONTIGUOUS) == 0)
+        return NVME_INVALID_FIELD;
+    if (command->prp1 % PAGE != 0)
+        return NVME_PRP_OFFSET;
+    *ring = (struct nvme_ring){.address = command->prp1, .entries = entries};
+    return NVME_GOOD;
+}
+
+static uint16_t create_cq(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    unsigned id = command->cdw10 & 0xffff, vector = command->cdw11 >> 16;
+    struct nvme_cq cq = {
+        .phase = 1, .vector = (uint16_t)vector, .interrupts = (command->cdw11 & NVME_CQ_INTERRUPTS) != 0};
+    uint16_t status = check_ring(command, &cq.ring);
+
+    if (id == 0 || id >= NVME_MODEL_QUEUES || nvme->cqs[id].ring.entries != 0)
+        return NVME_INVALID_QUEUE;
+    if (status != NVME_GOOD)
+        return status;
+    if (vector >= nvme->model.class->vectors)
+        return NVME_INVALID_VECTOR;
+    nvme->doorbells[2 * id + 1] = 0;
+    nvme->cqs[id] = cq;
+    find_last_queue(nvme);
+    return NVME_GOOD;
+}
+
+static uint16_t create_sq(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    unsigned id = command->cdw10 & 0xffff, cq = command->cdw11 >> 16;
+    struct nvme_sq sq = {.cq = (uint16_t)cq};
+    uint16_t status = check_ring(command, &sq.ring);
+
+    if (id == 0 || id >= NVME_MODEL_QUEUES || nvme->sqs[id].ring.entries != 0)
+        return NVME_INVALID_QUEUE;
+    if (status != NVME_GOOD)
+        return status;
+    if (cq == 0 || cq >= NVME_MODEL_QUEUES || nvme->cqs[cq].ring.entries == 0)
+        return NVME_INVALID_CQ;
+    nvme->doorbells[2 * id] = 0;
+    nvme->sqs[id] = sq;
+    nvme->cqs[cq].users++;
+    find_last_queue(nvme);
+    return NVME_GOOD;
+}
+
+/* Its commands are completed before, as they would be if they had been faster. */
+static uint16_t delete_sq(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    unsigned id = command->cdw10 & 0xffff;
+
+    if (id == 0 || id >= NVME_MODEL_QUEUES || nvme->sqs[id].ring.entries == 0)
+        return NVME_INVALID_QUEUE;
+    nvme_drain(nvme);
+    nvme->cqs[nvme->sqs[id].cq].users--;
+    memset(&nvme->sqs[id], 0, sizeof nvme->sqs[id]);
+    find_last_queue(nvme);
+    return NVME_GOOD;
+}
+
+static uint16_t delete_cq(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    unsigned id = command->cdw10 & 0xffff;
+
+    if (id == 0 || id >= NVME_MODEL_QUEUES || nvme->cqs[id].ring.entries == 0)
+        return NVME_INVALID_QUEUE;
+    if (nvme->cqs[id].users != 0)
+        return NVME_INVALID_DELETION;
+    memset(&nvme->cqs[id], 0, sizeof nvme->cqs[id]);
+    find_last_queue(nvme);
+    return NVME_GOOD;
+}
+
+/* ---- features [Base 5.27] ---- */
+
+/* Those that have a value, and nothing else to them. */
+static bool is_feature(unsigned id)
+{
+    return (id >= 0x01 && id <= 0x0b && id != 0x03) || id == 0x16;
+}
+
+static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+{
+    unsigned id = command->cdw10 & 0xff;
+    uint32_t most = NVME_MODEL_QUEUES - 2; /* less one, as all counts here */
+
+    if ((command->cdw10 & 1u << 31) != 0)
+        return NVME_NOT_SAVEABLE;
+    if (!is_feature(id))
+        return NVME_INVALID_FIELD;
+    if (id == NVME_FEATURE_QUEUES) {
+        uint32_t sqs = command->cdw11 & 0xffff, cqs = command->cdw11 >> 16;
+
+        if (sqs == 0xffff || cqs == 0xffff)
+            return NVME_INVALID_FIELD;
+        *result = (cqs < most ? cqs : most) << 16 | (sqs < most ? sqs : most);
+        nvme->features[id] = *result;
+        return NVME_GOOD;
+    }
+    nvme->features[id] = command->cdw11;
+    return NVME_GOOD;
+}
+
+static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+{
+    unsigned id = command->cdw10 & 0xff;
+
+    if (!is_feature(id))
+        return NVME_INVALID_FIELD;
+    if ((command->cdw10 >> 8 & 7) == 0)
+        *result = nvme->features[id];
+    else if ((command->cdw10 >> 8 & 7) == 3)
+        *result = 1u << 2; /* what it supports: to be changed */
+    return NVME_GOOD;
+}
+
+/* ---- logs [Base 5.16] ---- */
+
+static size_t fill_effects(struct nvme_effects *effects)
+{
+    static const uint8_t admin[] = {NVME_DELETE_SQ, NVME_CREATE_SQ, NVME_GET_LOG_PAGE, NVME_DELETE_CQ,
+                                    NVME_CREATE_CQ, NVME_IDENTIFY,  NVME_SET_FEATURES, NVME_GET_FEATURES,
+                                    ABORT,          EVENT_REQUEST};
+    static const uint8_t io[] = {NVME_FLUSH,        NVME_WRITE,   NVME_READ,  NVME_COMPARE,
+                                 NVME_WRITE_ZEROES, NVME_DATASET, NVME_VERIFY};
+
+    for (unsigned i = 0; i < sizeof admin; i++)
+        effects->admin[admin[i]] = 1;
+    for (unsigned i = 0; i < sizeof io; i++)
+        effects->io[io[i]] = 1 | (io[i] == NVME_WRITE || io[i] == NVME_WRITE_ZEROES || io[i] == NVME_DATASET)
+                                     << 1;
+    return sizeof *effects;
+}
+
+static size_t fill_health(const struct nvme_model *nvme, struct nvme_health *health)
+{
+    *health = nvme->health;
+    health->temperature[0] = 0x2b; /* 299 K */
+    health->temperature[1] = 0x01;
+    health->spare = 100;
+    health->spare_threshold = 10;
+    health->units_read[0] = (health->units_read[0] + 999) / 1000;
+    health->units_written[0] = (health->units_written[0] + 999) / 1000;
+    return sizeof *health;
+}
+
+static uint16_t get_log_page(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    uint64_t size = 4 * (((uint64_t)(command->cdw11 & 0xffff) << 16 | command->cdw10 >> 16) + 1);
+    uint64_t offset = (uint64_t)command->cdw13 << 32 | command->cdw12;
+    uint8_t page[PAGE] __attribute__((aligned(8))) = {0};
+    size_t length;
+
+    switch (command->cdw10 & 0xff) {
+    case 0x01:
+        length = sizeof nvme->errors;
+        memcpy(page, nvme->errors, length);
+        break;
+    case 0x02:
+        if (command->nsid != 0 && command->nsid != UINT32_MAX)
+            return NVME_INVALID_FIELD; /* there is one for the controller */
+        length = fill_health(nvme, (struct nvme_health *)(void *)page);
+        break;
+    case 0x03:
+        length = sizeof(struct nvme_firmware_slots);
+        page[0] = 1;
+        put_text((char *)page + 8, 8, "1");
+        break;
+    case 0x04:
+        length = PAGE;
+        break;
+    case 0x05:
+        length = fill_effects((struct nvme_effects *)(void *)page);
+        break;
+    default:
+        return NVME_INVALID_LOG;
+    }
+    if (offset % 4 != 0 || offset > length)
+        return NVME_INVALID_FIELD;
+    if (size > sizeof page - offset) /* behind the end of a page it is not said what there is */
+        size = sizeof page - offset;
+    return nvme_transfer(nvme, command, page + offset, (size_t)size, true);
+}
+
+/* ---- asynchronous events [Base 5.2] ---- */
+
+/* Nothing ever happens here; the request waits. Its completion's room is not kept: it is not to come. */
+static uint16_t request_event(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    if (nvme->event_count == NVME_MODEL_EVENTS)
+        return NVME_EVENT_LIMIT;
+    nvme->events[nvme->event_count++] = (uint16_t)(command->cdw0 >> 16);
+    nvme->cqs[0].under_way--;
+    return NVME_LATER;
+}
+
+/* What can be aborted is what waits for an event; all else is too fast [Base 5.1]. */
+static uint16_t abort_command(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+{
+    uint16_t cid = (uint16_t)(command->cdw10 >> 16);
+
+    *result = 1; /* not aborted */
+    for (unsigned i = 0; i < nvme->event_count && (command->cdw10 & 0xffff) == 0; i++)
+        if (nvme->events[i] == cid) {
+            nvme->events[i] = nvme->events[--nvme->event_count];
+            nvme->cqs[0].under_way++;
+            nvme_complete(nvme, 0, cid, 0x007, 0);
+            *result = 0;
+            break;
+        }
+    return NVME_GOOD;
+}
+
+uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+{
+    if ((command->cdw0 >> 8 & 3) != 0)
+        return NVME_INVALID_FIELD;
+    switch (command->cdw0 & 0xff) {
+    case NVME_IDENTIFY:
+        return identify(nvme, command);
+    case NVME_CREATE_CQ:
+        return create_cq(nvme, command);
+    case NVME_CREATE_SQ:
+        return create_sq(nvme, command);
+    case NVME_DELETE_CQ:
+        return delete_cq(nvme, command);
+    case NVME_DELETE_SQ:
+        return delete_sq(nvme, command);
+    case NVME_SET_FEATURES:
+        return set_features(nvme, command, result);
+    case NVME_GET_FEATURES:
+        return get_features(nvme, command, result);
+    case NVME_GET_LOG_PAGE:
+        return get_log_page(nvme, command);
+    case EVENT_REQUEST:
+        return request_event(nvme, command);
+    case ABORT:
+        return abort_command(nvme, command, result);
+    default:
+        return NVME_INVALID_OPCODE;
+    }
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a server's parts share: server.c has the socket and the time, commands.c the client's commands,
+ * memory.c the memory that it has lent. */
+#ifndef MODEL_SESSION_H
+#define MODEL_SESSION_H
+
+#include "server.h"
+
+#include "hosted/vfio_user/message.h"
+
+#define SERVER_VECTORS 2048
+
+struct lent {
+    uint64_t address, size;
+    uint32_t flags;
+    char *va; /* NULL: only by messages */
+};
+
+/* A command of the client's that came while an answer was awaited. */
+struct waiting {
+    struct waiting *next;
+    struct vfio_user_header header;
+    struct descriptors descriptors;
+    char body[];
+};
+
+struct server {
+    struct world world;
+    struct server_options options;
+    struct model *model;
+    int listener;
+
+    /* Of the client: */
+    int client; /* -1: there is none */
+    int twin;   /* our end; -1: our commands go the same way */
+    bool agreed;
+    uint32_t client_data_max;
+    uint16_t id; /* of our last command */
+    struct waiting *waiting;
+    struct lent *lent; /* by address */
+    unsigned lent_count, lent_room, lent_last;
+    int vectors[SERVER_VECTORS]; /* eventfds of the message-signalled interrupts, or of the pin */
+    bool pin_high, pin_masked;
+
+    int shared[MODEL_BARS]; /* files of shared registers; -1 */
+};
+
+/* The most that is behind a client's header. */
+#define BODY_MAX (sizeof(struct vfio_user_access) + VFIO_USER_DATA_MAX)
+
+/* commands.c */
+
+/* Receives one command and serves it. An error ends the connection. */
+int commands_serve(struct server *server);
+/* Those that came while an answer was awaited. */
+int commands_serve_waiting(struct server *server);
+void commands_forget(struct server *server);
+/* Sends the interrupt that the pin's level calls for. */
+void commands_pin(struct server *server);
+
+/* memory.c */
+
+extern const struct world_ops server_world_ops;
+
+/* Errors: an errno value for the client. Takes `fd`, which may be -1. */
+int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int fd);
+int memory_return(struct server *server, uint64_t address, uint64_t size);
+void memory_return_all(struct server *server);
+
+#endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See store.h. */
+#define _GNU_SOURCE
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chalk/log.h>
+
+#define DEPTH 256
+
+struct store {
+    uint64_t size;
+    bool null;
+    char *memory;
+    int fd; /* -1: no file */
+    struct io_uring ring;
+    unsigned under_way;
+};
+
+static int failed(const char *backing, int error)
+{
+    chalk_log(CHALK_ERROR, "%s: %s", backing, strerror(-error));
+    return error;
+}
+
+static int open_file(struct store *store, const char *backing, const char *path)
+{
+    struct stat status;
+    int error;
+
+    store->fd = open(path, O_RDWR | O_CLOEXEC | (store->size != 0 ? O_CREAT : 0), 0600);
+    if (store->fd < 0 || fstat(store->fd, &status) != 0)
+        return failed(backing, -errno);
+    if (!S_ISREG(status.st_mode)) {
+        chalk_log(CHALK_ERROR, "%s: it is no ordinary file", backing);
+        return -EINVAL;
+    }
+    if (store->size == 0)
+        store->size = (uint64_t)status.st_size;
+    if (store->size > (uint64_t)status.st_size && ftruncate(store->fd, (off_t)store->size) != 0)
+        return failed(backing, -errno);
+    error = io_uring_queue_init(DEPTH, &store->ring, 0);
+    if (error != 0) {
+        close(store->fd);
+        store->fd = -1;
+        return failed("io_uring", error);
+    }
+    return 0;
+}
+
+static int open_backing(struct store *store, const char *backing)
+{
+    if (strncmp(backing, "file:", 5) == 0)
+        return open_file(store, backing, backing + 5);
+    if (store->size == 0) {
+        chalk_log(CHALK_ERROR, "%s: its size is missing", backing);
+        return -EINVAL;
+    }
+    if (strcmp(backing, "null") == 0) {
+        store->null = true;
+        return 0;
+    }
+    if (strcmp(backing, "ram") != 0) {
+        chalk_log(CHALK_ERROR, "'%s' is no backing: null, ram or file:PATH", backing);
+        return -EINVAL;
+    }
+    store->memory =
+        mmap(NULL, store->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (store->memory != MAP_FAILED)
+        return 0;
+    store->memory = NULL;
+    return failed(backing, -errno);
+}
+
+int store_open(const char *backing, uint64_t size, struct store **store)
+{
+    struct store *made = calloc(1, sizeof *made);
+    int error;
+
+    if (made == NULL)
+        return -ENOMEM;
+    made->size = size;
+    made->fd = -1;
+    error = size > PTRDIFF_MAX ? failed(backing, -EFBIG) : open_backing(made, backing);
+    if (error != 0) {
+        store_close(made);
+        return error;
+    }
+    *store = made;
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL)
+        return;
+    while (store_finished(store, true) != NULL)
+        ;
+    if (store->fd >= 0) {
+        io_uring_queue_exit(&store->ring);
+        close(store->fd);
+    }
+    if (store->memory != NULL)
+        munmap(store->memory, store->size);
+    free(store);
+}
+
+uint64_t store_size(const struct store *store)
+{
+    return store->size;
+}
+
+bool store_is_null(const struct store *store)
+{
+    return store->null;
+}
+
+char *store_memory(const struct store *store)
+{
+    return store->memory;
+}
+
+int store_begin(struct store *store, struct store_request *request)
+{
+    struct io_uring_sqe *entry = store->under_way < DEPTH ? io_uring_get_sqe(&store->ring) : NULL;
+
+    if (entry == NULL)
+        return -EAGAIN;
+    if (request->op == STORE_READ)
+        io_uring_prep_read(entry, store->fd, request->bytes, (unsigned)request->size, request->offset);
+    else if (request->op == STORE_WRITE)
+        io_uring_prep_write(entry, store->fd, request->bytes, (unsigned)request->size, request->offset);
+    else
+        io_uring_prep_fsync(entry, store->fd, IORING_FSYNC_DATASYNC);
+    io_uring_sqe_set_data(entry, request);
+    store->under_way++;
+    io_uring_submit(&store->ring);
+    return 0;
+}
+
+struct store_request *store_finished(struct store *store, bool wait)
+{
+    struct io_uring_cqe *completion;
+    struct store_request *request;
+
+    if (store->under_way == 0)
+        return NULL;
+    if (wait)
+        while (io_uring_wait_cqe(&store->ring, &completion) == -EINTR)
+            ;
+    else if (io_uring_peek_cqe(&store->ring, &completion) != 0)
+        return NULL;
+    request = io_uring_cqe_get_data(completion);
+    request->error = completion->res < 0 ? -completion->res
+                     : request->op != STORE_FLUSH && (size_t)completion->res != request->size ? EIO
+                                                                                              : 0;
+    io_uring_cqe_seen(&store->ring, completion);
+    store->under_way--;
+    return request;
+}
+
+int store_wake(const struct store *store)
+{
+    return store->fd >= 0 ? store->ring.ring_fd : -1;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where a disk keeps its bytes: nowhere, in memory, or in a file. */
+#ifndef MODEL_STORE_H
+#define MODEL_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct store;
+
+enum store_op { STORE_READ, STORE_WRITE, STORE_FLUSH };
+
+/* The owner's until it is begun, and again when it has finished. */
+struct store_request {
+    enum store_op op;
+    uint64_t offset; /* inside the store, and so is the end */
+    void *bytes;
+    size_t size;
+    int error; /* errno value, when finished */
+};
+
+/*
+ * "null", "ram", or "file:PATH". Size 0 takes the file's own; a file that is shorter is made longer. Errors,
+ * said why: negative errno values.
+ */
+int store_open(const char *backing, uint64_t size, struct store **store);
+void store_close(struct store *store);
+
+uint64_t store_size(const struct store *store);
+bool store_is_null(const struct store *store); /* what is read is whatever was in the buffer */
+char *store_memory(const struct store *store); /* all of it; NULL: it takes requests */
+
+/* Of a file: requests take their time. Errors: -EAGAIN (too many at once). */
+int store_begin(struct store *store, struct store_request *request);
+/* One that has finished; NULL if none has. With `wait`, NULL only if none is under way. */
+struct store_request *store_finished(struct store *store, bool wait);
+/* Can be read when one has finished; -1. */
+int store_wake(const struct store *store);
+
+#endif
