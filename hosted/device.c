@@ -96,17 +96,25 @@ static void release(struct chalk_device *device)
     free(device);
 }
 
+static struct chalk_device *find_open(const char *name)
+{
+    struct chalk_device *device = devices;
+
+    while (device != NULL && strcmp(device->name, name) != 0)
+        device = device->next;
+    return device;
+}
+
 static int open_named(const char *name, const struct transport *transport, struct chalk_domain *domain,
                       struct chalk_device **opened)
 {
     struct chalk_device *device;
     int error;
 
-    for (device = devices; device != NULL; device = device->next)
-        if (strcmp(device->name, name) == 0) {
-            chalk_log(CHALK_ERROR, "%s is in use: this program has opened it already", name);
-            return -EBUSY;
-        }
+    if (find_open(name) != NULL) {
+        chalk_log(CHALK_ERROR, "%s is in use: this program has opened it already", name);
+        return -EBUSY;
+    }
     device = calloc(1, sizeof *device);
     if (device == NULL)
         return -ENOMEM;
@@ -122,6 +130,16 @@ static int open_named(const char *name, const struct transport *transport, struc
     devices = device;
     *opened = device;
     return 0;
+}
+
+static void close_device(struct chalk_device *device)
+{
+    struct chalk_device **link = &devices;
+
+    while (*link != device)
+        link = &(*link)->next;
+    *link = device->next;
+    release(device);
 }
 
 /* Whose the device is, and how it is called there. */
@@ -163,6 +181,24 @@ int chalk_device_open(const char *text, struct chalk_domain **domain, struct cha
     return error;
 }
 
+int hosted_device_peek(const char *text, void *bytes, size_t size)
+{
+    const struct transport *transport;
+    char name[CHALK_NAME_SIZE];
+    int error = parse(text, name, &transport);
+    struct chalk_device *device = error == 0 ? find_open(name) : NULL;
+    bool was_open = device != NULL;
+
+    if (error == 0 && !was_open)
+        error = open_named(name, transport, NULL, &device);
+    if (error != 0)
+        return error;
+    error = device->transport->read(&device->regions[REGION_CONFIG], 0, bytes, size);
+    if (!was_open)
+        close_device(device);
+    return error;
+}
+
 /* ---- reset and close ---- */
 
 /* What the deadline ends is trying again, while somebody else holds the function, and waiting for an answer
@@ -192,16 +228,6 @@ int chalk_device_reset(struct chalk_device *device, uint64_t deadline)
     if (!device->has_reset)
         return -ENOTSUP;
     return reset(device, deadline);
-}
-
-static void close_device(struct chalk_device *device)
-{
-    struct chalk_device **link = &devices;
-
-    while (*link != device)
-        link = &(*link)->next;
-    *link = device->next;
-    release(device);
 }
 
 void chalk_device_close(struct chalk_device *device)

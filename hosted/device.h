@@ -134,6 +134,10 @@ extern const struct transport hosted_vfio, hosted_vfio_user;
 
 /* device.c */
 
+/* Reads `size` bytes of the configuration space of a device that is open, or else is opened for as long.
+ * Errors: as chalk_device_open(). */
+int hosted_device_peek(const char *name, void *bytes, size_t size);
+
 /* Closes what is still open. */
 void hosted_devices_stop(void);
 

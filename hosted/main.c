@@ -4,7 +4,8 @@
  * member: a program with a main() of its own never links it.
  *
  * Where it runs is for whoever runs it to say: CHALK_CORES="2-5" names the processors that become cores, and
- * CHALK_UNPINNED=1 leaves all others to Linux's scheduler.
+ * CHALK_UNPINNED=1 leaves all others to Linux's scheduler. CHALK_BUS="vfio-user:/run/disk" names what is on
+ * the bus instead of the machine's own devices.
  */
 #include <chalk/hosted.h>
 #include <chalk/main.h>
@@ -16,7 +17,8 @@ int main(int argc, char *argv[])
 
     if (chalk_start(&(struct chalk_start_options){.handle_signals = true,
                                                   .pin = getenv("CHALK_UNPINNED") == NULL,
-                                                  .cores = getenv("CHALK_CORES")}) != 0)
+                                                  .cores = getenv("CHALK_CORES"),
+                                                  .bus = getenv("CHALK_BUS")}) != 0)
         return 1; /* chalk_start() has said why */
     status = chalk_main(argc, argv);
     chalk_stop();

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The bus: a scan by libpci, kept from the first chalk_bus_next() of a walk to the last. */
+/* The bus: a scan by libpci, or the devices that the program was given, kept from the first chalk_bus_next()
+ * of a walk to the last. */
 #include "pci.h"
+#include "device.h"
 #include "state.h"
 #include "sysfs.h"
 
@@ -71,6 +73,43 @@ static int by_name(const void *left, const void *right)
     return a_length != b_length ? (a_length < b_length ? -1 : 1) : strcmp(a, b);
 }
 
+/* The registers of a header of type 0 (PCI 3.0 6.1). */
+static void describe_header(const uint8_t *header, struct chalk_bus_info *info)
+{
+    memcpy(&info->vendor, header, 2);
+    memcpy(&info->device, header + 2, 2);
+    info->revision = header[8];
+    info->class_code = (uint32_t)header[11] << 16 | (uint32_t)header[10] << 8 | header[9];
+    memcpy(&info->subsystem_vendor, header + 0x2c, 2);
+    memcpy(&info->subsystem_device, header + 0x2e, 2);
+}
+
+/* Names, separated by commas. A device that does not answer has said why, and is not on the bus. */
+static int list(const char *names)
+{
+    unsigned count = 1;
+
+    hosted_pci_stop();
+    for (const char *at = names; *at != '\0'; at++)
+        count += *at == ',';
+    found = calloc(count, sizeof *found);
+    if (found == NULL)
+        return -ENOMEM;
+    for (const char *at = names, *end; *at != '\0'; at = *end == ',' ? end + 1 : end) {
+        struct chalk_bus_info *info = &found[found_count];
+        uint8_t header[64];
+
+        end = at + strcspn(at, ",");
+        *info = (struct chalk_bus_info){.node = -1};
+        snprintf(info->name, sizeof info->name, "%.*s", (int)(end - at), at);
+        if (hosted_device_peek(info->name, header, sizeof header) != 0)
+            continue;
+        describe_header(header, info);
+        found_count++;
+    }
+    return 0;
+}
+
 static int scan(void)
 {
     struct pci_access *access = pci_alloc();
@@ -107,7 +146,7 @@ int chalk_bus_next(struct chalk_bus_info *info)
 
     hosted_lock();
     if (next == 0)
-        error = scan();
+        error = hosted_options()->bus != NULL ? list(hosted_options()->bus) : scan();
     if (error == 0 && next >= found_count) {
         hosted_pci_stop();
         error = -ENOENT;

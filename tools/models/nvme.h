@@ -31,6 +31,9 @@ enum nvme_status {
     NVME_INTERNAL_ERROR = 0x006,
     NVME_ABORTED_SQ = 0x008,
     NVME_INVALID_NAMESPACE = 0x00b,
+    NVME_SGL_SEGMENT = 0x00d,
+    NVME_SGL_LENGTH = 0x00f,
+    NVME_SGL_TYPE = 0x011,
     NVME_PRP_OFFSET = 0x013,
     NVME_OUT_OF_RANGE = 0x080,
     NVME_INVALID_CQ = 0x100,
@@ -122,7 +125,7 @@ void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t 
 /* Waits for everything that is at the stores, and completes it. */
 void nvme_drain(struct nvme_model *nvme);
 
-/* nvme_prp.c: moves a command's data between `bytes` and the program's memory. Returns a status. */
+/* nvme_data.c: moves a command's data between `bytes` and the program's memory. Returns a status. */
 uint16_t nvme_transfer(struct nvme_model *nvme, const struct nvme_command *command, void *bytes, size_t size,
                        bool to_memory);
 

@@ -36,7 +36,10 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->sqes = 0x66;
     id->cqes = 0x44;
     id->nn = NVME_MODEL_NAMESPACES;
-    id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY;
+    /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
+     * transcript. */
+    id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES;
+    id->sgls = NVME_SGLS_ANY;
     id->vwc = NVME_VWC_PRESENT;
     ((uint8_t *)answer)[258] = 3;                     /* ACL, abort commands at once less one */
     ((uint8_t *)answer)[259] = NVME_MODEL_EVENTS - 1; /* AERL */
@@ -331,7 +334,8 @@ static uint16_t abort_command(struct nvme_model *nvme, const struct nvme_command
 
 uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
 {
-    if ((command->cdw0 >> 8 & 3) != 0)
+    if ((command->cdw0 >> 8 & 3) != 0 ||
+        (command->cdw0 >> 14 & 3) != 0) /* not fused, and with PRPs [PCIe 3.3] */
         return NVME_INVALID_FIELD;
     switch (command->cdw0 & 0xff) {
     case NVME_IDENTIFY:

@@ -93,9 +93,7 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
         return NVME_INVALID_FIELD;
     count(nvme, reads, blocks.size);
     if (store_is_null(blocks.ns->store))
-        return (command->cdw0 >> 14 & 3) != 0 ? NVME_INVALID_FIELD
-               : command->prp1 % 4 != 0       ? NVME_PRP_OFFSET
-                                              : NVME_GOOD;
+        return (command->cdw0 >> 14 & 3) == 0 && command->prp1 % 4 != 0 ? NVME_PRP_OFFSET : NVME_GOOD;
     if (store_memory(blocks.ns->store) != NULL)
         return nvme_transfer(nvme, command, store_memory(blocks.ns->store) + blocks.offset, blocks.size,
                              reads);

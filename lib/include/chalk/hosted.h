@@ -22,6 +22,8 @@ struct chalk_start_options {
     bool no_uring;       /* wait with ppoll */
     const char *cores; /* the processors that become cores, such as "2-5,8", which are then pinned; NULL: all
                           that Linux gives the process, which isolated ones (isolcpus=) are not part of */
+    const char *bus; /* the devices that chalk_bus_next() shows, such as "vfio-user:/run/a,vfio-user:/run/b";
+                        NULL: those of the machine */
 };
 
 /*
