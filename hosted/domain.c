@@ -234,19 +234,20 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
 
 /* ---- instead of DMA ---- */
 
-/* As on the bus, whole words go at once and in ascending order: what says that the rest is there comes last.
+/*
+ * As on the bus, whole words go at once and in ascending order: what says that the rest is there comes last.
+ * That the program touches the same memory without a lock is between it and the device, as with any DMA.
  */
-static void copy(char *to, const char *from, size_t size)
+__attribute__((noinline, no_sanitize("thread"))) static void copy(volatile char *to,
+                                                                  const volatile char *from, size_t size)
 {
     size_t i = 0;
 
     if (((uintptr_t)to | (uintptr_t)from) % 8 == 0)
         for (; size - i >= 8; i += 8)
-            __atomic_store_n((uint64_t *)(void *)(to + i),
-                             __atomic_load_n((const uint64_t *)(const void *)(from + i), __ATOMIC_RELAXED),
-                             __ATOMIC_RELEASE);
+            *(volatile uint64_t *)(to + i) = *(const volatile uint64_t *)(from + i);
     for (; i < size; i++)
-        __atomic_store_n(to + i, __atomic_load_n(from + i, __ATOMIC_RELAXED), __ATOMIC_RELEASE);
+        to[i] = from[i];
 }
 
 static int move(const struct chalk_domain *domain, uint64_t iova, char *bytes, size_t size, bool to_memory)

@@ -243,6 +243,7 @@ int server_run(struct server *server, struct model *model, bool (*ended)(void))
             if (error != 0)
                 return error;
         }
+    model->class->reset(model); /* it looks at what is shared from now on */
     while (!ended()) {
         wait_for_work(server);
         server->client = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);

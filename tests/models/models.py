@@ -1,0 +1,193 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Drivers against the models, natively and as an ordinary user: models.py FOLDER SUFFIX
+
+FOLDER has the programs, whose names end with SUFFIX: '' as they ship, or those with a sanitizer.
+"""
+import collections
+import contextlib
+import difflib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+import worlds  # noqa: E402
+
+NOBODY = 65534
+FOLDER, SUFFIX = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ''
+
+Result = collections.namedtuple('Result', 'status output messages')
+
+EDU = 'identity 010000ed\n3! = 6\n6! = 720\n9! = 362880\n12! = 479001600\ncopied: there and back again\n'
+
+
+def ordinary():
+    """Arguments for subprocess that give root away."""
+    return {'user': NOBODY, 'group': NOBODY, 'extra_groups': []} if os.geteuid() == 0 else {}
+
+
+def program(name):
+    return os.path.join(FOLDER, name + SUFFIX)
+
+
+def run(name, *arguments, bus=None, timeout=120):
+    """Runs a program. What it printed is the result's output; messages are what it and Chalk complained of."""
+    environment = {'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1', **({'CHALK_BUS': bus} if bus else {})}
+    done = subprocess.run([program(name), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, errors='replace', timeout=timeout, env=environment,
+                          **ordinary())
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def model(kind, path, *arguments):
+    """Serves a model while it is in use. On the way out it has to end, and with success."""
+    process = subprocess.Popen([program('chalk-model'), kind, '--socket', path, *map(str, arguments)],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               **ordinary())
+    ready = process.stdout.readline()
+    try:
+        if ready.strip() != f'vfio-user:{path}':
+            raise RuntimeError(f'the model said: {ready}{process.stdout.read()}')
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            rest = process.communicate(timeout=30)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            rest = process.communicate()[0] + 'did not end'
+    if process.returncode != 0 or 'Sanitizer' in rest:
+        raise RuntimeError(f'the model ended with {process.returncode}: {rest}')
+
+
+WAYS = {  # how a server can be -> its options
+    'events': [],
+    'shared doorbells': ['--poll'],
+    'memory by messages': ['--copy'],
+    'one socket': ['--copy', '--single'],
+}
+
+
+def drivers(test, folder):
+    """The same programs that the twin tests run on QEMU's devices."""
+    first = None
+    for way, options in WAYS.items():
+        disk, edu = os.path.join(folder, 'disk'), os.path.join(folder, 'edu')
+        with model('nvme', disk, '--size', '8M', '--size2', '8M', '--block-size2', 4096, *options), \
+                model('edu', edu, *options):
+            result = run('edu', bus=f'vfio-user:{disk},vfio-user:{edu}')
+            test.result((result.status, result.output) == (0, EDU), f'{way}: edu, found on the bus', result)
+            result = run('twin-nvme', bus=f'vfio-user:{edu},vfio-user:{disk}')
+            test.result(result.status == 0, f'{way}: twin-nvme', result.output + result.messages)
+            first = first or result.output
+            test.result(result.output == first, f'{way}: and it gives the same transcript', '\n'.join(
+                difflib.unified_diff(first.splitlines(), result.output.splitlines(), lineterm='')))
+
+
+def disks(test, folder):
+    """What a driver wrote is in the file that the model keeps it in."""
+    path, file = os.path.join(folder, 'disk'), os.path.join(folder, 'disk.img')
+    for way in ('events', 'shared doorbells'):
+        with model('nvme', path, '--size', '4M', '--backing', f'file:{file}', *WAYS[way]):
+            result = run('nvme-verify', f'vfio-user:{path}', '--overwrite', '--blocks', 8192)
+            test.contains(result.output, f'CRC-32C {worlds.crc32c(file):08x}', f'{way}: nvme-verify, into a file')
+        with model('nvme', path, '--backing', f'file:{file}'):
+            result = run('nvme-identify', f'vfio-user:{path}')
+            test.contains(result.output, '8192 blocks, 4 MiB', f'{way}: the file is a disk of its size again')
+        os.unlink(file)
+
+
+def performance(test, folder):
+    path = os.path.join(folder, 'disk')
+    for way in ('events', 'shared doorbells'):
+        with model('nvme', path, '--size', '64M', '--backing', 'null', *WAYS[way]):
+            result = run('nvme-perf', f'vfio-user:{path}', '--seconds', 1, '--depth', 32)
+            test.result(result.status == 0, f'{way}: nvme-perf', result.output + result.messages)
+
+
+def wrong_models(test, folder):
+    """What cannot be served, and what is said of it."""
+    path = os.path.join(folder, 'socket')
+    cases = {
+        'no model': ([], 'name a model'),
+        'no such model': (['toaster', '--socket', path], 'toaster is none'),
+        'no socket': (['edu'], '--socket is missing'),
+        'no size': (['nvme', '--socket', path], '--size is missing'),
+        'a size of half a block': (['nvme', '--socket', path, '--size', 4096 + 256], 'no whole blocks'),
+        'a strange block size': (['nvme', '--socket', path, '--size', '1M', '--block-size', 1024], '512 or 4096'),
+        'a backing that there is not': (['nvme', '--socket', path, '--size', '1M', '--backing', 'tape'],
+                                        "'tape' is no backing"),
+        'a file that there is not': (['nvme', '--socket', path, '--backing', f'file:{path}.img'], 'No such file'),
+        'a folder for a file': (['nvme', '--socket', path, '--backing', f'file:{folder}'], 'directory'),
+        'a folder that there is not': (['edu', '--socket', f'{folder}/none/socket'], 'No such file'),
+        'a path that is too long': (['edu', '--socket', '/' + 'x' * 200], 'too long'),
+    }
+    for name, (arguments, says) in cases.items():
+        result = run('chalk-model', *arguments)
+        test.result(result.status in (1, 2) and says in result.messages, f'chalk-model: {name}', result)
+    result = run('chalk-model', '--help')
+    test.result(result.status == 0 and '--backing' in result.output, 'chalk-model --help', result)
+
+
+def sockets(test, folder):
+    path = os.path.join(folder, 'socket')
+    with model('edu', path):
+        result = run('chalk-model', 'edu', '--socket', path)
+        test.result(result.status == 1 and 'another process does' in result.messages, 'a socket that is in use', result)
+    test.result(not os.path.exists(path), 'a model that ends takes its socket away')
+
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(path)
+    dead.listen()
+    dead.close()
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    result = run('edu', f'vfio-user:{path}')
+    test.contains(result.messages, 'nobody listens on', 'a driver is told that the model has ended')
+    with model('edu', path):
+        test.equal(run('edu', f'vfio-user:{path}').output, EDU, 'a socket that a dead model left is replaced')
+    result = run('edu', f'vfio-user:{path}')
+    test.contains(result.messages, 'there is no socket', 'a driver is told that there is no socket')
+    result = run('edu', 'vfio-user:' + '/' + 'x' * 200)
+    test.contains(result.messages, 'at most 107 characters', 'a driver is told that a path is too long')
+
+    with open(path, 'w', encoding='ascii') as file:
+        file.write('precious')
+    result = run('chalk-model', 'edu', '--socket', path)
+    test.result('it is no socket' in result.messages and os.path.getsize(path) == 8, 'an ordinary file is left alone',
+                result)
+
+
+def clients(test, folder):
+    """One client after the other; one that is killed leaves the device to the next."""
+    path = os.path.join(folder, 'disk')
+    with model('nvme', path, '--size', '1M'):
+        for _ in range(3):
+            process = subprocess.Popen([program('nvme-perf'), f'vfio-user:{path}', '--seconds', '60'],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env={'CHALK_UNPINNED': '1'}, **ordinary())
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
+            process.kill()
+            process.wait()
+        result = run('nvme-identify', f'vfio-user:{path}')
+        test.contains(result.output, '2048 blocks, 1 MiB', 'a device survives clients that are killed')
+
+
+def main():
+    with tap.Tap() as test:
+        for part in (drivers, disks, performance, wrong_models, sockets, clients):
+            with tempfile.TemporaryDirectory() as folder:
+                if os.geteuid() == 0:
+                    os.chown(folder, NOBODY, NOBODY)
+                part(test, folder)
+
+
+if __name__ == '__main__':
+    main()
