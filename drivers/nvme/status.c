@@ -6,8 +6,8 @@
 
 /* Generic, command specific, media and path statuses: [Base 3.3.3.2.1], [NVM 3.1], [ZNS 3.1]. */
 static const struct {
-    uint16_t code; /* type << 8 | code */
-    uint16_t error;
+    uint16_t code;  /* type << 8 | code */
+    uint16_t error; /* never ETIMEDOUT: a status is an answer, with which the memory is the caller's again */
     const char *name;
 } statuses[] = {
     {0x000, 0, "success"},
@@ -34,7 +34,7 @@ static const struct {
     {0x015, EACCES, "operation denied"},
     {0x016, EINVAL, "invalid SGL offset"},
     {0x018, EINVAL, "host identifier of another format"},
-    {0x019, ETIMEDOUT, "keep alive timer expired"},
+    {0x019, EIO, "keep alive timer expired"},
     {0x01a, EINVAL, "invalid keep alive timeout"},
     {0x01b, ECANCELED, "aborted by another host's preemption"},
     {0x01c, EIO, "sanitize failed"},
