@@ -13,6 +13,15 @@ METAL = os.path.join(ROOT, 'tools/metal')
 Result = collections.namedtuple('Result', 'status output')
 
 
+# What loan.c does with a buffer that a disk owns, and what the instrumented build says of it.
+LOANS = {
+    'free': ['gives back 4096 bytes', 'still reads 512 bytes', 'where it was lent', 'where that was seen'],
+    'unshare': ['unshares', 'still reads 512 bytes', 'where it was lent', 'where that was seen'],
+    'twice': ['is lent 512 bytes', 'still reads 512 bytes', 'where it was lent', 'where that was seen'],
+    'change': ['changed some of 512 bytes', 'where it was lent', 'where that was seen'],
+}
+
+
 def guest(cases, devices=(), programs=(), options=(), timeout=300):
     """Runs shell commands in one Linux guest, in order: {name: command} -> {name: Result}.
 

@@ -5,6 +5,8 @@
  */
 #include "machine.h"
 
+#include <chalk/stack.h>
+
 struct symbol {
     uint32_t address;
     uint32_t name; /* offset from the table's start */
@@ -57,4 +59,12 @@ const char *symbols_find(uint64_t address, uint64_t *offset)
         return NULL;
     *offset = address - s[low - 1].address;
     return name_at(s[low - 1].name);
+}
+
+void chalk_stack_name(uintptr_t place, char *text, size_t size)
+{
+    uint64_t offset = 0;
+    const char *name = symbols_find(place, &offset);
+
+    chalk_format(text, size, "0x%08lx %s+0x%lx", place, name != NULL ? name : "?", offset);
 }

@@ -74,7 +74,7 @@ static inline bool recognize(const struct nvme_queue *queue, const struct chalk_
         if (pages->second - pages->first > queue->page)
             return false;
     }
-    chalk_grant_check(queue->nvme->domain, pages->first, bytes);
+    nvme_lend(queue, request, NVME_READ - request->op);
     return true;
 }
 

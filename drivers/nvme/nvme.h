@@ -26,6 +26,7 @@
 #include "registers.h"
 #include <chalk/clock.h>
 #include <chalk/error.h>
+#include <chalk/loan.h>
 #include <chalk/log.h>
 #include <chalk/mmio.h>
 #include <chalk/nvme.h>
@@ -224,6 +225,16 @@ static inline uint32_t nvme_next_slot(const struct nvme_queue *queue)
     return queue->cids[queue->in_flight] & queue->slot_mask;
 }
 
+/* Until the request is called back its data is the controller's, which does with it what the opcode's low
+ * bits say: 1 is to read it, 2 to write it [Base 3.3.3.1]. */
+static inline void nvme_lend(const struct nvme_queue *queue, const struct chalk_block_request *request,
+                             uint32_t opcode)
+{
+    _Static_assert(CHALK_DEVICE_READS == 1 && CHALK_DEVICE_WRITES == 2, "as the opcode's low bits");
+    chalk_lend(request, queue->nvme->name, queue->nvme->domain, request->segments, request->segment_count,
+               opcode & 3);
+}
+
 /*
  * Writes `command` into the next entry of the submission queue, for `request`, in the next slot: with `kind`,
  * 0 or NVME_TAG_RESULT, in its tag. The doorbell is kick()'s.
@@ -247,6 +258,7 @@ static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_comman
 static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
     cid = (cid + queue->slot_mask + 1) & 0x7fff;
+    chalk_take_back(slot->request);
     slot->request = NULL;
     slot->tag = cid | NVME_TAG_FREE;
     queue->cids[--queue->in_flight] = (uint16_t)cid;

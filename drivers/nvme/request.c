@@ -55,11 +55,7 @@ static int point(struct nvme_queue *queue, const struct nvme_data *data, struct 
         error = chalk_nvme_sgl(data, queue->sgl_align, entries, queue->list_pieces, iova, &command->sgl);
         command->cdw0 |= NVME_DATA_SGL;
     }
-    if (error != 0)
-        return -EINVAL;
-    for (unsigned i = 0; i < data->count; i++)
-        chalk_grant_check(queue->nvme->domain, data->segments[i].iova, data->segments[i].size);
-    return 0;
+    return error != 0 ? -EINVAL : 0;
 }
 
 /* All the segments of a request; and that none is empty, and they are no more than `most` bytes. */
@@ -148,6 +144,7 @@ static int submit_range(struct nvme_queue *queue, struct chalk_block_request *re
     uint64_t bytes = (uint64_t)request->count << queue->block_shift;
     struct nvme_data data = {.bytes = 0};
     uint32_t most, most_at_once;
+    int error;
 
     limits(queue, request->op, &most, &most_at_once);
     if (request->count - 1 >= most) /* 0 is beyond it, too */
@@ -160,8 +157,12 @@ static int submit_range(struct nvme_queue *queue, struct chalk_block_request *re
         return submit_discard(queue, request);
     if (request->count > most_at_once ||
         (queue->sgl_align != 0 && data.count > queue->list_pieces)) /* of pages there is room for all */
-        return chalk_nvme_split(queue, request, &data, most_at_once);
-    return submit_blocks(queue, request, &data);
+        error = chalk_nvme_split(queue, request, &data, most_at_once);
+    else
+        error = submit_blocks(queue, request, &data);
+    if (error == 0 && data.count != 0)
+        nvme_lend(queue, request, commands[request->op].opcode);
+    return error;
 }
 
 /* A command as the caller wrote it, but for its identifier and its data. */
@@ -190,6 +191,7 @@ static int submit_command(struct nvme_queue *queue, struct chalk_nvme_request *r
     request->result = 0;
     request->status = 0;
     nvme_issue(queue, &command, &request->block, NVME_TAG_RESULT);
+    nvme_lend(queue, &request->block, raw->opcode);
     return 0;
 }
 

@@ -120,6 +120,7 @@ void chalk_nvme_part_done(struct chalk_block_request *request, int status)
         split->next = queue->free_splits;
         queue->free_splits = split;
         queue->block.counters.completed++;
+        chalk_take_back(whole);
         chalk_block_completed(&queue->block, whole, error, 0);
         whole->done(whole, error);
     }

@@ -7,6 +7,7 @@
  */
 #include "claims.h"
 #include "grants.h"
+#include "loans.h"
 #include <chalk/arena.h>
 #include <chalk/error.h>
 #include <string.h>
@@ -115,8 +116,12 @@ int chalk_arena_share(struct chalk_arena *arena, struct chalk_domain *domain, un
     if (error)
         return error;
     if (grant->count++ == 0) {
-        *grant = (struct chalk_grant){
-            .domain = domain, .iova = claim->iova, .size = claim->size, .protection = protection, .count = 1};
+        *grant = (struct chalk_grant){.domain = domain,
+                                      .va = claim->va,
+                                      .iova = claim->iova,
+                                      .size = claim->size,
+                                      .protection = protection,
+                                      .count = 1};
         chalk_grant_add(grant);
     }
     return 0;
@@ -130,6 +135,7 @@ void chalk_arena_unshare(struct chalk_arena *arena, struct chalk_domain *domain)
     chalk_assert(domain);
     grant = grant_of(arena, domain);
     chalk_assert(grant); /* else it was not shared with that domain */
+    chalk_loan_check(arena->name, "unshares", arena->claim.va, arena->claim.size, domain);
     if (--grant->count == 0) {
         chalk_grant_remove(grant);
         memset(grant, 0, sizeof *grant);

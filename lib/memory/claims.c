@@ -4,6 +4,7 @@
  * and a free piece is what no claim overlaps. Claims are made at set-up, so simple beats fast.
  */
 #include "claims.h"
+#include "loans.h"
 #include <chalk/clock.h>
 #include <chalk/error.h>
 #include <stdatomic.h>
@@ -225,6 +226,7 @@ void chalk_claim_release(struct chalk_claim *claim)
 {
     struct chalk_claim **link = &claims;
 
+    chalk_loan_check(claim->owner, "releases", claim->va, claim->size, NULL);
     chalk_claims_lock();
     while (*link && *link != claim)
         link = &(*link)->next;

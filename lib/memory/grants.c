@@ -60,11 +60,4 @@ void chalk_grant_check(const struct chalk_domain *domain, uint64_t iova, size_t 
     chalk_exit(134); /* as a failed assertion */
 }
 
-/* Nothing, unless a recorder or a fuzzer has one of its own. */
-__attribute__((weak)) void chalk_dma_hook(const volatile void *address, size_t size)
-{
-    (void)address;
-    (void)size;
-}
-
 #endif

@@ -12,6 +12,7 @@
  * Blocks are numbered by address, not from the start of the region, which may begin anywhere.
  */
 #include "claims.h"
+#include "loans.h"
 #include <chalk/error.h>
 #include <chalk/pages.h>
 #include <string.h>
@@ -333,6 +334,7 @@ void chalk_pages_put(struct chalk_pages *pages, void *address, size_t count)
 
     if (why)
         chalk_claim_blame(pages->owner, "gives back", address, count * CHALK_PAGE, why);
+    chalk_loan_check(pages->owner, "gives back", address, count * CHALK_PAGE, NULL);
     while (page < end) {
         unsigned order = order_of(pages, page);
 

@@ -7,6 +7,7 @@
  *     arena:   | objects ...                                           |
  */
 #include "claims.h"
+#include "loans.h"
 #include <chalk/error.h>
 #include <chalk/log.h>
 #include <chalk/pool.h>
@@ -208,6 +209,7 @@ void chalk_pool_check_put(struct chalk_pool *pool, void *const *objects, unsigne
 {
     for (unsigned i = 0; i < count; i++) {
         size_t index = index_of(pool, objects[i]);
+        chalk_loan_check(pool->name, "puts", objects[i], pool->object_size, NULL);
         uint64_t bit = 1ull << index % 64;
 
         if (!(__atomic_fetch_and(&pool->out[index / 64], ~bit, __ATOMIC_RELAXED) & bit)) {

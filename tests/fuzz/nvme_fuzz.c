@@ -13,14 +13,21 @@
 #include <unit/nvme_model.h>
 
 #define DEPTH    5
-#define REQUESTS 16
+#define REQUESTS (DEPTH + 1)
+#define OWN      3 /* pages */
+#define PAGES    (PIECES + (REQUESTS + 1) * OWN)
 #define PIECES   100 /* of a page each: more than a command moves, and than there are slots for */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct nvme_model *model;
 static struct chalk_nvme_request requests[REQUESTS];
-static struct chalk_dma pieces[PIECES], block;
+/*
+ * What a device writes it owns alone: one long read at a time has `target`; any other request has pages of
+ * its own. What it only reads may be the same page for all.
+ */
+static struct chalk_dma target[PIECES], source[PIECES], own[REQUESTS + 1][OWN], blocks[REQUESTS];
+static const struct chalk_block_request *reader; /* that has `target` */
 static bool in_flight[REQUESTS];
 static unsigned flying;
 
@@ -40,6 +47,25 @@ static void done(struct chalk_block_request *request, int status)
         require((model->csts & NVME_CSTS_RDY) == 0 || model->queues[1].entries == 0 || model->device->gone);
     in_flight[i] = false;
     flying--;
+    if (reader == request)
+        reader = NULL;
+}
+
+/* Where the data of request `i` is, which is of `count` blocks; fewer, if there is no room for so many. */
+static const struct chalk_dma *place(unsigned i, unsigned op, uint32_t *count)
+{
+    if (*count == 1)
+        return &blocks[i];
+    if (*count <= 8 * OWN || op == CHALK_BLOCK_DRIVER)
+        return own[i];
+    if (op != CHALK_BLOCK_READ)
+        return source;
+    if (reader == NULL) {
+        reader = &requests[i].block;
+        return target;
+    }
+    *count = 8 * OWN;
+    return own[i];
 }
 
 /* Any operation; of one block, some, or more than one command moves. */
@@ -54,12 +80,13 @@ static void submit(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
 
         if (in_flight[i])
             continue;
+        const struct chalk_dma *segments = place(i, how % 9, &count);
         requests[i] = (struct chalk_nvme_request){
             .block = {.op = how % 9,
                       .flags = what >> 6,
                       .count = count,
                       .lba = how * 100ull,
-                      .segments = count == 1 ? &block : pieces,
+                      .segments = segments,
                       .segment_count = (uint16_t)(count > 8 * PIECES ? 1 : (count + 7) / 8),
                       .done = done},
             .command = {.opcode = how % 2 != 0 ? NVME_FLUSH : MODEL_VENDOR, .nsid = 1},
@@ -73,6 +100,8 @@ static void submit(struct chalk_block_queue *queue, uint8_t what, uint8_t how)
             require(taken < 0);
             in_flight[i] = false;
             flying--;
+            if (reader == request)
+                reader = NULL;
         }
         return;
     }
@@ -165,13 +194,13 @@ static void run(struct chalk_nvme *nvme, const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct chalk_memory_options sizes = {.private_size = 64 << 10, .shared_size = 64 << 10, .node = -1};
+    const struct chalk_memory_options sizes = {.private_size = 64 << 10, .shared_size = 1 << 20, .node = -1};
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
     struct chalk_memory *memory;
     struct chalk_memory_usage usage;
     struct chalk_nvme *nvme;
-    struct chalk_dma segment;
+    struct chalk_dma data_memory;
 
     fake_reset();
     fake.grow_page = CHALK_PAGE;
@@ -180,15 +209,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     model->controller.sgls = size % 3; /* pages, pieces, pieces of dwords */
     require(chalk_device_open(MODEL_NAME, &domain, &device) == 0);
     require(chalk_memory_create(&sizes, &memory) == 0 && chalk_memory_share(memory, domain) == 0);
-    require(chalk_dma_get(memory, 4096, CHALK_PAGE, &segment) == 0);
+    require(chalk_dma_get(memory, (size_t)PAGES * CHALK_PAGE, CHALK_PAGE, &data_memory) == 0);
     const struct chalk_nvme_options options = {.memory = memory, .domain = domain};
     require(chalk_nvme_open(device, &options, &nvme) == 0);
+    for (size_t i = 0; i < PAGES; i++) {
+        struct chalk_dma page = {(char *)data_memory.va + i * CHALK_PAGE, data_memory.iova + i * CHALK_PAGE,
+                                 CHALK_PAGE};
+
+        if (i < PIECES)
+            target[i] = page;
+        else
+            own[(i - PIECES) / OWN][(i - PIECES) % OWN] = page;
+    }
     for (unsigned i = 0; i < PIECES; i++)
-        pieces[i] = segment;
-    block = (struct chalk_dma){segment.va, segment.iova, 512};
+        source[i] = own[REQUESTS][0];
+    for (unsigned i = 0; i < REQUESTS; i++)
+        blocks[i] = (struct chalk_dma){own[i][0].va, own[i][0].iova, 512};
+    reader = NULL;
     run(nvme, data, size);
     chalk_nvme_close(nvme);
-    chalk_dma_put(memory, &segment);
+    chalk_dma_put(memory, &data_memory);
     chalk_memory_usage(memory, &usage);
     require(usage.private_used == 0 && usage.shared_used == 0);
     chalk_memory_unshare(memory, domain);

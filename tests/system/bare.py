@@ -64,6 +64,15 @@ def reach(test, folder):
                 'the device wrote' not in run.output, 'an address that was not shared stops the instrumented build', run)
 
 
+def loans(test, folder):
+    """What a device owns is not the program's: the instrumented build says where it was lent, and who forgot."""
+    path = worlds.disk(folder, 'loans.img', 8)
+    for mistake, parts in worlds.LOANS.items():
+        run = worlds.metal(image('loan-instrumented'), ['0000:00:03.0', mistake], [f'nvme:{path}'])
+        missing = [part for part in [*parts, 'lend_to_disk+'] if part not in run.output]
+        test.result(run.status == 127 and not missing, f'a buffer that the disk owns: {mistake}', f'missing {missing}\n{run}')
+
+
 def power(test, folder):
     """A machine without isa-debug-exit, as real ones are: the program's end switches it off, by ACPI."""
     for machine in ('q35', 'pc'):
@@ -123,6 +132,7 @@ def main():
         size(test, folder)
         panics(test)
         reach(test, folder)
+        loans(test, folder)
         power(test, folder)
         modules(test, folder)
         interrupted(test, folder)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The hosted world from outside: isolation, embedding, ends in mid-I/O, and every bad input's message: hosted.py BUILD"""
 import os
+import re
+import subprocess
 import sys
 import tempfile
 
@@ -82,6 +84,21 @@ def bad_input(test, folder):
         worlds.refused(test, name, results[name], parts)
 
 
+def loans(test, folder):
+    """What a device owns is not the program's: the instrumented build says where it was lent, and who forgot."""
+    path = worlds.disk(folder, 'loans.img', 16)
+    program, = built('loan-instrumented')
+    results = worlds.guest({mistake: f'loan-instrumented {NVME} {mistake}' for mistake in worlds.LOANS}, [f'nvme:{path}'], [program])
+    for mistake, parts in worlds.LOANS.items():
+        result = results[mistake]
+        offsets = re.findall(r'#\d+ .*\(\+(0x[0-9a-f]+)\)', result.output)
+        names = subprocess.run(['addr2line', '-i', '-f', '-e', program, *offsets], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               text=True).stdout
+        missing = [part for part in [*parts, 'lend_to_disk', 'chalk_main'] if part not in result.output + names]
+        test.result(result.status == 134 and not missing, f'a buffer that the disk owns: {mistake}',
+                    f'missing {missing}\n{result}\n{names}')
+
+
 def shared_group(test, folder):
     """Two functions of one slot, which QEMU's bridge cannot keep apart; and VFIO taken away piece by piece."""
     second = '0000:00:03.1'
@@ -125,6 +142,7 @@ def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         well(test, folder)
         bad_input(test, folder)
+        loans(test, folder)
         shared_group(test, folder)
         bad_machine(test, folder)
 

@@ -361,7 +361,7 @@ static void closing(struct world *w)
     struct chalk_block_request requests[DEPTH];
     struct chalk_block_request *batch[DEPTH];
     struct outcome outcomes[DEPTH] = {0};
-    struct chalk_dma segment = piece(w, 0, CHALK_PAGE);
+    struct chalk_dma segments[DEPTH];
     bool once = true, known = true;
 
     if (!expect_result(chalk_nvme_queue_open(
@@ -369,11 +369,12 @@ static void closing(struct world *w)
                        0, "another queue"))
         return;
     for (unsigned i = 0; i < DEPTH; i++) {
+        segments[i] = piece(w, i * CHALK_PAGE, CHALK_PAGE);
         requests[i] = (struct chalk_block_request){
             .op = CHALK_BLOCK_READ,
             .lba = i,
             .count = (uint32_t)(CHALK_PAGE / w->queue->info.block_size),
-            .segments = &segment,
+            .segments = &segments[i],
             .segment_count = 1,
             .done = note,
             .context = &outcomes[i],

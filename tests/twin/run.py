@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""One program, both worlds, the same output: run.py BUILD NAME...
+"""One program, both worlds, the same output: run.py BUILD [--variant VARIANT] NAME...
 
 Each program runs as a Linux process over VFIO in a guest and as an image, on the same devices; what they print on
 standard output has to be equal, and both have to succeed.
@@ -22,6 +22,8 @@ def without_messages(text):
 
 def main():
     build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    if names[0] == '--variant':
+        names = [f'{name}-{names[1]}' for name in names[2:]]
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         disks = '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
         devices = [f'nvme:{disks},ns2.logical_block_size=4096', 'e1000e', 'edu']

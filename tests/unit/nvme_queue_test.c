@@ -348,7 +348,7 @@ static void queues_are_separate_and_their_identifiers_reused(void **state)
         assert_true(fake_console_has("no queue is left: it grants 7"));
         for (unsigned i = 0; i < MODEL_QUEUES - 1; i++) {
             queue = queues[i];
-            assert_int_equal(run(prepare(i, CHALK_BLOCK_READ, i, 1, 0)), 0);
+            assert_int_equal(run(prepare(i, CHALK_BLOCK_READ, i, 1, i * 512)), 0);
             assert_int_equal(model->queues[i + 1].head, 1);
         }
         for (unsigned i = 0; i < MODEL_QUEUES - 1; i++)
@@ -438,7 +438,7 @@ static void wrong_requests_never_reach_the_device(void **state)
     struct chalk_block_request *batch[] = {
         prepare(0, CHALK_BLOCK_READ, 0, 1, 0),
         prepare(1, CHALK_BLOCK_READ, blocks, 1, 0),
-        prepare(2, CHALK_BLOCK_READ, 0, 1, 0),
+        prepare(2, CHALK_BLOCK_READ, 0, 1, 1024),
     };
     assert_int_equal(chalk_block_submit(queue, batch, 3), 1);
     assert_int_equal(chalk_block_submit(queue, batch, 0), 0);
@@ -496,7 +496,7 @@ static void stops_after(struct nvme_completion forged, unsigned before)
     assert_int_equal(open_queue(1, 4), 0);
     model->hold = true;
     for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i, 1, 0)), 1);
+        assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i, 1, i * 512)), 1);
     chalk_block_kick(queue);
     if (before != 0)
         model_run(model, 1, before);
@@ -546,7 +546,7 @@ static void a_completion_that_comes_twice_after_reuse(void **state)
     assert_int_equal(open_queue(1, 1), 0);
     assert_int_equal(run(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)), 0);
     model->hold = true;
-    assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0, 1, 0)), 1);
+    assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0, 1, 512)), 1);
     chalk_block_kick(queue);
     model_post(model, 1, (struct nvme_completion){.origin = 1 << 16 | 1, .outcome = 0});
     assert_int_equal(chalk_block_poll(queue, 0), 1);
@@ -638,7 +638,7 @@ static void a_lost_request_is_noticed_among_busy_ones(void **state)
     model->lose = 1;
     assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)), 1);
     while (items[0].finished == 0) {
-        assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0, 1, 0)), 1);
+        assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 0, 1, 512)), 1);
         chalk_block_kick(queue);
         while (items[1].finished == 0)
             (void)chalk_block_poll(queue, 0);
@@ -688,7 +688,7 @@ static void a_device_that_is_unplugged_is_noticed_soon(void **state)
     fake.step = MS;
     model->hold = true;
     for (unsigned i = 0; i < 8; i++)
-        assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i, 1, 0)), 1);
+        assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i, 1, i * 512)), 1);
     chalk_block_kick(queue);
     model_unplug(model);
     while ((polled = chalk_block_poll(queue, 3)) == 0)
@@ -714,7 +714,7 @@ static void closing_calls_back_what_is_in_flight(void **state)
     assert_int_equal(open_queue(1, 8), 0);
     model->hold = true;
     for (unsigned i = 0; i < 6; i++) {
-        struct chalk_block_request *request = prepare(i, CHALK_BLOCK_READ, i, 1, 0);
+        struct chalk_block_request *request = prepare(i, CHALK_BLOCK_READ, i, 1, i * 512);
 
         request->done = insist;
         assert_int_equal(submit(request), 1);

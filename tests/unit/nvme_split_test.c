@@ -287,7 +287,7 @@ static void long_and_short_requests_share_a_queue(void **state)
     (void)state;
     open_with(0, 3, false);
     for (unsigned i = 0; i < 6; i++) {
-        requests[i] = request_for(CHALK_BLOCK_READ, 0, i % 2 == 0 ? 3000 : 1, 1);
+        requests[i] = request_for(CHALK_BLOCK_WRITE, 0, i % 2 == 0 ? 3000 : 1, 1);
         requests[i].segments = i % 2 == 0 ? &whole : &one;
         batch[i] = &requests[i];
     }

@@ -36,6 +36,7 @@ struct chalk_arena_options {
 struct chalk_grant {
     struct chalk_grant *next;          /* of all that there are */
     const struct chalk_domain *domain; /* NULL: a record that is not in use */
+    char *va;
     uint64_t iova;
     size_t size;
     unsigned protection; /* enum chalk_protection */
