@@ -27,7 +27,7 @@
 
 struct piece {
     struct chalk_span span;
-    int fd;
+    int fd; /* -1: the program's own mapping (adopt.c) */
 };
 
 static struct piece *pieces;
@@ -62,6 +62,19 @@ int hosted_memory_file(const void *va, uint64_t *offset)
             return pieces[i].fd;
         }
     return -1;
+}
+
+bool hosted_memory_overlaps(const void *va, size_t size)
+{
+    uintptr_t first = (uintptr_t)va;
+
+    for (unsigned i = 0; i < piece_count; i++) {
+        uintptr_t start = (uintptr_t)pieces[i].span.va;
+
+        if (first < start + pieces[i].span.size && start < first + size)
+            return true;
+    }
+    return false;
 }
 
 size_t hosted_memory_page(const void *va)
@@ -119,7 +132,7 @@ static int bind_to_node(void *va, size_t size, int node)
     return syscall(SYS_mbind, va, size, MPOL_BIND, mask, (unsigned long)MAX_NODE + 1, 0) == 0 ? 0 : -errno;
 }
 
-static int node_of(void *va)
+int hosted_memory_node(void *va)
 {
     int node;
 
@@ -183,7 +196,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node)
         return error;
     }
     piece->fd = fd;
-    piece->span = (struct chalk_span){.va = va, .size = size, .page = page, .node = node_of(va)};
+    piece->span = (struct chalk_span){.va = va, .size = size, .page = page, .node = hosted_memory_node(va)};
     return 0;
 }
 
@@ -233,19 +246,31 @@ static int grow_in(size_t size, size_t page, int node, uint64_t limit, struct pi
     return error;
 }
 
-static int keep(const struct piece *piece)
+int hosted_memory_keep(const struct chalk_span *span, int fd)
 {
     struct piece *grown = realloc(pieces, (piece_count + 1) * sizeof *grown);
 
     if (grown == NULL)
         return -ENOMEM;
     pieces = grown;
-    pieces[piece_count++] = *piece;
+    pieces[piece_count++] = (struct piece){*span, fd};
     return 0;
+}
+
+void hosted_memory_forget(const void *va)
+{
+    unsigned i = 0;
+
+    while (i < piece_count && pieces[i].span.va != va)
+        i++;
+    if (i < piece_count)
+        memmove(pieces + i, pieces + i + 1, (--piece_count - i) * sizeof *pieces);
 }
 
 static void give_back(const struct piece *piece)
 {
+    if (piece->fd < 0)
+        return;
     munmap(piece->span.va, piece->span.size);
     close(piece->fd);
 }
@@ -322,7 +347,7 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
     hosted_lock();
     error = grow(size, page, node, limit, &piece);
     if (error == 0) {
-        error = keep(&piece);
+        error = hosted_memory_keep(&piece.span, piece.fd);
         if (error != 0) {
             hosted_iova_put(piece.span.iova, piece.span.size);
             give_back(&piece);

@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <chalk/platform.h>
+
 /* Whether [va, va + size) lies in one span. Under hosted_lock(). */
 bool hosted_memory_owned(const void *va, size_t size);
 
@@ -17,7 +19,20 @@ int hosted_memory_file(const void *va, uint64_t *offset);
 /* The page size of the span that `va` lies in; 0 if it lies in none. */
 size_t hosted_memory_page(const void *va);
 
-/* Gives every span back to Linux. Under hosted_lock(). */
+/* Whether some of [va, va + size) lies in a span. Under hosted_lock(), as all that follows. */
+bool hosted_memory_overlaps(const void *va, size_t size);
+
+/* The NUMA node that the page at `va` is on, -1 when unknown. */
+int hosted_memory_node(void *va);
+
+/* One span more; `fd` is the file that is behind it, -1 if the memory is not ours to give back. Errors:
+ * -ENOMEM. */
+int hosted_memory_keep(const struct chalk_span *span, int fd);
+
+/* One span less, which lies at `va`. */
+void hosted_memory_forget(const void *va);
+
+/* Gives every span back to Linux. */
 void hosted_memory_stop(void);
 
 #endif

@@ -87,6 +87,13 @@ int hosted_container_map(struct chalk_domain *domain, const struct mapping *mapp
                   "  echo %zu > /sys/module/vfio_iommu_type1/parameters/dma_entry_limit",
                   domain->name, domain->mapping_count, 4 * (domain->mapping_count + 1));
         return -ENOSPC;
+    case EFAULT:
+        chalk_log(
+            CHALK_ERROR,
+            "%s: Linux does not let the device into %zu KiB at %p: they are mapped read-only, beyond the end "
+            "of their file, or of a file on a disk; use a memfd, or a file on tmpfs or hugetlbfs",
+            domain->name, mapping->size / 1024, mapping->va);
+        return -EFAULT;
     default:
         chalk_log(CHALK_ERROR, "%s: %zu KiB cannot be mapped at device address 0x%llx: %s", domain->name,
                   mapping->size / 1024, (unsigned long long)mapping->iova, strerror(errno));

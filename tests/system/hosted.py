@@ -99,6 +99,20 @@ def loans(test, folder):
                     f'missing {missing}\n{result}\n{names}')
 
 
+def outside(test, folder):
+    """Memory that the program mapped itself: a disk reads and writes it, and the file shows it."""
+    program, = built('tests/system/outside')
+    device = f'nvme:{worlds.disk(folder, "outside.img", 16)}'
+    kinds = ('memfd', 'hugetlb', 'file', 'readonly')
+    results = worlds.guest({kind: f'outside {NVME} {kind}' for kind in kinds}, [device], [program])
+    for kind in kinds[:3]:
+        result = results[kind]
+        test.result(result.status == 0 and 'the file has: from a file' in result.output, f'memory from outside: {kind}', f'{result}')
+    worlds.refused(test, 'memory from outside that is mapped read-only', results['readonly'], ['mapped read-only', 'memfd'])
+    result = worlds.vm(program, [NVME, 'large'], [device], ['--user', '--memlock', str(32 << 20)])
+    worlds.refused(test, 'memory from outside beyond the locked-memory limit', result, ['65536 KiB', 'RLIMIT_MEMLOCK', 'prlimit'])
+
+
 def shared_group(test, folder):
     """Two functions of one slot, which QEMU's bridge cannot keep apart; and VFIO taken away piece by piece."""
     second = '0000:00:03.1'
@@ -143,6 +157,7 @@ def main():
         well(test, folder)
         bad_input(test, folder)
         loans(test, folder)
+        outside(test, folder)
         shared_group(test, folder)
         bad_machine(test, folder)
 

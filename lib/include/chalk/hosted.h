@@ -41,6 +41,25 @@ int chalk_start(const struct chalk_start_options *options);
 void chalk_stop(void);
 
 /*
+ * Makes a mapping of the program's own a span: `size` bytes at `va` of a memfd, hugetlbfs, or a file. Devices
+ * can be let into it like into any other, at iovas at or below `max_address`; but only who names it gets it,
+ * by chalk_claim_range() or as an arena there (<chalk/arena.h>), and what it holds is kept.
+ *
+ * The mapping stays the program's. It stays mapped until it is forgotten, is shared (else a child of fork()
+ * takes pages away from under the device), and is readable and writable if a device is to write. Linux lets
+ * no device write to a file of a disk's file system, only to memfds, tmpfs and hugetlbfs; chalk_dma_map()
+ * says so then. Pages count as locked memory while they are mapped for devices.
+ *
+ * Errors, each with a message: -EINVAL (not whole pages of what it is mapped in, or not mapped), -EEXIST
+ * (some of it is in a span), -ERANGE (no iova is free), -ENOMEM.
+ */
+int chalk_span_adopt(void *va, size_t size, uint64_t max_address, const char *name, struct chalk_span *span);
+
+/* Ends that, of the span at `va`. Errors: -ENOENT (no such span), -EBUSY (it is claimed, or mapped for a
+ * device; the message says by or for whom). */
+int chalk_span_forget(void *va);
+
+/*
  * Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it,
  * before the thread ends. Errors: -ENOSPC, -EMFILE, -ENFILE, -ENOMEM.
  */

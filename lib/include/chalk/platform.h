@@ -41,6 +41,7 @@ extern "C" {
 enum chalk_span_kind {
     CHALK_SPAN_RAM,    /* memory, free to use; what it holds is not defined: whoever hands it out zeroes it */
     CHALK_SPAN_MODULE, /* a file that the boot loader left in memory; read-only by convention */
+    CHALK_SPAN_OUTSIDE, /* memory that the program brought itself (hosted); only who names it gets it */
 };
 
 /* A contiguous piece of memory that the program owns until it ends. */
@@ -51,7 +52,7 @@ struct chalk_span {
     uint64_t iova; /* byte 0's address for devices, the same in every domain; iova = va modulo page */
     int node;      /* NUMA node, -1 when unknown */
     enum chalk_span_kind kind;
-    char name[24]; /* of a module, else empty */
+    char name[24]; /* of a module, or of memory from outside; else empty */
 };
 
 /*
