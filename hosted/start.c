@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <chalk/main.h>
+
 static int start(void)
 {
     int error;
@@ -54,6 +56,8 @@ void chalk_stop(void)
 {
     bool alone = hosted_cores_await();
 
+    if (chalk_main_ended != NULL)
+        chalk_main_ended();
     hosted_lock();
     hosted_devices_stop();
     if (alone) {               /* else other cores still use all of this */

@@ -368,7 +368,10 @@ static int run(int argc, char *argv[], char *environment[])
     (void)environment;
     running = true;
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line that was printed is seen, whatever comes next */
-    chalk_exit(chalk_main(argc, argv));
+    int status = chalk_main(argc, argv);
+    if (chalk_main_ended != NULL)
+        chalk_main_ended();
+    chalk_exit(status);
 }
 
 /* What Linux leaves on a new program's stack: psABI x86-64 3.4.1. */

@@ -7,6 +7,7 @@
 #include "loans.h"
 #include <chalk/clock.h>
 #include <chalk/error.h>
+#include <chalk/main.h>
 #include <stdatomic.h>
 
 /* Where pages are large, a piece starts on a multiple of 2 MiB, so that an IOMMU can map it in large pages.
@@ -44,6 +45,77 @@ static struct chalk_claim piece_of(const struct chalk_span *span, size_t offset,
                                 .page = span->page,
                                 .node = span->node};
 }
+
+/* ---- debug builds: what is in claimed memory ---- */
+
+#ifdef CHALK_DEBUG
+
+static struct chalk_tenant *tenants;
+
+void chalk_tenant_add(struct chalk_tenant *tenant, const char *what, const char *name, const void *va,
+                      size_t size)
+{
+    chalk_claims_lock();
+    *tenant = (struct chalk_tenant){tenants, what, name, va, size};
+    tenants = tenant;
+    chalk_claims_unlock();
+}
+
+void chalk_tenant_remove(struct chalk_tenant *tenant)
+{
+    struct chalk_tenant **link = &tenants;
+
+    chalk_claims_lock();
+    while (*link != tenant)
+        link = &(*link)->next;
+    *link = tenant->next;
+    chalk_claims_unlock();
+}
+
+static void check_tenants(const struct chalk_claim *claim)
+{
+    const struct chalk_tenant *tenant;
+
+    chalk_claims_lock();
+    for (tenant = tenants; tenant; tenant = tenant->next)
+        if ((uintptr_t)tenant->va - (uintptr_t)claim->va < claim->size)
+            break;
+    chalk_claims_unlock();
+    if (!tenant)
+        return;
+    chalk_log(CHALK_ERROR, "%s releases %zu KiB at %p while %s%s is in it", claim->owner, claim->size >> 10,
+              (void *)claim->va, tenant->what, tenant->name);
+    chalk_exit(134); /* as a failed assertion */
+}
+
+static void list(bool *told, const char *what, const char *name, const void *va, size_t size)
+{
+    if (!*told)
+        chalk_log(CHALK_WARNING, "the program has ended, and this memory was never given back:");
+    *told = true;
+    chalk_log(CHALK_WARNING, "  %zu KiB at %p: %s%s", (size + 1023) >> 10, va, what, name);
+}
+
+void chalk_main_ended(void)
+{
+    struct chalk_claim claim;
+    bool told = false;
+
+    for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++)
+        if (!claim.lasts)
+            list(&told, "", claim.owner, claim.va, claim.size);
+    for (const struct chalk_tenant *tenant = tenants; tenant; tenant = tenant->next)
+        list(&told, tenant->what, tenant->name, tenant->va, tenant->size);
+}
+
+#else
+
+static inline void check_tenants(const struct chalk_claim *claim)
+{
+    (void)claim;
+}
+
+#endif
 
 /* ---- a piece ---- */
 
@@ -227,6 +299,7 @@ void chalk_claim_release(struct chalk_claim *claim)
     struct chalk_claim **link = &claims;
 
     chalk_loan_check(claim->owner, "releases", claim->va, claim->size, NULL);
+    check_tenants(claim);
     chalk_claims_lock();
     while (*link && *link != claim)
         link = &(*link)->next;

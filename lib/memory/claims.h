@@ -25,6 +25,23 @@ static inline size_t chalk_page_count(size_t size)
 __attribute__((noreturn)) void chalk_claim_blame(const char *owner, const char *what, const void *va,
                                                  size_t size, const char *why);
 
+/* Debug builds: what begins and ends in memory that is claimed. */
+#ifdef CHALK_DEBUG
+void chalk_tenant_add(struct chalk_tenant *tenant, const char *what, const char *name, const void *va,
+                      size_t size);
+void chalk_tenant_remove(struct chalk_tenant *tenant);
+#else
+static inline void chalk_tenant_add(struct chalk_tenant *tenant, const char *what, const char *name,
+                                    const void *va, size_t size)
+{
+    (void)tenant, (void)what, (void)name, (void)va, (void)size;
+}
+static inline void chalk_tenant_remove(struct chalk_tenant *tenant)
+{
+    (void)tenant;
+}
+#endif
+
 /* The lock of claims, for others whose work is as rare: see grants.c. */
 void chalk_claims_lock(void);
 void chalk_claims_unlock(void);

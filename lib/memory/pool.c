@@ -102,6 +102,7 @@ int chalk_pool_create(const struct chalk_pool_options *options, struct chalk_poo
     new->count = options->count;
     new->books_size = books_size;
     fill(new);
+    chalk_tenant_add(&new->tenant, "pool ", name, objects.va, size);
     *pool = new;
     return 0;
 }
@@ -129,6 +130,7 @@ void chalk_pool_destroy(struct chalk_pool *pool)
                   pool->count - chalk_pool_left(pool), pool->count);
         chalk_exit(134); /* as a failed assertion */
     }
+    chalk_tenant_remove(&pool->tenant);
     chalk_arena_put(pool->arena, &objects);
     chalk_memory_put(pool->memory, pool, pool->books_size);
 }

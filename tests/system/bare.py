@@ -73,6 +73,13 @@ def loans(test, folder):
         test.result(run.status == 127 and not missing, f'a buffer that the disk owns: {mistake}', f'missing {missing}\n{run}')
 
 
+def leaks(test):
+    for name, seen in (('leak-instrumented', True), ('leak', False)):
+        run = worlds.metal(image(name))
+        test.result(run.status == 0 and (' 4 KiB at' in run.output and ': forgotten' in run.output) == seen,
+                    f'{name}: what was never given back is {"listed" if seen else "not told"}', run)
+
+
 def power(test, folder):
     """A machine without isa-debug-exit, as real ones are: the program's end switches it off, by ACPI."""
     for machine in ('q35', 'pc'):
@@ -133,6 +140,7 @@ def main():
         panics(test)
         reach(test, folder)
         loans(test, folder)
+        leaks(test)
         power(test, folder)
         modules(test, folder)
         interrupted(test, folder)

@@ -99,6 +99,15 @@ def loans(test, folder):
                     f'missing {missing}\n{result}\n{names}')
 
 
+def leaks(test):
+    names = ('leak-instrumented', 'leak')
+    results = worlds.guest({name: name for name in names}, [], built(*names))
+    for name in names:
+        listed = 'never given back' in results[name].output and ' 4 KiB at' in results[name].output
+        test.result(results[name].status == 0 and listed == (name != 'leak'),
+                    f'{name}: what was never given back is {"listed" if name != "leak" else "not told"}', results[name])
+
+
 def outside(test, folder):
     """Memory that the program mapped itself: a disk reads and writes it, and the file shows it."""
     program, = built('tests/system/outside')
@@ -158,6 +167,7 @@ def main():
         bad_input(test, folder)
         loans(test, folder)
         outside(test, folder)
+        leaks(test)
         shared_group(test, folder)
         bad_machine(test, folder)
 

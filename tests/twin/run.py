@@ -32,6 +32,8 @@ def main():
             bare = worlds.metal(os.path.join(build, name + '.elf'), [], devices)
             test.result(hosted[name].status == 0, f'{name}: hosted', hosted[name].output)
             test.result(bare.status == 0, f'{name}: bare', bare.output)
+            test.result('never given back' not in hosted[name].output + bare.output, f'{name}: gives all memory back',
+                        f'{hosted[name].output}\n{bare.output}')
             seen = [without_messages(run.output) for run in (hosted[name], bare)]
             test.result(seen[0] == seen[1] and seen[0], f'{name}: both print the same {len(seen[0])} lines',
                         '\n'.join(difflib.unified_diff(*seen, 'hosted', 'bare', lineterm='')))

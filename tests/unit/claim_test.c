@@ -2,7 +2,9 @@
 /* Claims: who has which piece of which span, and what becomes of those who take what is not theirs. */
 #include "platform_fake.h"
 #include <chalk/error.h>
+#include <chalk/main.h>
 #include <chalk/memory.h>
+#include <chalk/pool.h>
 #include <chalk/random.h>
 #include <stdarg.h>
 #include <string.h>
@@ -157,6 +159,54 @@ static void giving_back_what_is_somebody_elses_names_both(void **state)
     chalk_memory_destroy(cain);
 }
 
+static void what_is_left_at_the_end_is_listed_with_its_owner(void **state)
+{
+    struct chalk_claim leak, kept;
+    struct chalk_memory *memory;
+    struct chalk_pool *pool;
+
+    (void)state;
+    chalk_main_ended();
+    assert_string_equal(fake.console, "");
+    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "a forgetful one", &leak), 0);
+    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "heap", &kept), 0);
+    kept.lasts = true;
+    assert_int_equal(
+        chalk_memory_create(&(struct chalk_memory_options){.node = -1, .name = "cards"}, &memory), 0);
+    struct chalk_pool_options options = {.memory = memory, .name = "frames", .object_size = 2048, .count = 8};
+    assert_int_equal(chalk_pool_create(&options, &pool), 0);
+    chalk_main_ended();
+    assert_true(fake_console_has("never given back"));
+    assert_true(fake_console_has("  1024 KiB at"));
+    assert_true(fake_console_has(": a forgetful one\n"));
+    assert_true(fake_console_has("  4096 KiB at"));
+    assert_true(fake_console_has(": cards\n"));
+    assert_true(fake_console_has(": pool frames\n"));
+    assert_false(fake_console_has("heap"));
+    chalk_pool_destroy(pool);
+    chalk_memory_destroy(memory);
+    chalk_claim_release(&kept);
+    chalk_claim_release(&leak);
+}
+
+static void memory_is_not_released_under_a_pool(void **state)
+{
+    struct chalk_memory *memory;
+    struct chalk_pool *pool;
+
+    (void)state;
+    assert_int_equal(
+        chalk_memory_create(&(struct chalk_memory_options){.node = -1, .name = "cards"}, &memory), 0);
+    struct chalk_pool_options options = {.memory = memory, .name = "frames", .object_size = 2048, .count = 8};
+    assert_int_equal(chalk_pool_create(&options, &pool), 0);
+    assert_true(fake_exits(chalk_memory_destroy(memory)));
+    assert_int_equal(fake.exit_status, 134);
+    assert_true(fake_console_has("cards releases 4096 KiB"));
+    assert_true(fake_console_has("while pool frames is in it"));
+    chalk_pool_destroy(pool);
+    chalk_memory_destroy(memory);
+}
+
 static void report_says_who_holds_what(void **state)
 {
     struct chalk_claim one, two;
@@ -234,6 +284,8 @@ int main(void)
         TEST(modules_are_claimed_by_name_only),
         TEST(releasing_what_is_not_held_ends_the_program),
         TEST(giving_back_what_is_somebody_elses_names_both),
+        TEST(what_is_left_at_the_end_is_listed_with_its_owner),
+        TEST(memory_is_not_released_under_a_pool),
         TEST(report_says_who_holds_what),
         TEST(random_claims_match_the_model),
     };

@@ -31,6 +31,15 @@ struct chalk_claim {
     uint64_t iova; /* the address for devices of byte 0 */
     size_t page;   /* bytes: the pages that it is made of; iova = va modulo that */
     int node;      /* NUMA node, -1 when unknown */
+    bool lasts;    /* the owner's to set: it is kept until the program ends, and is no leak */
+};
+
+/* What was made in claimed memory, for debug builds: it goes before the claim does. */
+struct chalk_tenant {
+    struct chalk_tenant *next;
+    const char *what, *name; /* "pool ", and which */
+    const void *va;
+    size_t size;
 };
 
 /*

@@ -13,6 +13,10 @@ extern "C" {
  */
 int chalk_main(int argc, char *argv[]);
 
+/* The library's own, in debug builds: logs who still holds which memory. The platform calls it when
+ * chalk_main() has returned, or in chalk_stop(). In release builds there is none. */
+__attribute__((weak)) void chalk_main_ended(void);
+
 #ifdef __cplusplus
 }
 #endif

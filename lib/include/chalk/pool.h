@@ -54,6 +54,7 @@ struct chalk_pool {
     unsigned cache_count;
     struct chalk_pool_cache *caches;
     uint64_t *out; /* debug builds: a bit an object, set while it is out */
+    struct chalk_tenant tenant;
     size_t books_size;
     struct chalk_ring ring;
 };
