@@ -158,6 +158,87 @@ static void parse_mcfg(const struct acpi_memory *memory, const struct table *mcf
     }
 }
 
+/* ---- SRAT: who is near whom (5.2.16) --------------------------------------------------------------- */
+
+static void add_affinity(struct acpi *found, uint64_t apic_id, uint64_t node)
+{
+    for (unsigned i = 0; i < found->affinity_count; i++)
+        if (found->affinities[i].apic_id == apic_id)
+            return;
+    if (found->affinity_count == ACPI_MAX_CORES || node > INT32_MAX)
+        return;
+    found->affinities[found->affinity_count].apic_id = (uint32_t)apic_id;
+    found->affinities[found->affinity_count++].node = (int)node;
+}
+
+/* Memory is of one node, so what overlaps other memory is believed no more than what has no end. */
+static void add_range(struct acpi *found, size_t at, uint64_t start, uint64_t size, uint64_t node)
+{
+    bool sound = size != 0 && start < 1ull << 52 && size <= (1ull << 52) - start && node <= INT32_MAX;
+
+    for (unsigned i = 0; sound && i < found->range_count; i++)
+        sound = start >= found->ranges[i].end || start + size <= found->ranges[i].start;
+    if (!sound) {
+        chalk_log(CHALK_WARNING, "acpi: SRAT entry at byte %zu makes no sense; ignored", at);
+    } else if (found->range_count == ACPI_MAX_RANGES) {
+        chalk_log(CHALK_WARNING, "acpi: only the first %d ranges of memory have NUMA nodes", ACPI_MAX_RANGES);
+    } else {
+        found->ranges[found->range_count].start = start;
+        found->ranges[found->range_count].end = start + size;
+        found->ranges[found->range_count++].node = (int)node;
+    }
+}
+
+static void parse_srat(const struct acpi_memory *memory, const struct table *srat, struct acpi *found)
+{
+    const uint64_t high = get(srat, 8, 1) >= 2 ? UINT32_MAX : 0xff; /* revision 1 has nodes of 8 bits */
+
+    (void)memory;
+    for (size_t at = 48; at + 2 <= srat->length;) {
+        size_t length = srat->bytes[at + 1];
+
+        if (length < 2 || length > srat->length - at) {
+            chalk_log(CHALK_WARNING, "acpi: SRAT entry at byte %zu has length %zu; the rest is ignored", at,
+                      length);
+            return;
+        }
+        struct table entry = {srat->bytes + at, length};
+        switch (srat->bytes[at]) {
+        case 0: /* 5.2.16.1: processor local APIC */
+            if (length >= 16 && (get(&entry, 4, 4) & 1))
+                add_affinity(found, get(&entry, 3, 1), (get(&entry, 2, 1) | get(&entry, 9, 3) << 8) & high);
+            break;
+        case 1: /* 5.2.16.2: memory */
+            if (length >= 40 && (get(&entry, 28, 4) & 1))
+                add_range(found, at, get(&entry, 8, 8), get(&entry, 16, 8), get(&entry, 2, 4) & high);
+            break;
+        case 2: /* 5.2.16.3: processor local x2APIC */
+            if (length >= 24 && (get(&entry, 12, 4) & 1))
+                add_affinity(found, get(&entry, 8, 4), get(&entry, 4, 4));
+            break;
+        default:
+            break;
+        }
+        at += length;
+    }
+}
+
+int acpi_core_node(const struct acpi *found, uint32_t apic_id)
+{
+    for (unsigned i = 0; i < found->affinity_count; i++)
+        if (found->affinities[i].apic_id == apic_id)
+            return found->affinities[i].node;
+    return -1;
+}
+
+int acpi_memory_node(const struct acpi *found, uint64_t start, uint64_t end)
+{
+    for (unsigned i = 0; i < found->range_count; i++)
+        if (start >= found->ranges[i].start && end <= found->ranges[i].end)
+            return found->ranges[i].node;
+    return -1;
+}
+
 /* ---- HPET (IA-PC HPET 1.0a, 3.2.4) ---------------------------------------------------------------- */
 
 static void parse_hpet(const struct acpi_memory *memory, const struct table *hpet, struct acpi *found)
@@ -252,7 +333,11 @@ static void parse_fadt(const struct acpi_memory *memory, const struct table *fad
 static const struct {
     const char *signature;
     void (*parse)(const struct acpi_memory *, const struct table *, struct acpi *);
-} parsers[] = {{"APIC", parse_madt}, {"MCFG", parse_mcfg}, {"HPET", parse_hpet}, {"FACP", parse_fadt}};
+} parsers[] = {{"APIC", parse_madt},
+               {"MCFG", parse_mcfg},
+               {"HPET", parse_hpet},
+               {"FACP", parse_fadt},
+               {"SRAT", parse_srat}};
 
 enum { PARSER_COUNT = sizeof(parsers) / sizeof(parsers[0]) };
 

@@ -51,6 +51,7 @@ extern struct boot boot;
 /* ---- acpi.c: what the firmware's tables say, checked (ACPI 6.5) ---- */
 #define ACPI_MAX_CORES    256
 #define ACPI_MAX_SEGMENTS 8
+#define ACPI_MAX_RANGES   64
 struct acpi {
     uint32_t apic_ids[ACPI_MAX_CORES]; /* enabled processors, MADT order */
     unsigned core_count; /* 0: the firmware told of none, and only the boot processor is known */
@@ -61,6 +62,17 @@ struct acpi {
         uint8_t first_bus, last_bus;
     } segments[ACPI_MAX_SEGMENTS];
     unsigned segment_count;
+    /* NUMA nodes, by the firmware's own numbers: disjoint ranges of addresses, and processors. */
+    struct {
+        uint64_t start, end;
+        int node;
+    } ranges[ACPI_MAX_RANGES];
+    unsigned range_count;
+    struct {
+        uint32_t apic_id;
+        int node;
+    } affinities[ACPI_MAX_CORES];
+    unsigned affinity_count;
     uint64_t hpet;                       /* 0: none */
     uint16_t pm1a_control, pm1b_control; /* I/O ports, 0: none */
     uint16_t sleep_type_a, sleep_type_b; /* of \_S5_, for power-off; 0xffff: unknown */
@@ -74,6 +86,9 @@ extern struct acpi acpi;
 /* Fills `acpi` from tables reached through `read`-able identity-mapped memory. 0, or a negative errno and a
  * message. */
 int acpi_discover(uint64_t rsdp);
+/* The NUMA node of a processor, and of the memory [start, end); -1: not told, or of more than one. */
+int acpi_core_node(const struct acpi *found, uint32_t apic_id);
+int acpi_memory_node(const struct acpi *found, uint64_t start, uint64_t end);
 
 /* ---- exit.c ---- */
 /* Says what makes it impossible to go on, and the cure, on the console; ends with status 1. */

@@ -273,6 +273,7 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
     if (i < boot.ram_count) {
         span->iova = ram->start;
         span->size = ram->end - ram->start;
+        span->node = acpi_memory_node(&acpi, ram->start, ram->end);
     } else if (i - boot.ram_count < boot.module_count) {
         const struct boot_module *module = &boot.modules[i - boot.ram_count];
 
@@ -326,6 +327,30 @@ static uint64_t take(uint64_t size, uint64_t below)
     return 0;
 }
 
+/* Where the memory of one NUMA node ends and another's begins, a span does, too. */
+static void split_at(uint64_t address)
+{
+    for (unsigned i = 0; i < boot.ram_count; i++) {
+        struct boot_range *r = &boot.ram[i];
+
+        if (address <= r->start || address >= r->end || boot.ram_count == SPAN_MAX)
+            continue;
+        memmove(r + 2, r + 1, (boot.ram_count - i - 1) * sizeof *r);
+        r[1] = (struct boot_range){address, r->end};
+        r->end = address;
+        boot.ram_count++;
+        return;
+    }
+}
+
+static void split_by_node(void)
+{
+    for (unsigned i = 0; i < acpi.range_count; i++) {
+        split_at((acpi.ranges[i].start + MEMORY_PAGE - 1) & ~(MEMORY_PAGE - 1));
+        split_at(acpi.ranges[i].end & ~(MEMORY_PAGE - 1));
+    }
+}
+
 void *memory_take(uint64_t size)
 {
     return (void *)take(size, MAPPED_AT_START);
@@ -347,8 +372,10 @@ void memory_start(void **heap, size_t *heap_size)
     const uint32_t gigabyte_pages = 1u << 26;
     struct boot_range ram[SPAN_MAX];
     uint64_t total = 0, tables_size, at;
-    unsigned count = boot.ram_count;
+    unsigned count;
 
+    split_by_node();
+    count = boot.ram_count;
     for (unsigned i = 0; i < count; i++) {
         ram[i] = boot.ram[i];
         total += ram[i].end - ram[i].start;

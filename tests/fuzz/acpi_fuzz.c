@@ -54,7 +54,7 @@ static void header(uint32_t table, const char *signature, uint32_t length)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const signatures[] = {"APIC", "MCFG", "HPET", "FACP", "DSDT", "RSDT", "XSDT", "SSDT"};
+    static const char *const signatures[] = {"APIC", "MCFG", "HPET", "FACP", "DSDT", "RSDT", "XSDT", "SRAT"};
     static const struct acpi_memory memory = {at};
     uint32_t next = TABLES, dsdt = 0, count = 0, root = RSDT;
     uint64_t tables[MAX_TABLES];
@@ -104,6 +104,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     acpi_parse(&memory, RSDP, &found);
     if (found.core_count > ACPI_MAX_CORES || found.segment_count > ACPI_MAX_SEGMENTS)
         abort();
+    if (found.range_count > ACPI_MAX_RANGES || found.affinity_count > ACPI_MAX_CORES)
+        abort();
+    for (unsigned i = 0; i < found.range_count; i++)
+        for (unsigned j = 0; j < i; j++)
+            if (found.ranges[i].start < found.ranges[j].end && found.ranges[j].start < found.ranges[i].end)
+                abort();
     for (unsigned i = 0; i < found.segment_count; i++)
         if (found.segments[i].base == 0 || found.segments[i].first_bus > found.segments[i].last_bus)
             abort();

@@ -80,6 +80,22 @@ def leaks(test):
                     f'{name}: what was never given back is {"listed" if seen else "not told"}', run)
 
 
+def nodes(test):
+    """Two NUMA nodes whose memory is contiguous: spans end where nodes do."""
+    qemu = '-smp 2 -object memory-backend-ram,id=m0,size=128M -object memory-backend-ram,id=m1,size=128M ' \
+           '-numa node,memdev=m0,cpus=0 -numa node,memdev=m1,cpus=1'
+    run = worlds.metal(image('nodes'), options=['--memory', '256M', '--qemu', qemu])
+    spans = re.findall(r'span at (0x[0-9a-f]+), (\d+) KiB: node (-?\d+)', run.output)
+    near = [(int(start, 16), int(start, 16) + int(kib) * 1024, int(node)) for start, kib, node in spans]
+    right = all(end <= 128 << 20 if node == 0 else start >= 128 << 20 for start, end, node in near)
+    test.result(run.status == 0 and right and {node for _, _, node in near} == {0, 1}, 'each span is of one node', run)
+    test.result('core 0: node 0\ncore 1: node 1\n' in run.output, 'each core knows its node', run)
+    test.result('node 0: got node 0' in run.output and 'node 1: got node 1' in run.output, 'memory is claimed near a node', run)
+    run = worlds.metal(image('nodes'))
+    test.result(run.status == 0 and 'core 0: node -1' in run.output and 'KiB: node -1' in run.output,
+                'a machine without nodes says -1', run)
+
+
 def power(test, folder):
     """A machine without isa-debug-exit, as real ones are: the program's end switches it off, by ACPI."""
     for machine in ('q35', 'pc'):
@@ -141,6 +157,7 @@ def main():
         reach(test, folder)
         loans(test, folder)
         leaks(test)
+        nodes(test)
         power(test, folder)
         modules(test, folder)
         interrupted(test, folder)

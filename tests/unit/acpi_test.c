@@ -388,6 +388,109 @@ static void more_processors_than_fit_are_left_out(void **state)
     assert_int_equal(found.apic_ids[ACPI_MAX_CORES - 1], ACPI_MAX_CORES - 1);
 }
 
+/* One entry of SRAT: memory, or a processor by its local APIC or x2APIC. */
+static size_t near(uint8_t *to, unsigned kind, uint64_t what, uint64_t size, uint32_t node)
+{
+    static const uint8_t lengths[] = {16, 40, 24};
+    const uint32_t enabled = 1;
+
+    memset(to, 0, lengths[kind]);
+    to[0] = (uint8_t)kind;
+    to[1] = lengths[kind];
+    if (kind == 0) {
+        to[2] = (uint8_t)node;
+        to[3] = (uint8_t)what;
+        memcpy(to + 4, &enabled, 4);
+        memcpy(to + 9, (uint8_t *)&node + 1, 3);
+    } else if (kind == 1) {
+        memcpy(to + 2, &node, 4);
+        memcpy(to + 8, &what, 8);
+        memcpy(to + 16, &size, 8);
+        memcpy(to + 28, &enabled, 4);
+    } else {
+        memcpy(to + 4, &node, 4);
+        memcpy(to + 8, &what, 4);
+        memcpy(to + 12, &enabled, 4);
+    }
+    return lengths[kind];
+}
+
+static uint32_t srat(const uint8_t *entries, size_t size, uint8_t revision)
+{
+    uint8_t body[2048] = {0};
+
+    memcpy(body + 12, entries, size);
+    uint32_t at = table("SRAT", body, 12 + (uint32_t)size);
+    put(at + 8, revision, 1);
+    seal(at, 36 + 12 + (uint32_t)size);
+    point(XSDT, "XSDT", 8, (uint64_t[]){firmware.madt, at}, 2);
+    return at;
+}
+
+static void memory_and_processors_know_their_node(void **state)
+{
+    uint8_t entries[256];
+    struct acpi found;
+    size_t size = 0;
+
+    (void)state;
+    size += near(entries + size, 1, 0, 0xa0000, 0);
+    size += near(entries + size, 1, 0x100000, 0x7f00000, 0);
+    size += near(entries + size, 1, 0x8000000, 0x8000000, 1);
+    size += near(entries + size, 0, 0, 0, 0);
+    size += near(entries + size, 0, 5, 0, 0x101);
+    size += near(entries + size, 2, 700, 0, 1);
+    srat(entries, size, 3);
+    assert_int_equal(parse(&found), 0);
+    assert_int_equal(acpi_memory_node(&found, 0x100000, 0x8000000), 0);
+    assert_int_equal(acpi_memory_node(&found, 0x8000000, 0x10000000), 1);
+    assert_int_equal(acpi_memory_node(&found, 0x7fff000, 0x8001000), -1);
+    assert_int_equal(acpi_memory_node(&found, 0x10000000, 0x10001000), -1);
+    assert_int_equal(acpi_core_node(&found, 0), 0);
+    assert_int_equal(acpi_core_node(&found, 5), 0x101);
+    assert_int_equal(acpi_core_node(&found, 700), 1);
+    assert_int_equal(acpi_core_node(&found, 1), -1);
+    srat(entries, size, 1);
+    assert_int_equal(parse(&found), 0);
+    assert_int_equal(acpi_core_node(&found, 5), 1); /* revision 1: the upper bits are reserved */
+}
+
+static void nodes_that_make_no_sense_are_ignored(void **state)
+{
+    static const struct {
+        uint64_t start, size;
+        uint32_t node;
+    } lies[] = {{0x100000, 0, 0},
+                {1ull << 52, 1, 0},
+                {0x100000, UINT64_MAX, 0},
+                {UINT64_MAX, 2, 0},
+                {0x100000, 0x1000, UINT32_MAX},
+                {0x20000800, 0x1000, 1}}; /* in the middle of what is another's */
+    struct acpi found;
+    uint8_t entries[96];
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+        size_t size = near(entries, 1, 0x20000000, 0x1000, 7);
+
+        size += near(entries + size, 1, lies[i].start, lies[i].size, lies[i].node);
+        srat(entries, size, 3);
+        assert_int_equal(parse(&found), 0);
+        assert_int_equal(found.range_count, 1);
+        assert_int_equal(acpi_memory_node(&found, 0x20000000, 0x20001000), 7);
+    }
+    for (unsigned length = 0; length < 256; length++) { /* entries of any length end somewhere */
+        size_t size = near(entries, 0, 3, 0, 1);
+
+        uint32_t at = srat(entries, size, 3);
+        put(at + 48 + 1, length, 1);
+        seal(at, 48 + (uint32_t)size);
+        assert_int_equal(parse(&found), 0);
+        assert_int_equal(acpi_core_node(&found, 3), length == 16 ? 1 : -1);
+        firmware.next = at;
+    }
+}
+
 static void configuration_space_that_cannot_be_is_ignored(void **state)
 {
     static const struct {
@@ -502,6 +605,8 @@ int main(void)
         cmocka_unit_test_setup(tables_that_name_themselves_end, setup),
         cmocka_unit_test_setup(entries_of_no_length_end_the_table, setup),
         cmocka_unit_test_setup(more_processors_than_fit_are_left_out, setup),
+        cmocka_unit_test_setup(memory_and_processors_know_their_node, setup),
+        cmocka_unit_test_setup(nodes_that_make_no_sense_are_ignored, setup),
         cmocka_unit_test_setup(configuration_space_that_cannot_be_is_ignored, setup),
         cmocka_unit_test_setup(buses_that_are_there_twice_count_once, setup),
         cmocka_unit_test_setup(registers_of_the_wrong_kind_are_not_ports, setup),
