@@ -15,76 +15,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 
 #define ARGUMENTS_MAX 128u
-#define HEAP_MAX      (64ull << 20)
 #define ARCH_SET_FS   0x1002 /* arch_prctl(2) */
 
 int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
                       void (*fini)(void), void (*loader)(void));
 
 extern const Elf64_Ehdr image_start[];
-
-/* ---- the heap: pages for mmap, first fit ---- */
-
-static struct {
-    struct lock lock;
-    char *base;
-    size_t pages;
-    uint64_t used[HEAP_MAX / MEMORY_PAGE / 64]; /* a bit a page */
-} heap = {.lock = {ATOMIC_FLAG_INIT}};
-
-static bool is_used(size_t page)
-{
-    return heap.used[page / 64] >> page % 64 & 1;
-}
-
-static void set_used(size_t page, size_t count, bool used)
-{
-    for (; count > 0; page++, count--)
-        if (used)
-            heap.used[page / 64] |= 1ull << page % 64;
-        else
-            heap.used[page / 64] &= ~(1ull << page % 64);
-}
-
-static long map_pages(size_t size, long flags)
-{
-    size_t count = size / MEMORY_PAGE + (size % MEMORY_PAGE != 0), run = 0;
-
-    if (size == 0 || !(flags & MAP_ANONYMOUS) || (flags & MAP_FIXED))
-        return -EINVAL;
-    lock_take(&heap.lock);
-    for (size_t page = 0; page < heap.pages; page++) {
-        run = is_used(page) ? 0 : run + 1;
-        if (run == count) {
-            char *address = heap.base + (page + 1 - count) * MEMORY_PAGE;
-
-            set_used(page + 1 - count, count, true);
-            lock_drop(&heap.lock);
-            memset(address, 0, count * MEMORY_PAGE);
-            return (long)address;
-        }
-    }
-    lock_drop(&heap.lock);
-    return -ENOMEM;
-}
-
-static long unmap_pages(uint64_t address, size_t size)
-{
-    uint64_t offset = address - (uint64_t)heap.base, whole = heap.pages * MEMORY_PAGE;
-
-    if (address % MEMORY_PAGE != 0 || offset >= whole || size == 0 || size > whole - offset)
-        return -EINVAL;
-    lock_take(&heap.lock);
-    set_used(offset / MEMORY_PAGE, (size + MEMORY_PAGE - 1) / MEMORY_PAGE, false);
-    lock_drop(&heap.lock);
-    return 0;
-}
 
 /* ---- the console ---- */
 
@@ -242,9 +183,9 @@ long libc_system_call(long number, const struct system_call *call)
     case SYS_lseek:
         return -ESPIPE; /* likewise */
     case SYS_mmap:
-        return map_pages((size_t)b, d);
+        return heap_map((size_t)b, d);
     case SYS_munmap:
-        return unmap_pages((uint64_t)a, (size_t)b);
+        return heap_unmap((uint64_t)a, (size_t)b);
     case SYS_clock_gettime:
         return get_time(a, (struct timespec *)b);
     case SYS_clock_getres:
@@ -375,7 +316,7 @@ static int run(int argc, char *argv[], char *environment[])
 }
 
 /* What Linux leaves on a new program's stack: psABI x86-64 3.4.1. */
-_Noreturn void libc_start(void *base, size_t size)
+_Noreturn void libc_start(void)
 {
     static char *argv[ARGUMENTS_MAX + 2];
     static union {
@@ -397,8 +338,6 @@ _Noreturn void libc_start(void *base, size_t size)
     };
     unsigned n = 0;
 
-    heap.base = base;
-    heap.pages = (size < HEAP_MAX ? size : HEAP_MAX) / MEMORY_PAGE;
     argv[0] = (char *)symbols_program();
     int argc = 1 + split_command_line(boot.command_line, argv + 1);
     for (int i = 0; i < argc; i++)

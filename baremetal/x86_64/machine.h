@@ -133,7 +133,7 @@ _Noreturn void core_end(void);
 void clock_start(void);
 
 /* ---- libc.c ---- */
-_Noreturn void libc_start(void *heap, size_t size);
+_Noreturn void libc_start(void);
 struct system_call { /* as trap.S leaves it: arguments, and where it is called from */
     long a, b, c, d, e, f;
     uint64_t return_address;
@@ -142,10 +142,15 @@ long libc_system_call(long number, const struct system_call *call);
 /* Makes a thread that runs core->entry on its stack, by core_clone(). 0, or a negative errno. */
 int libc_thread(struct core *core);
 
+/* ---- heap.c ---- */
+/* mmap(2) of memory without a file, and munmap(2) of what it gave. */
+long heap_map(size_t size, long flags);
+long heap_unmap(uint64_t address, size_t size);
+
 /* ---- memory.c ---- */
 #define MEMORY_PAGE 4096ull
-/* Final page tables, the heap of libc, and spans of the rest. */
-void memory_start(void **heap, size_t *heap_size);
+/* Final page tables, and spans of the rest. */
+void memory_start(void);
 /* Takes memory for the platform off RAM, below 4 GiB, before any of it is given away. NULL: none is left. */
 void *memory_take(uint64_t size);
 /* The calling core, on the first page tables, changes to the final ones. */

@@ -366,12 +366,12 @@ static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
     return value < least ? least : value > most ? most : value;
 }
 
-void memory_start(void **heap, size_t *heap_size)
+void memory_start(void)
 {
     const struct cpuid features = cpuid(0x80000001, 0), widths = cpuid(0x80000008, 0);
     const uint32_t gigabyte_pages = 1u << 26;
     struct boot_range ram[SPAN_MAX];
-    uint64_t total = 0, tables_size, at;
+    uint64_t total = 0, tables_size;
     unsigned count;
 
     split_by_node();
@@ -391,14 +391,11 @@ void memory_start(void **heap, size_t *heap_size)
     /* A table maps 2 MiB by 4 KiB or 1 GiB by 2 MiB: enough for the latter everywhere, the former for a half
      * of 64 GiB. More would take low memory that a large machine has no more of than a small one. */
     tables_size = (clamp(total / 1024, 0, TABLES_MAX) + MIB / 2) & ~(MEMORY_PAGE - 1);
-    *heap_size = clamp(total / 8, MIB, 64 * MIB) & ~(MEMORY_PAGE - 1);
     memory.next_table = take(tables_size, MAPPED_AT_START);
-    at = take(*heap_size, UINT64_MAX);
-    if (memory.next_table == 0 || at == 0)
+    if (memory.next_table == 0)
         machine_refuse(
             "memory is too scattered: no %lu KiB in one piece; give the machine more (QEMU: -m 64M)",
-            (uint64_t)*heap_size / 1024);
-    *heap = (void *)at;
+            tables_size / 1024);
     memory.tables_end = memory.next_table + tables_size;
     memory.root = table_get();
 

@@ -16,9 +16,6 @@ static void silence_old_interrupts(void)
 
 _Noreturn void machine_start(uint32_t magic, uint64_t information)
 {
-    void *heap;
-    size_t heap_size;
-
     silence_old_interrupts();
     serial_start();
     cpu_start(core_first());
@@ -26,11 +23,11 @@ _Noreturn void machine_start(uint32_t magic, uint64_t information)
     boot_parse(magic, information);
     acpi_discover(boot.rsdp); /* says itself what is missing, and the rest does without */
     cores_copy_startup();
-    memory_start(&heap, &heap_size);
+    memory_start();
     cpu_guard_stacks(core_first());
     clock_start();
     interrupt_start();
     cores_start();
     pci_start();
-    libc_start(heap, heap_size);
+    libc_start();
 }

@@ -3,10 +3,12 @@
  * What an ordinary C program asks of its libc, glibc hosted and musl bare: numbers with a point, a heap,
  * time, sleep.
  */
+#include <chalk/heap.h>
 #include <chalk/main.h>
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -66,6 +68,32 @@ static void heap(void)
     free(aligned);
 }
 
+/* Takes 1 MiB pieces until there are no more, or `most`; frees them, and tells how many there were. */
+static unsigned take_all(unsigned most)
+{
+    static void *held[4096];
+    unsigned count = 0;
+
+    while (count < most && (held[count] = malloc(1 << 20)) != NULL)
+        memset(held[count++], 1, 1 << 20);
+    for (unsigned i = 0; i < count; i++)
+        free(held[i]);
+    return count;
+}
+
+static void heap_limit(void)
+{
+    unsigned got;
+
+    expect_result(chalk_heap_limit((size_t)24 << 20), 0, "a heap of 24 MiB");
+    got = take_all(100);
+    expect(got >= 8 && got < 24, "it holds 1 MiB pieces, but not 24, and then malloc returns NULL");
+    expect(take_all(100) >= 8, "what was freed can be had again");
+    expect(malloc((size_t)1 << 40) == NULL && malloc(SIZE_MAX / 2) == NULL, "so it does for a terabyte");
+    expect_result(chalk_heap_limit(SIZE_MAX), 0, "a heap without a limit");
+    expect(take_all(40) == 40, "holds more");
+}
+
 static double seconds(clockid_t id)
 {
     struct timespec now;
@@ -97,6 +125,7 @@ int chalk_main(int argc, char *argv[])
     (void)argc, (void)argv;
     numbers();
     heap();
+    heap_limit();
     times();
     expect(fopen("/no/such/file", "r") == NULL, "files that are not there are not opened");
     return twin_failures != 0;
