@@ -108,9 +108,9 @@ static size_t find(const struct chalk_domain *domain, uint64_t iova)
 static struct mapping *find_exactly(const struct chalk_domain *domain, uint64_t iova, size_t size)
 {
     size_t at = find(domain, iova);
-    struct mapping *mapping = &domain->mappings[at];
+    struct mapping *mapping = at < domain->mapping_count ? &domain->mappings[at] : NULL;
 
-    return at < domain->mapping_count && mapping->iova == iova && mapping->size == size ? mapping : NULL;
+    return mapping != NULL && mapping->iova == iova && mapping->size == size ? mapping : NULL;
 }
 
 static int check_ranges(const struct chalk_domain *domain, uint64_t iova, size_t size)
@@ -167,12 +167,12 @@ static int insert(struct chalk_domain *domain, size_t at, const struct mapping *
 static int map(struct chalk_domain *domain, const struct mapping *wanted)
 {
     size_t at = find(domain, wanted->iova);
-    struct mapping *there = &domain->mappings[at];
+    struct mapping *there = at < domain->mapping_count ? &domain->mappings[at] : NULL;
     int error;
 
     if (!hosted_memory_owned(wanted->va, wanted->size))
         return -EINVAL;
-    if (at < domain->mapping_count && there->iova <= wanted->iova + (wanted->size - 1)) {
+    if (there != NULL && there->iova <= wanted->iova + (wanted->size - 1)) {
         if (there->iova != wanted->iova || there->size != wanted->size || there->va != wanted->va ||
             there->protection != wanted->protection)
             return -EEXIST;
@@ -256,11 +256,11 @@ static int move(const struct chalk_domain *domain, uint64_t iova, char *bytes, s
 
     while (size > 0) {
         size_t at = find(domain, iova);
-        const struct mapping *mapping = &domain->mappings[at];
+        const struct mapping *mapping = at < domain->mapping_count ? &domain->mappings[at] : NULL;
         size_t piece;
         char *va;
 
-        if (at == domain->mapping_count || iova < mapping->iova || (mapping->protection & needed) == 0)
+        if (mapping == NULL || iova < mapping->iova || (mapping->protection & needed) == 0)
             return -EFAULT;
         piece = mapping->size - (size_t)(iova - mapping->iova);
         piece = piece < size ? piece : size;

@@ -54,7 +54,7 @@ static int wait_for(int socket, short events, uint64_t deadline)
     for (;;) {
         uint64_t now = chalk_ticks();
         uint64_t left = deadline > now ? chalk_ticks_to_ns(deadline - now) / CHALK_MS + 1 : 0;
-        int ready = poll(&poll_one, 1, left < 1000 ? (int)left : 1000);
+        int ready = poll(&poll_one, 1, left < 100 ? (int)left : 100);
 
         if (ready > 0)
             return 0;

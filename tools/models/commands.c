@@ -112,18 +112,21 @@ static uint64_t region_size(const struct server *server, uint32_t index)
                                                    : 0;
 }
 
-/* What of the region can be mapped follows its description. */
+/* What of the region can be mapped follows its description: struct vfio_region_info_cap_sparse_mmap, with one
+ * area. */
 struct sparse {
-    struct vfio_region_info_cap_sparse_mmap head;
+    struct vfio_info_cap_header header;
+    uint32_t nr_areas, reserved;
     struct vfio_region_sparse_mmap_area area;
 };
+_Static_assert(offsetof(struct sparse, area) == offsetof(struct vfio_region_info_cap_sparse_mmap, areas),
+               "as VFIO's");
 
 static int get_region_info(struct server *server, struct command *command)
 {
     struct vfio_region_info *info = (void *)command->body;
     uint32_t room = info->argsz, index = info->index;
-    struct sparse sparse = {
-        .head = {.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1}, .nr_areas = 1}};
+    struct sparse sparse = {.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1}, .nr_areas = 1};
 
     if (command->size < sizeof *info || room < sizeof *info || index >= VFIO_PCI_NUM_REGIONS)
         return EINVAL;
