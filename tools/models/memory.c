@@ -109,9 +109,9 @@ int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int 
 int memory_return(struct server *server, uint64_t address, uint64_t size)
 {
     unsigned at = find(server, address);
-    struct lent *lent = &server->lent[at];
+    struct lent *lent = at < server->lent_count ? &server->lent[at] : NULL;
 
-    if (at == server->lent_count || lent->address != address || lent->size != size)
+    if (lent == NULL || lent->address != address || lent->size != size)
         return ENOENT;
     if (lent->va != NULL)
         munmap(lent->va, lent->size);

@@ -19,6 +19,7 @@ enum {
     NVME_MODEL_NAMESPACES = 2,
     NVME_MODEL_MDTS = 7, /* 512 KiB */
     NVME_MODEL_TRANSFER = 4096 << NVME_MODEL_MDTS,
+    NVME_MODEL_STAGE = 16, /* completions that are shown at once */
     NVME_MODEL_EVENTS = 4, /* asynchronous event requests at once */
 };
 
@@ -75,7 +76,9 @@ struct nvme_cq {
     uint32_t phase;
     uint16_t vector;
     bool interrupts;
-    bool posted; /* something, since the last interrupt */
+    bool posted;     /* something, since the last interrupt */
+    unsigned staged; /* completions before the tail that the program does not see yet */
+    struct nvme_completion stage[NVME_MODEL_STAGE];
     uint16_t users;
     uint32_t under_way; /* completions that are still to come */
 };
