@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Shows what Chalk is: one NVMe driver, as a Linux process over VFIO and as a bootable image, on one disk.
+"""Shows what Chalk is: one NVMe driver, as a Linux process against a model, over VFIO, and as a bootable image.
 
     tools/demo [--build DIR]
 
-Installs what is missing (apt), builds, runs nvme-identify, nvme-verify and nvme-perf in both worlds, lets each verify
-what the other wrote, counts instructions, proves that the driver is the same bytes in both, and prints a table.
+Installs what is missing (apt), builds, runs nvme-verify and nvme-perf right here against a model; then nvme-identify,
+nvme-verify and nvme-perf in both worlds on one disk, lets each verify what the other wrote, counts instructions, proves that the driver is the same bytes in both, and prints a table.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -21,12 +22,12 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ADDRESS = '0000:00:03.0'
 DISK_MIB = 64
-STEPS = 6
+STEPS = 7
 ROUNDS = 3  # of the measurement, for machines that do other things as well
 PROGRAMS = ('nvme-identify', 'nvme-verify', 'nvme-perf')
 INTRODUCTION = f"""\
 Chalk: one NVMe driver, the same bytes, as a Linux process over VFIO and as a bootable image.
-Both run in QEMU on one {DISK_MIB} MiB disk; nothing of this machine is used or changed but apt's packages,
+First against a model of a disk, right here; then both run in QEMU on one {DISK_MIB} MiB disk; nothing of this machine is used or changed but apt's packages,
 the folder of the build, and ~/.cache/chalk (the guest's kernel). It takes about two minutes."""
 
 
@@ -37,6 +38,7 @@ class Demo:
         self.step_number = 0
         self.device = f'nvme:{os.path.join(folder, "disk.img")}'
         self.script = os.path.join(folder, 'script.sh')
+        self.socket = os.path.join(folder, 'disk')
         with open(os.path.join(folder, 'disk.img'), 'wb') as file:
             file.truncate(DISK_MIB << 20)
 
@@ -71,6 +73,25 @@ class Demo:
             sys.exit(f'tools/demo: failed with status {status}: {shlex.join(command)}')
         return lines
 
+    @contextlib.contextmanager
+    def model(self):
+        """A disk in a process, while it is in use. Its name is what a driver opens."""
+        command = [os.path.join(self.build, 'chalk-model'), 'nvme', '--socket', self.socket, '--size', f'{DISK_MIB}M']
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        try:
+            self.tell(f'$ chalk-model {shlex.join(command[1:])} &')
+            if not process.stdout.readline():
+                sys.exit('tools/demo: the model did not start')
+            yield f'vfio-user:{self.socket}'
+        finally:
+            process.terminate()
+            process.wait()
+
+    def native(self, *command):
+        """A program here, on this machine's processor."""
+        self.tell('$ ' + shlex.join(command))
+        return self.run(os.path.join(self.build, command[0]), *command[1:])
+
     def hosted(self, *commands, options=(), show=True):
         """Programs in one Linux guest, over VFIO."""
         with open(self.script, 'w') as file:
@@ -104,8 +125,9 @@ def measured(lines):
     return max(found, key=lambda round: round['iops'])
 
 
-def told(perf):
-    return f'{grouped(perf["iops"])} IOPS, latency p50 {perf["latency_ns"]["p50"] / 1000:.0f} us (best of {ROUNDS} rounds)'
+def told(perf, rounds=ROUNDS):
+    best = f' (best of {rounds} rounds)' if rounds > 1 else ''
+    return f'{grouped(perf["iops"])} IOPS, latency p50 {perf["latency_ns"]["p50"] / 1000:.0f} us{best}'
 
 
 def grouped(number):
@@ -118,7 +140,7 @@ def get_ready(demo):
     demo.run('tools/vm', '--prepare')
     if not os.path.exists(os.path.join(demo.build, 'build.ninja')):
         demo.run('meson', 'setup', demo.build, show=False)
-    files = ['libchalk.a'] + [name + kind for name in PROGRAMS for kind in ('', '.elf')]
+    files = ['libchalk.a', 'chalk-model'] + [name + kind for name in PROGRAMS for kind in ('', '.elf')]
     demo.tell('compiling; the first time this takes half a minute or so')
     demo.run('ninja', '-C', demo.build, '--quiet', *files, show=False)
     demo.tell(f'built libchalk.a, and with it {len(PROGRAMS)} programs: each as NAME, for Linux, and as NAME.elf, to boot')
@@ -131,6 +153,11 @@ def show(demo):
 
     demo.step('packages and build')
     get_ready(demo)
+
+    demo.step('here, without root or hardware: the driver against a disk that is a process; write, read back, measure')
+    with demo.model() as disk:
+        demo.native('nvme-verify', '--overwrite', disk)
+        demo.tell(told(measured(demo.native(*perf, '--seconds', '1', disk)), 1))
 
     demo.step('Linux process: what is the disk? write a pattern, read it back; measure')
     hosted = demo.hosted(('nvme-identify', ADDRESS), ('nvme-verify', '--overwrite', '--seed', '1', ADDRESS),
