@@ -234,9 +234,7 @@ static const char *what_is_wrong(const struct peer *peer, const struct question 
         return "it replied to something that was not asked";
     if (header->size < sizeof *header)
         return "it sent a message that is shorter than its header";
-    if ((header->flags & VFIO_USER_ERROR) != 0)
-        return size != 0 ? "it sent an error with more behind it" : NULL;
-    if (size < question->least)
+    if (size < question->least && (header->flags & VFIO_USER_ERROR) == 0)
         return "its reply is too short";
     if (size > question->reply[0].iov_len + question->reply[1].iov_len)
         return "its reply is too long";
@@ -258,10 +256,6 @@ static int receive_reply(struct peer *peer, const struct question *question, uin
         message_drop(&descriptors);
         return break_off(peer, -EPROTO, wrong);
     }
-    if ((header.flags & VFIO_USER_ERROR) != 0) {
-        message_drop(&descriptors);
-        return header.error > 0 && header.error < 4096 ? -(int)header.error : -EIO;
-    }
     left = header.size - sizeof header;
     for (unsigned i = 0; i < 2 && error == 0; i++) {
         size_t size = left < question->reply[i].iov_len ? left : question->reply[i].iov_len;
@@ -272,6 +266,10 @@ static int receive_reply(struct peer *peer, const struct question *question, uin
     if (error != 0) {
         message_drop(&descriptors);
         return break_off(peer, error, NULL);
+    }
+    if ((header.flags & VFIO_USER_ERROR) != 0) { /* libvfio-user sends a payload even with that */
+        message_drop(&descriptors);
+        return header.error > 0 && header.error < 4096 ? -(int)header.error : -EIO;
     }
     if (question->descriptors != NULL)
         *question->descriptors = descriptors;
