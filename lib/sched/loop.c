@@ -37,7 +37,7 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
     loop->idle = options->idle;
     loop->spin_most = chalk_ns_to_ticks(options->spin_ns != 0 ? options->spin_ns : SPIN_NS);
     loop->spin = loop->spin_most;
-    loop->queueing = options->queueing != NULL ? options->queueing : chalk_fifo_start(&loop->fifo);
+    loop->queueing = options->queueing;
     loop->last_poller = &loop->pollers;
     chalk_wheel_start(&loop->wheel, chalk_ticks());
     atomic_store(&loop->turn_started, chalk_ticks());
@@ -173,10 +173,10 @@ static void account(struct chalk_loop *loop, uint64_t now)
 
 bool chalk_loop_turn(struct chalk_loop *loop)
 {
-    uint64_t now = chalk_ticks(), switches = loop->counters.switches;
+    uint64_t now = chalk_ticks(), switches = loop->switches;
     unsigned messages, timers, polled;
 
-    chalk_assert(loop->running == NULL);
+    chalk_assert(loop_running(loop) == NULL);
     account(loop, now);
     if (loop->counter_waits != NULL)
         look_at_counters(loop);
@@ -185,12 +185,13 @@ bool chalk_loop_turn(struct chalk_loop *loop)
     loop_enters(loop, "timer");
     timers = chalk_wheel_turn(&loop->wheel, now);
     polled = poll(loop);
+    loop_enters(loop, "queueing policy");
     chalk_tasks_run(loop);
     chalk_tasks_bury(loop);
     loop_enters(loop, NULL);
     loop->counters.messages += messages;
     loop->counters.timers += timers;
-    loop->busy = (messages | timers | polled) != 0 || loop->counters.switches != switches;
+    loop->busy = (messages | timers | polled) != 0 || loop->switches != switches;
     return loop->busy;
 }
 
@@ -275,11 +276,13 @@ int chalk_loop_run(struct chalk_loop *loop)
 void chalk_loop_counters(const struct chalk_loop *loop, struct chalk_loop_counters *counters)
 {
     *counters = loop->counters;
+    counters->switches = loop->switches;
 }
 
 bool chalk_loop_stuck(const struct chalk_loop *loop, uint64_t limit_ns)
 {
-    const char *name = atomic_load_explicit(&loop->current, memory_order_relaxed);
+    const struct chalk_task *task = atomic_load_explicit(&loop->running, memory_order_acquire);
+    const char *name = task != NULL ? task->name : atomic_load_explicit(&loop->current, memory_order_relaxed);
     uint64_t started = atomic_load_explicit(&loop->turn_started, memory_order_relaxed);
     uint64_t now = chalk_ticks();
 

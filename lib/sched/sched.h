@@ -18,11 +18,15 @@ struct counter_wait {
 
 struct chalk_loop {
     /* Used in every switch. */
-    struct chalk_queueing *queueing;
-    struct chalk_task *running; /* NULL: the loop itself */
-    void *stack_pointer;        /* the loop's, while a task runs */
-    unsigned budget;            /* tasks that may still run in this turn */
-    struct chalk_loop_counters counters;
+    struct chalk_queueing *queueing; /* NULL: first come, first served, without a call */
+    _Atomic(struct chalk_task *)
+        running; /* NULL: the loop itself. Written here, and looked at by a watchdog */
+    /* Without a policy: a ring, by `next`, of the tasks that are ready. Behind the last one is the first,
+     * which stays in it while it runs. */
+    struct chalk_task *last_ready;
+    uint64_t switches, last_switch;      /* so far; and the last one in this turn */
+    void *stack_pointer;                 /* the loop's, while a task runs */
+    struct chalk_loop_counters counters; /* but for the switches */
 
     /* Used in every turn. */
     const _Atomic(uint32_t) *events;
@@ -33,7 +37,7 @@ struct chalk_loop {
     uint64_t idle_since, next_look;
     uint64_t spin, spin_most;       /* ticks that CHALK_IDLE_ADAPT spins before it sleeps */
     _Atomic(uint64_t) turn_started; /* ticks */
-    const char *_Atomic current; /* what the turn is in, for chalk_loop_stuck(); NULL: nothing of anybody's */
+    const char *_Atomic current;    /* what the turn is in while no task runs; NULL: nothing of anybody's */
 
     /* What senders look at. The loop writes none of it in a turn, so that it stays in their caches. */
     _Alignas(CHALK_RING_LINE) enum chalk_idle idle;
@@ -47,13 +51,18 @@ struct chalk_loop {
     struct chalk_memory *memory;
     struct chalk_task *tasks;
     struct chalk_task *spare; /* stacks of tasks that have ended, by `next` */
+    uint32_t task_number;     /* of the newest task */
     struct chalk_fiber fiber;
-    struct chalk_fifo fifo;
 };
 
 _Static_assert(sizeof(struct chalk_loop) < 32 << 10, "an idle loop takes less than 64 KiB");
 
 #define TURN_TASKS 64 /* that run in one turn, before pollers and timers have theirs */
+
+static inline struct chalk_task *loop_running(const struct chalk_loop *loop)
+{
+    return atomic_load_explicit(&loop->running, memory_order_relaxed);
+}
 
 static inline void loop_enters(struct chalk_loop *loop, const char *name)
 {

@@ -5,10 +5,20 @@
  * so it is done only when they differ. Nothing here needs privilege.
  */
 
-/* The frame that lies at the stack pointer of what does not run; task.c makes the first one. */
+/*
+ * The frame that lies at the stack pointer of what does not run; task.c makes the first one. It is written and read
+ * where the stack pointer is not yet, or not any more: that is the red zone.
+ */
         .set    MXCSR, 0
         .set    X87, 4
-        .set    FRAME, 8
+        .set    R15, 8
+        .set    R14, 16
+        .set    R13, 24
+        .set    R12, 32
+        .set    RBX, 40
+        .set    RBP, 48
+        .set    RIP, 56 /* the return address */
+        .set    FRAME, 64
         .set    CONTROL, 0xffc0 /* SDM vol. 1 10.2.3: the bits below are exceptions that were seen */
 
         .section .text.chalk_switch, "ax", @progbits
@@ -22,38 +32,37 @@
  * stack that was left.
  */
 chalk_switch:
-        pushq   %rbp
-        pushq   %rbx
-        pushq   %r12
-        pushq   %r13
-        pushq   %r14
-        pushq   %r15
-        subq    $FRAME, %rsp
-        stmxcsr MXCSR(%rsp)
-        fnstcw  X87(%rsp)
-        movl    MXCSR(%rsp), %eax
-        movzwl  X87(%rsp), %ecx
-        movq    %rsp, (%rdi)
-        movq    %rsi, %rsp
-        xorl    MXCSR(%rsp), %eax
+        leaq    -RIP(%rsp), %rcx
+        movq    %rbp, RBP(%rcx)
+        movq    %rbx, RBX(%rcx)
+        movq    %r12, R12(%rcx)
+        movq    %r13, R13(%rcx)
+        movq    %r14, R14(%rcx)
+        movq    %r15, R15(%rcx)
+        stmxcsr MXCSR(%rcx)
+        fnstcw  X87(%rcx)
+        movq    %rcx, (%rdi)
+        movl    MXCSR(%rcx), %eax
+        movzwl  X87(%rcx), %ecx
+        xorl    MXCSR(%rsi), %eax
         testl   $CONTROL, %eax
         jne     .Lcontrol_words
-        cmpw    X87(%rsp), %cx
+        cmpw    X87(%rsi), %cx
         jne     .Lcontrol_words
 .Lregisters:
-        addq    $FRAME, %rsp
-        popq    %r15
-        popq    %r14
-        popq    %r13
-        popq    %r12
-        popq    %rbx
-        popq    %rbp
-        popq    %rcx
+        movq    R15(%rsi), %r15
+        movq    R14(%rsi), %r14
+        movq    R13(%rsi), %r13
+        movq    R12(%rsi), %r12
+        movq    RBX(%rsi), %rbx
+        movq    RBP(%rsi), %rbp
+        movq    RIP(%rsi), %rcx
+        leaq    FRAME(%rsi), %rsp
         movl    %edx, %eax
         jmp     *%rcx
 .Lcontrol_words:
-        ldmxcsr MXCSR(%rsp)
-        fldcw   X87(%rsp)
+        ldmxcsr MXCSR(%rsi)
+        fldcw   X87(%rsi)
         jmp     .Lregisters
         .size   chalk_switch, . - chalk_switch
 

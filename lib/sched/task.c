@@ -6,7 +6,6 @@
  *     low   | guard page | canary | stack ... <- | struct chalk_task |   high
  */
 #include "fiber.h"
-#include "fifo.h"
 #include "sched.h"
 
 #include <chalk/error.h>
@@ -17,6 +16,7 @@
 #define DEFAULT_STACK ((size_t)32 << 10)
 #define LEAST_STACK   CHALK_PAGE
 #define CANARY        0x6b6c6863u /* "chlk" */
+#define STACK_OF      "stack of task "
 
 /* What chalk_switch() takes off the stack of a task that runs for the first time. */
 struct first_frame {
@@ -34,72 +34,103 @@ static uint32_t *canary_of(const struct chalk_task *task)
     return task->stack;
 }
 
-static void __attribute__((noinline, cold)) overflowed(struct chalk_task *task)
+static void __attribute__((noinline, cold, noreturn)) overflowed(struct chalk_task *task)
 {
     chalk_log(CHALK_ERROR, "the stack of %s has overflowed: give it more than %zu bytes", task->name,
               (size_t)((char *)task - (char *)task->stack));
     chalk_assert(*canary_of(task) == CANARY);
-}
-
-static inline struct chalk_task *take_ready(struct chalk_loop *loop)
-{
-    if (loop->budget == 0)
-        return NULL;
-    loop->budget--;
-    if (loop->queueing == &loop->fifo.queueing)
-        return fifo_remove(&loop->fifo);
-    return loop->queueing->take(loop->queueing);
-}
-
-/*
- * From the task that runs to the next one, or to the loop. Returns when it is its turn again: the result of
- * its wait. Without sanitizers the switch is the last thing done, so that it returns to the caller of the
- * caller at once.
- */
-static inline int leave(struct chalk_task *self, bool for_good)
-{
-    struct chalk_loop *loop = self->loop;
-    struct chalk_task *next = take_ready(loop);
-
-    if (__builtin_expect(*canary_of(self) != CANARY, 0))
-        overflowed(self);
-    loop->running = next;
-    if (next == NULL)
-        return fiber_switch(&self->fiber, &loop->fiber, for_good, &self->stack_pointer, loop->stack_pointer,
-                            0);
-    loop->counters.switches++;
-    next->state = CHALK_TASK_RUNNING;
-    if (next == self) /* its stack pointer is that of the last time */
-        return self->result;
-    loop_enters(loop, next->name);
-    return fiber_switch(&self->fiber, &next->fiber, for_good, &self->stack_pointer, next->stack_pointer,
-                        next->result);
-}
-
-void chalk_tasks_run(struct chalk_loop *loop)
-{
-    struct chalk_task *next;
-
-    loop->budget = TURN_TASKS;
-    next = take_ready(loop);
-    if (next == NULL)
-        return;
-    loop->running = next;
-    loop->counters.switches++;
-    next->state = CHALK_TASK_RUNNING;
-    loop_enters(loop, next->name);
-    fiber_switch(&loop->fiber, &next->fiber, false, &loop->stack_pointer, next->stack_pointer, next->result);
+    __builtin_unreachable();
 }
 
 static inline void make_ready(struct chalk_task *task)
 {
     struct chalk_loop *loop = task->loop;
+    struct chalk_task *last = loop->last_ready;
 
     task->state = CHALK_TASK_READY;
-    if (loop->queueing == &loop->fifo.queueing)
-        fifo_append(&loop->fifo, task);
-    else
+    if (loop->queueing != NULL) {
         loop->queueing->put(loop->queueing, task);
+        return;
+    }
+    task->next = last != NULL ? last->next : task;
+    if (last != NULL)
+        last->next = task;
+    loop->last_ready = task;
+}
+
+/* The one that runs is not ready any more. A policy has let go of it already. */
+static inline void forget(struct chalk_task *self)
+{
+    struct chalk_loop *loop = self->loop;
+
+    if (loop->queueing != NULL)
+        return;
+    if (loop->last_ready == self)
+        loop->last_ready = NULL;
+    else
+        loop->last_ready->next = self->next;
+}
+
+static inline bool turn_is_over(const struct chalk_loop *loop)
+{
+    return loop->switches == loop->last_switch;
+}
+
+/* NULL: there is none. */
+static inline struct chalk_task *first_ready(struct chalk_loop *loop)
+{
+    if (loop->queueing != NULL)
+        return loop->queueing->take(loop->queueing);
+    return loop->last_ready != NULL ? loop->last_ready->next : NULL;
+}
+
+static inline void enter(struct chalk_loop *loop, struct chalk_task *task)
+{
+    atomic_store_explicit(&loop->running, task, memory_order_release);
+}
+
+/*
+ * From the task that runs to the next one, or to the loop if that is NULL. Returns when it is its turn again:
+ * the result of its wait. Without sanitizers the switch is the last thing done, so that it returns to the
+ * caller of the caller at once; and nothing that is called before returns, so that no register is saved
+ * twice.
+ */
+static inline int leave(struct chalk_task *self, struct chalk_task *next, bool for_good)
+{
+    struct chalk_loop *loop = self->loop;
+
+    if (__builtin_expect(!self->guarded, 0) && __builtin_expect(*canary_of(self) != CANARY, 0))
+        overflowed(self);
+    if (next == NULL) {
+        enter(loop, NULL);
+        return fiber_switch(&self->fiber, &loop->fiber, for_good, &self->stack_pointer, loop->stack_pointer,
+                            0);
+    }
+    loop->switches++;
+    if (next == self) /* its stack pointer is that of the last time */
+        return self->result;
+    enter(loop, next);
+    return fiber_switch(&self->fiber, &next->fiber, for_good, &self->stack_pointer, next->stack_pointer,
+                        next->result);
+}
+
+static int __attribute__((noinline)) leave_for_first(struct chalk_task *self, bool for_good)
+{
+    struct chalk_loop *loop = self->loop;
+
+    return leave(self, turn_is_over(loop) ? NULL : first_ready(loop), for_good);
+}
+
+void chalk_tasks_run(struct chalk_loop *loop)
+{
+    struct chalk_task *next = first_ready(loop);
+
+    if (next == NULL)
+        return;
+    loop->last_switch = loop->switches + TURN_TASKS;
+    loop->switches++;
+    enter(loop, next);
+    fiber_switch(&loop->fiber, &next->fiber, false, &loop->stack_pointer, next->stack_pointer, next->result);
 }
 
 void chalk_task_main(struct chalk_task *task)
@@ -108,12 +139,13 @@ void chalk_task_main(struct chalk_task *task)
 
     fiber_enter(&task->fiber);
     task->run(task, task->argument);
-    chalk_assert(loop->running == task);
+    chalk_assert(loop_running(loop) == task);
+    forget(task);
     task->state = CHALK_TASK_ENDED;
     loop->counters.tasks--;
     task->next = loop->ended;
     loop->ended = task;
-    leave(task, true);
+    leave_for_first(task, true);
     __builtin_unreachable();
 }
 
@@ -121,11 +153,9 @@ void chalk_task_main(struct chalk_task *task)
 
 static void copy_name(struct chalk_task *task, const char *name)
 {
-    static const char stack_of[] = "stack of ";
-
-    chalk_format(task->stack_name, sizeof task->stack_name, "%stask %.32s", stack_of,
+    chalk_format(task->stack_name, sizeof task->stack_name, STACK_OF "%.32s",
                  name != NULL ? name : "unnamed");
-    task->name = task->stack_name + sizeof stack_of - 1;
+    task->name = task->stack_name + sizeof "stack of " - 1;
 }
 
 static struct chalk_task *task_at(char *memory, size_t size)
@@ -252,7 +282,7 @@ void chalk_tasks_destroy(struct chalk_loop *loop)
 {
     struct chalk_task *task;
 
-    chalk_assert(loop->running == NULL);
+    chalk_assert(loop_running(loop) == NULL);
     chalk_tasks_bury(loop);
     while ((task = loop->tasks) != NULL) {
         loop->tasks = task->next_task;
@@ -267,21 +297,34 @@ void chalk_tasks_destroy(struct chalk_loop *loop)
 
 /* ---- waiting ---- */
 
+static void __attribute__((noinline)) yield_by_policy(struct chalk_task *self)
+{
+    make_ready(self);
+    leave_for_first(self, false);
+}
+
 void chalk_task_yield(struct chalk_task *self)
 {
-    chalk_assert(self->loop->running == self);
-    make_ready(self);
-    leave(self, false);
+    struct chalk_loop *loop = self->loop;
+
+    chalk_assert(loop_running(loop) == self);
+    if (__builtin_expect(loop->queueing != NULL, 0)) {
+        yield_by_policy(self);
+        return;
+    }
+    loop->last_ready = self; /* the ring turns on by one */
+    leave(self, turn_is_over(loop) ? NULL : self->next, false);
 }
 
 int chalk_task_wait(struct chalk_task *self, uint64_t deadline)
 {
-    chalk_assert(self->loop->running == self);
+    chalk_assert(loop_running(self->loop) == self);
+    forget(self);
     self->state = CHALK_TASK_WAITING;
     self->result = 0;
     if (deadline != CHALK_FOREVER)
         chalk_timer_arm(&self->loop->wheel, &self->timer, deadline);
-    return leave(self, false);
+    return leave_for_first(self, false);
 }
 
 bool chalk_task_wake(struct chalk_task *task)

@@ -31,7 +31,8 @@ struct chalk_loop;
 struct chalk_block_queue;
 struct chalk_block_request;
 
-enum chalk_task_state { CHALK_TASK_READY, CHALK_TASK_RUNNING, CHALK_TASK_WAITING, CHALK_TASK_ENDED };
+/* One of the tasks that are ready runs. */
+enum chalk_task_state { CHALK_TASK_READY, CHALK_TASK_WAITING, CHALK_TASK_ENDED };
 
 /* What the sanitizers want to know of a stack; unused without them. */
 struct chalk_fiber {
@@ -53,12 +54,12 @@ struct chalk_task {
     struct chalk_loop *loop;
     void *stack_pointer; /* while it does not run */
     void *stack;         /* the lowest byte */
+    bool guarded;
     struct chalk_timer timer;
     void (*run)(struct chalk_task *self, void *argument);
     void *argument;
     struct chalk_task *next_task, **task_link; /* all tasks of the loop */
     size_t size;                               /* bytes of memory, the guard page included */
-    bool guarded;
     struct chalk_fiber fiber;
     const char *name;    /* "task reader" */
     char stack_name[48]; /* "stack of task reader" */
