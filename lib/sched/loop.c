@@ -56,6 +56,11 @@ struct chalk_wheel *chalk_loop_wheel(struct chalk_loop *loop)
     return &loop->wheel;
 }
 
+void chalk_loop_trace(struct chalk_loop *loop, struct chalk_trace *trace)
+{
+    loop->trace = trace;
+}
+
 /* ---- messages ---- */
 
 static void wake_if_parked(struct chalk_loop *loop)
@@ -150,9 +155,12 @@ static bool must_stay_awake(const struct chalk_loop *loop)
 static void look_at_counters(struct chalk_loop *loop)
 {
     chalk_core_wait(loop->core, 0, 0);
-    for (const struct counter_wait *wait = loop->counter_waits; wait != NULL; wait = wait->next)
-        if (atomic_load_explicit(wait->counter, memory_order_acquire) != wait->seen)
-            chalk_task_wake(wait->task);
+    for (const struct counter_wait *wait = loop->counter_waits; wait != NULL; wait = wait->next) {
+        uint32_t counter = atomic_load_explicit(wait->counter, memory_order_acquire);
+
+        if (counter != wait->seen && chalk_task_wake(wait->task))
+            chalk_trace(loop->trace, CHALK_TRACE_INTERRUPT, wait->task->number, counter, 0);
+    }
 }
 
 /* ---- turns ---- */
@@ -227,7 +235,9 @@ static void sleep(struct chalk_loop *loop, uint32_t seen)
     atomic_thread_fence(memory_order_seq_cst);
     if (!must_not_sleep(loop)) {
         loop->counters.sleeps++;
+        chalk_trace(loop->trace, CHALK_TRACE_SLEEP, 0, 0, 0);
         chalk_core_wait(loop->core, seen, chalk_wheel_next(&loop->wheel));
+        chalk_trace(loop->trace, CHALK_TRACE_WAKE, 0, 0, 0);
     }
     atomic_store_explicit(&loop->parked, false, memory_order_relaxed);
     loop->next_look = 0;

@@ -6,6 +6,7 @@
 #include "inbox.h"
 
 #include <chalk/loop.h>
+#include <chalk/trace.h>
 #include <stdatomic.h>
 
 /* A task that waits for an interrupt counter; on its own stack. */
@@ -24,7 +25,8 @@ struct chalk_loop {
     /* Without a policy: a ring, by `next`, of the tasks that are ready. Behind the last one is the first,
      * which stays in it while it runs. */
     struct chalk_task *last_ready;
-    uint64_t switches, last_switch;      /* so far; and the last one in this turn */
+    uint64_t switches, last_switch; /* so far; and the last one in this turn */
+    struct chalk_trace *trace;
     void *stack_pointer;                 /* the loop's, while a task runs */
     struct chalk_loop_counters counters; /* but for the switches */
 

@@ -89,13 +89,7 @@ static inline void enter(struct chalk_loop *loop, struct chalk_task *task)
     atomic_store_explicit(&loop->running, task, memory_order_release);
 }
 
-/*
- * From the task that runs to the next one, or to the loop if that is NULL. Returns when it is its turn again:
- * the result of its wait. Without sanitizers the switch is the last thing done, so that it returns to the
- * caller of the caller at once; and nothing that is called before returns, so that no register is saved
- * twice.
- */
-static inline int leave(struct chalk_task *self, struct chalk_task *next, bool for_good)
+static inline int switch_to(struct chalk_task *self, struct chalk_task *next, bool for_good)
 {
     struct chalk_loop *loop = self->loop;
 
@@ -114,6 +108,38 @@ static inline int leave(struct chalk_task *self, struct chalk_task *next, bool f
                         next->result);
 }
 
+static void trace_run(struct chalk_trace *trace, const struct chalk_task *task)
+{
+    uint64_t name[2];
+
+    memcpy(name, task->stack_name + sizeof STACK_OF - 1, sizeof name);
+    chalk_trace_record(trace, CHALK_TRACE_RUN, task->number, name[0], name[1]);
+}
+
+static int __attribute__((noinline, cold))
+switch_traced(struct chalk_task *self, struct chalk_task *next, bool for_good)
+{
+    struct chalk_trace *trace = self->loop->trace;
+
+    chalk_trace_record(trace, CHALK_TRACE_PARK, self->number, self->state, 0);
+    if (next != NULL)
+        trace_run(trace, next);
+    return switch_to(self, next, for_good);
+}
+
+/*
+ * From the task that runs to the next one, or to the loop if that is NULL. Returns when it is its turn again:
+ * the result of its wait. Without sanitizers the switch is the last thing done, so that it returns to the
+ * caller of the caller at once; and nothing that is called before returns, so that no register is saved
+ * twice.
+ */
+static inline int leave(struct chalk_task *self, struct chalk_task *next, bool for_good)
+{
+    if (__builtin_expect(self->loop->trace != NULL, 0))
+        return switch_traced(self, next, for_good);
+    return switch_to(self, next, for_good);
+}
+
 static int __attribute__((noinline)) leave_for_first(struct chalk_task *self, bool for_good)
 {
     struct chalk_loop *loop = self->loop;
@@ -128,6 +154,8 @@ void chalk_tasks_run(struct chalk_loop *loop)
     if (next == NULL)
         return;
     loop->last_switch = loop->switches + TURN_TASKS;
+    if (loop->trace != NULL)
+        trace_run(loop->trace, next);
     loop->switches++;
     enter(loop, next);
     fiber_switch(&loop->fiber, &next->fiber, false, &loop->stack_pointer, next->stack_pointer, next->result);
@@ -153,6 +181,7 @@ void chalk_task_main(struct chalk_task *task)
 
 static void copy_name(struct chalk_task *task, const char *name)
 {
+    memset(task->stack_name, 0, sizeof task->stack_name);
     chalk_format(task->stack_name, sizeof task->stack_name, STACK_OF "%.32s",
                  name != NULL ? name : "unnamed");
     task->name = task->stack_name + sizeof "stack of " - 1;
@@ -243,6 +272,7 @@ int chalk_task_start(struct chalk_loop *loop, const struct chalk_task_options *o
         return -ENOMEM;
     task->rank = options->rank;
     task->loop = loop;
+    task->number = ++loop->task_number;
     task->run = run;
     task->argument = argument;
     memset(&task->timer, 0, sizeof task->timer);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A few requests, one after the other, and what their trace says: which events came in which order, and whose
- * they were, is the same in both worlds. When they came is not, only that time did not go back.
+ * A few tasks and a few requests, one after the other, and what their trace says: which events came in which
+ * order, and whose they were, is the same in both worlds. When they came is not, only that time did not go
+ * back.
  */
 #include <chalk/clock.h>
 #include <chalk/device.h>
+#include <chalk/loop.h>
 #include <chalk/main.h>
 #include <chalk/nvme.h>
 #include <chalk/trace.h>
@@ -113,6 +115,71 @@ static void trace_requests(struct chalk_block_queue *queue, struct chalk_memory 
     chalk_memory_put(memory, records, size);
 }
 
+/* ---- tasks ---- */
+
+static struct chalk_loop *loop;
+static struct chalk_task *first;
+
+static void waits(struct chalk_task *self, void *argument)
+{
+    (void)argument;
+    first = self;
+    chalk_task_yield(self);
+    chalk_task_wait(self, CHALK_FOREVER);
+    chalk_task_sleep(self, chalk_deadline(20 * CHALK_MS));
+    chalk_loop_stop(loop);
+}
+
+static void wakes(struct chalk_task *self, void *argument)
+{
+    (void)argument;
+    chalk_task_yield(self);
+    chalk_task_wake(first);
+}
+
+/* How often a sleep is broken, and begun again, is not the same. */
+static void show_tasks(const struct chalk_trace *trace)
+{
+    static const char *const states[] = {"ready", "waiting", "ended"};
+    struct chalk_trace_record record;
+    unsigned last = 0;
+    char name[17] = "";
+
+    for (uint64_t position = 0; chalk_trace_next(trace, &position, &record); last = record.kind) {
+        memcpy(name, &record.value, 8);
+        memcpy(name + 8, &record.other, 8);
+        if (record.kind == CHALK_TRACE_RUN)
+            printf("  task %u, %s, runs\n", record.number, name);
+        else if (record.kind == CHALK_TRACE_PARK)
+            printf("  task %u is %s\n", record.number, record.value < 3 ? states[record.value] : "lost");
+        else if (record.kind == CHALK_TRACE_SLEEP && last != CHALK_TRACE_WAKE)
+            printf("  the core sleeps\n");
+    }
+}
+
+static void trace_tasks(struct chalk_memory *memory)
+{
+    const size_t size = 1024 * CHALK_TRACE_RECORD;
+    void *records = chalk_memory_get(memory, size);
+    struct chalk_trace trace;
+
+    if (!expect(records != NULL, "memory for a trace of tasks") ||
+        !expect_result(chalk_trace_init(&trace, 0, records, 1024), 0, "the trace") ||
+        !expect_result(
+            chalk_loop_create(&(struct chalk_loop_options){.memory = memory, .idle = CHALK_IDLE_WAIT}, &loop),
+            0, "a loop"))
+        return;
+    chalk_loop_trace(loop, &trace);
+    expect_result(chalk_task_start(loop, &(struct chalk_task_options){.name = "waiter"}, waits, NULL, NULL),
+                  0, "a task that waits");
+    expect_result(chalk_task_start(loop, &(struct chalk_task_options){.name = "waker"}, wakes, NULL, NULL), 0,
+                  "one that wakes it");
+    expect_result(chalk_loop_run(loop), 0, "running both");
+    show_tasks(&trace);
+    chalk_loop_destroy(loop);
+    chalk_memory_put(memory, records, size);
+}
+
 int chalk_main(int argc, char *argv[])
 {
     struct chalk_bus_info found = {0};
@@ -128,6 +195,7 @@ int chalk_main(int argc, char *argv[])
     if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
         !expect_result(chalk_memory_create(NULL, &memory), 0, "claiming memory"))
         return 1;
+    trace_tasks(memory);
     if (!expect_result(chalk_device_open(found.name, &domain, &device), 0, "opening the device"))
         goto destroy;
     if (!expect_result(chalk_memory_share(memory, domain), 0, "sharing memory with it") ||

@@ -6,8 +6,10 @@
 #include <chalk/error.h>
 #include <chalk/loop.h>
 #include <chalk/random.h>
+#include <chalk/trace.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -314,6 +316,56 @@ static void interrupt_wakes_the_task_that_waits(void **state)
     chalk_device_close(handle);
 }
 
+/* ---- traces ---- */
+
+static void traced(struct chalk_task *self, void *argument)
+{
+    chalk_task_yield(self);
+    if (argument == NULL)
+        chalk_task_sleep(self, chalk_deadline(CHALK_MS));
+}
+
+/* What is in the ring as text: "+1" is task 1 entered, "-1w" left while it waits, "z" a sleep. */
+static void read_trace(const struct chalk_trace *trace)
+{
+    struct chalk_trace_record record;
+    uint64_t position = 0;
+    char text[64], name[17] = "";
+
+    while (chalk_trace_next(trace, &position, &record)) {
+        memcpy(name, &record.value, 8);
+        memcpy(name + 8, &record.other, 8);
+        if (record.kind == CHALK_TRACE_RUN)
+            snprintf(text, sizeof text, "+%u %s ", record.number, name);
+        else if (record.kind == CHALK_TRACE_PARK)
+            snprintf(text, sizeof text, "-%u%c ", record.number, "rwe"[record.value]);
+        else
+            snprintf(text, sizeof text, record.kind == CHALK_TRACE_SLEEP ? "z" : "! ");
+        leave_mark(text);
+    }
+}
+
+static void trace_tells_who_ran_and_why_it_stopped(void **state)
+{
+    static uint64_t records[256 * CHALK_TRACE_RECORD / sizeof(uint64_t)];
+    struct chalk_trace trace;
+
+    (void)state;
+    assert_int_equal(chalk_trace_init(&trace, 0, records, 256), 0);
+    chalk_loop_trace(loop, &trace);
+    start("sleeper", 0, traced, NULL);
+    start("a name of more than sixteen", 0, traced, "");
+    run_to_the_end();
+    read_trace(&trace);
+    assert_string_equal(trail,
+                        "+1 sleeper -1r +2 a name of more t -2r +1 sleeper -1w +2 a name of more t -2e "
+                        "z! +1 sleeper -1e ");
+    chalk_loop_trace(loop, NULL);
+    start("untraced", 0, traced, "");
+    run_to_the_end();
+    assert_int_equal(trace.next, 12);
+}
+
 /* ---- policies ---- */
 
 static void marks_once(struct chalk_task *self, void *argument)
@@ -536,6 +588,7 @@ int main(void)
         TEST(task_waits_until_its_deadline),
         TEST(deadline_in_the_past_ends_the_wait_at_once),
         TEST(interrupt_wakes_the_task_that_waits),
+        TEST(trace_tells_who_ran_and_why_it_stopped),
         TEST(priorities_are_kept),
         TEST(earliest_deadline_is_first),
         TEST(rank_may_change),

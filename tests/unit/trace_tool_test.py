@@ -46,6 +46,11 @@ def ring(core, records, clock='1000000000 0 0', lost=0):
     return ''.join(f'chalk-trace: {line}\n' for line in lines)
 
 
+def text(name):
+    """The two words of a record that have a task's name."""
+    return struct.unpack('<QQ', name.encode().ljust(16, b'\0'))
+
+
 class Tool:
     def __init__(self, tap, folder):
         self.tap, self.folder = tap, folder
@@ -133,6 +138,11 @@ def good_logs(tool):
                                                             (4, MARK, 9, 0, 0)]),
                                             options=['--name', '7=seven', '--name', '8=a=b "quoted"'])],
               ['seven', 'a=b "quoted"', 'mark 9'], 'are as given')
+    events = tool.good('tasks', ring(0, [(1, RUN, 1, *text('reader')), (2, PARK, 1, 1, 0), (2, RUN, 2, *text('x' * 16)),
+                                         (4, PARK, 2, 2, 0)]))
+    tap.equal([(e['name'], e['dur'], e['args']) for e in events],
+              [('task reader', 0.001, {'number': 1, 'then': 'waiting'}),
+               ('task ' + 'x' * 16, 0.002, {'number': 2, 'then': 'ended'})], 'have names, and an end')
     tap.equal(tool.good('an empty ring', ring(0, [])), [], 'is an empty trace')
 
     status, trace, _ = tool.run(ring(0, [(1, MARK, 1, 0, 0)], lost=12))
@@ -142,13 +152,13 @@ def good_logs(tool):
 def what_has_no_partner(tool):
     records = [(1, COMPLETE, 0, 0x10, 0), (2, END, 4, 0, 0), (3, WAKE, 0, 0, 0), (4, READ, 1, 0x20, 0),
                (5, READ, 1, 0x20, 1), (6, BEGIN, 1, 0, 0), (7, BEGIN, 2, 0, 0), (8, END, 1, 0, 0),
-               (9, COMPLETE, 0, 0x20, 0), (10, WRITE, 1, 0x30, 0), (11, RUN, 1, 0x99, 0), (12, 777, 1, 2, 3),
-               (13, INTERRUPT, 2, 5, 0)]
+               (9, COMPLETE, 0, 0x20, 0), (10, WRITE, 1, 0x30, 0), (11, RUN, 1, 0x9941, 0), (12, 777, 1, 2, 3),
+               (13, INTERRUPT, 2, 5, 0), (14, PARK, 9, 0, 0)]
     events = tool.good('ends without begins, begins without ends', ring(0, records))
     tool.tap.equal([(e['ph'], e['name']) for e in events], [
         ('i', 'complete'), ('i', 'end of section 4'), ('i', 'end of sleep'), ('i', 'read, not complete'),
         ('b', 'read'), ('X', 'section 1'), ('X', 'section 2'), ('e', 'read'), ('i', 'write, not complete'),
-        ('i', 'task 1 at 0x99'), ('i', 'kind 777'), ('i', 'interrupt')], 'are instants')
+        ('i', r'task A\x99'), ('i', 'kind 777'), ('i', 'interrupt'), ('i', 'end of task 9')], 'are instants')
 
 
 def bad_logs(tool):

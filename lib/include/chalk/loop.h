@@ -23,6 +23,7 @@ extern "C" {
 
 struct chalk_block_queue;
 struct chalk_loop;
+struct chalk_trace;
 
 /* What the loop does when it has nothing to do. */
 enum chalk_idle {
@@ -126,6 +127,12 @@ struct chalk_loop_counters {
     unsigned tasks; /* that have not ended */
 };
 void chalk_loop_counters(const struct chalk_loop *loop, struct chalk_loop_counters *counters);
+
+/*
+ * From now on tasks, sleeps, and interrupts that tasks wait for are told to `trace`, the ring of this core
+ * (<chalk/trace.h>). NULL: no more.
+ */
+void chalk_loop_trace(struct chalk_loop *loop, struct chalk_trace *trace);
 
 /*
  * A watchdog's question, from any core: whether the loop has been in one turn for longer than `limit_ns`. A

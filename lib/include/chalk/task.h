@@ -54,6 +54,7 @@ struct chalk_task {
     struct chalk_loop *loop;
     void *stack_pointer; /* while it does not run */
     void *stack;         /* the lowest byte */
+    uint32_t number;     /* in traces: its loop's first task is 1 */
     bool guarded;
     struct chalk_timer timer;
     void (*run)(struct chalk_task *self, void *argument);

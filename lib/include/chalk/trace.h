@@ -39,12 +39,12 @@ enum chalk_trace_kind {
     CHALK_TRACE_END = 3,
 
     /* The scheduler's. */
-    CHALK_TRACE_RUN = 16,   /* the core enters a task. number: its own number, value: its address */
-    CHALK_TRACE_PARK = 17,  /* and leaves it. The same */
+    CHALK_TRACE_RUN = 16,   /* the core enters a task. number: its own, value, other: 16 bytes of its name */
+    CHALK_TRACE_PARK = 17,  /* and leaves it. number: the same, value: its state (enum chalk_task_state) */
     CHALK_TRACE_SLEEP = 18, /* the core has nothing to do, and waits */
     CHALK_TRACE_WAKE = 19,  /* and goes on */
 
-    /* Interrupts, where chalk_core_wait() has collected them. number: the vector, value: the counter */
+    /* An interrupt that a task has waited for. number: the task's, value: the counter */
     CHALK_TRACE_INTERRUPT = 32,
 
     /*
