@@ -38,6 +38,7 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
     loop->spin_most = chalk_ns_to_ticks(options->spin_ns != 0 ? options->spin_ns : SPIN_NS);
     loop->spin = loop->spin_most;
     loop->queueing = options->queueing;
+    loop->watched = loop->queueing != NULL;
     loop->last_poller = &loop->pollers;
     chalk_wheel_start(&loop->wheel, chalk_ticks());
     atomic_store(&loop->turn_started, chalk_ticks());
@@ -59,6 +60,7 @@ struct chalk_wheel *chalk_loop_wheel(struct chalk_loop *loop)
 void chalk_loop_trace(struct chalk_loop *loop, struct chalk_trace *trace)
 {
     loop->trace = trace;
+    loop->watched = loop->queueing != NULL || trace != NULL;
 }
 
 /* ---- messages ---- */

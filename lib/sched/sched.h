@@ -25,6 +25,7 @@ struct chalk_loop {
     /* Without a policy: a ring, by `next`, of the tasks that are ready. Behind the last one is the first,
      * which stays in it while it runs. */
     struct chalk_task *last_ready;
+    bool watched;                   /* there is a policy or a trace: no yield is short */
     uint64_t switches, last_switch; /* so far; and the last one in this turn */
     struct chalk_trace *trace;
     void *stack_pointer;                 /* the loop's, while a task runs */

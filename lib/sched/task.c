@@ -89,23 +89,35 @@ static inline void enter(struct chalk_loop *loop, struct chalk_task *task)
     atomic_store_explicit(&loop->running, task, memory_order_release);
 }
 
+static inline void check_stack(struct chalk_task *self)
+{
+    if (__builtin_expect(!self->guarded, 0) && __builtin_expect(*canary_of(self) != CANARY, 0))
+        overflowed(self);
+}
+
+/*
+ * From the task that runs to another one, or to the loop. These return when it is its turn again: the result
+ * of its wait. Without sanitizers the switch is the last thing done, so that it returns to the caller of the
+ * caller at once; and nothing that is called before returns, so that no register is saved twice.
+ */
 static inline int switch_to(struct chalk_task *self, struct chalk_task *next, bool for_good)
 {
     struct chalk_loop *loop = self->loop;
 
-    if (__builtin_expect(!self->guarded, 0) && __builtin_expect(*canary_of(self) != CANARY, 0))
-        overflowed(self);
-    if (next == NULL) {
-        enter(loop, NULL);
-        return fiber_switch(&self->fiber, &loop->fiber, for_good, &self->stack_pointer, loop->stack_pointer,
-                            0);
-    }
     loop->switches++;
     if (next == self) /* its stack pointer is that of the last time */
         return self->result;
     enter(loop, next);
     return fiber_switch(&self->fiber, &next->fiber, for_good, &self->stack_pointer, next->stack_pointer,
                         next->result);
+}
+
+static inline int switch_to_loop(struct chalk_task *self, bool for_good)
+{
+    struct chalk_loop *loop = self->loop;
+
+    enter(loop, NULL);
+    return fiber_switch(&self->fiber, &loop->fiber, for_good, &self->stack_pointer, loop->stack_pointer, 0);
 }
 
 static void trace_run(struct chalk_trace *trace, const struct chalk_task *task)
@@ -116,35 +128,25 @@ static void trace_run(struct chalk_trace *trace, const struct chalk_task *task)
     chalk_trace_record(trace, CHALK_TRACE_RUN, task->number, name[0], name[1]);
 }
 
-static int __attribute__((noinline, cold))
-switch_traced(struct chalk_task *self, struct chalk_task *next, bool for_good)
+static void __attribute__((noinline, cold))
+trace_switch(const struct chalk_task *self, const struct chalk_task *next)
 {
     struct chalk_trace *trace = self->loop->trace;
 
     chalk_trace_record(trace, CHALK_TRACE_PARK, self->number, self->state, 0);
     if (next != NULL)
         trace_run(trace, next);
-    return switch_to(self, next, for_good);
 }
 
-/*
- * From the task that runs to the next one, or to the loop if that is NULL. Returns when it is its turn again:
- * the result of its wait. Without sanitizers the switch is the last thing done, so that it returns to the
- * caller of the caller at once; and nothing that is called before returns, so that no register is saved
- * twice.
- */
-static inline int leave(struct chalk_task *self, struct chalk_task *next, bool for_good)
-{
-    if (__builtin_expect(self->loop->trace != NULL, 0))
-        return switch_traced(self, next, for_good);
-    return switch_to(self, next, for_good);
-}
-
-static int __attribute__((noinline)) leave_for_first(struct chalk_task *self, bool for_good)
+static int __attribute__((noinline)) leave(struct chalk_task *self, bool for_good)
 {
     struct chalk_loop *loop = self->loop;
+    struct chalk_task *next = turn_is_over(loop) ? NULL : first_ready(loop);
 
-    return leave(self, turn_is_over(loop) ? NULL : first_ready(loop), for_good);
+    check_stack(self);
+    if (__builtin_expect(loop->trace != NULL, 0))
+        trace_switch(self, next);
+    return next != NULL ? switch_to(self, next, for_good) : switch_to_loop(self, for_good);
 }
 
 void chalk_tasks_run(struct chalk_loop *loop)
@@ -173,7 +175,7 @@ void chalk_task_main(struct chalk_task *task)
     loop->counters.tasks--;
     task->next = loop->ended;
     loop->ended = task;
-    leave_for_first(task, true);
+    leave(task, true);
     __builtin_unreachable();
 }
 
@@ -327,10 +329,13 @@ void chalk_tasks_destroy(struct chalk_loop *loop)
 
 /* ---- waiting ---- */
 
-static void __attribute__((noinline)) yield_by_policy(struct chalk_task *self)
+static void __attribute__((noinline)) yield_watched(struct chalk_task *self)
 {
-    make_ready(self);
-    leave_for_first(self, false);
+    if (self->loop->queueing != NULL)
+        make_ready(self);
+    else
+        self->loop->last_ready = self;
+    leave(self, false);
 }
 
 void chalk_task_yield(struct chalk_task *self)
@@ -338,12 +343,16 @@ void chalk_task_yield(struct chalk_task *self)
     struct chalk_loop *loop = self->loop;
 
     chalk_assert(loop_running(loop) == self);
-    if (__builtin_expect(loop->queueing != NULL, 0)) {
-        yield_by_policy(self);
-        return;
+    if (__builtin_expect(loop->watched, 0)) {
+        yield_watched(self);
+    } else {
+        check_stack(self);
+        loop->last_ready = self; /* the ring turns on by one */
+        if (turn_is_over(loop))
+            switch_to_loop(self, false);
+        else
+            switch_to(self, self->next, false);
     }
-    loop->last_ready = self; /* the ring turns on by one */
-    leave(self, turn_is_over(loop) ? NULL : self->next, false);
 }
 
 int chalk_task_wait(struct chalk_task *self, uint64_t deadline)
@@ -354,7 +363,7 @@ int chalk_task_wait(struct chalk_task *self, uint64_t deadline)
     self->result = 0;
     if (deadline != CHALK_FOREVER)
         chalk_timer_arm(&self->loop->wheel, &self->timer, deadline);
-    return leave_for_first(self, false);
+    return leave(self, false);
 }
 
 bool chalk_task_wake(struct chalk_task *task)
