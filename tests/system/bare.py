@@ -46,6 +46,7 @@ def panics(test):
                          ('text', ['page fault', 'write_text']),
                          ('data', ['page fault', 'run_data']),
                          ('stack', ['stack', 'exhaust_stack']),
+                         ('task', ['stack of task digger', 'exhaust_stack']),
                          ('opcode', ['invalid opcode', 'run_nonsense']),
                          ('abort', ['abort'])):
         run = worlds.metal(image('fault'), [fault], timeout=30)

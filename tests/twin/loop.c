@@ -121,6 +121,84 @@ static void tasks(void)
                   -EINVAL, "a task with a stack of one byte");
 }
 
+/* ---- what should not be ---- */
+
+static unsigned late_timers, handled;
+static bool stuck;
+
+static void note_late(struct chalk_timer *timer)
+{
+    (void)timer;
+    late_timers++;
+}
+
+static void waits_in_the_past(struct chalk_task *self, void *argument)
+{
+    (void)argument;
+    wait_result = chalk_task_wait(self, 1);
+    chalk_task_sleep(self, 1);
+    task_ends();
+}
+
+static void note_message(struct chalk_message *message)
+{
+    (void)message;
+    handled++;
+}
+
+/* Longer in one turn than the watchdog allows; a second core would ask the same. */
+static unsigned linger(struct chalk_poller *poller)
+{
+    uint64_t deadline = chalk_deadline(3 * CHALK_MS);
+
+    (void)poller;
+    while (!chalk_expired(deadline))
+        chalk_pause();
+    stuck = chalk_loop_stuck(loop, 2 * CHALK_MS);
+    return 0;
+}
+
+static void mistakes(void)
+{
+    static struct chalk_message messages_to_self[CHALK_LOOP_MESSAGES + 1];
+    struct chalk_message *list[CHALK_LOOP_MESSAGES + 1];
+    struct chalk_timer late = {.fire = note_late}, never = {.fire = note_late};
+    struct chalk_poller greedy = {.poll = linger, .name = "greedy"};
+
+    late_timers = handled = 0;
+    stuck = false;
+    chalk_timer_arm(chalk_loop_wheel(loop), &late, 1);
+    chalk_timer_arm(chalk_loop_wheel(loop), &never, CHALK_FOREVER);
+    chalk_loop_turn(loop);
+    expect(late_timers == 1,
+           "a timer in the past fires in the next turn, and one at the end of time does not");
+    expect(chalk_timer_cancel(chalk_loop_wheel(loop), &never), "it can be cancelled");
+
+    start("late", waits_in_the_past, NULL);
+    expect_result(chalk_loop_run(loop), 0, "running a task that waits in the past");
+    expect_result(wait_result, -ETIMEDOUT, "its wait");
+
+    for (unsigned i = 0; i <= CHALK_LOOP_MESSAGES; i++) {
+        messages_to_self[i].handle = note_message;
+        list[i] = &messages_to_self[i];
+    }
+    expect_result(chalk_loop_send(loop, list, CHALK_LOOP_MESSAGES + 1), CHALK_LOOP_MESSAGES,
+                  "sending more messages than a loop holds");
+    expect_result(chalk_loop_send(loop, &list[CHALK_LOOP_MESSAGES], 1), -EAGAIN,
+                  "sending the last one again");
+    chalk_loop_turn(loop);
+    expect(handled == CHALK_LOOP_MESSAGES, "those that were taken are handled");
+    expect_result(chalk_loop_send(loop, &list[CHALK_LOOP_MESSAGES], 1), 1, "then there is room");
+    chalk_loop_turn(loop);
+
+    chalk_loop_add(loop, &greedy);
+    chalk_loop_turn(loop);
+    chalk_loop_remove(loop, &greedy);
+    expect(stuck, "a turn that lasts too long is seen");
+    chalk_loop_turn(loop);
+    expect(!chalk_loop_stuck(loop, 0), "between turns nothing is stuck");
+}
+
 /* ---- a disk ---- */
 
 struct world {
@@ -330,6 +408,7 @@ static void one_loop(enum chalk_idle idle, const char *how)
         return;
     timers();
     tasks();
+    mistakes();
     disk();
     two_loops(idle, "a second loop on core 1");
     chalk_loop_counters(loop, &counters);
