@@ -123,7 +123,7 @@ inline store(value, which, release)
 inline claim(end)
 {
     d_step {
-        start = next[end];
+        start = atomic_value[DONE(end)];
         room = atomic_value[LIMIT(end)] - start
     }
     if
@@ -139,8 +139,7 @@ inline claim(end)
         if
         :: room < count && ROOM_CHECK -> count = room
         :: else
-        fi;
-        next[end] = start + count
+        fi
     }
 }
 

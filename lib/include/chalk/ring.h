@@ -45,8 +45,8 @@ extern "C" {
 /*
  * How it works. Positions count up for ever (64 bits: 500 years at 1 GHz), so that none comes twice; position
  * p is in slot p modulo the size. Each end claims the positions from `next` on, copies, and publishes them by
- * moving `done`. The other end may go as far as `done`; the producers a ring's size further than the
- * consumers'.
+ * moving `done`; at an end with one user nothing is claimed between calls, and `done` says it all. The other
+ * end may go as far as `done`; the producers a ring's size further than the consumers'.
  *
  *     consumers' done <= consumers' next <= producers' done <= producers' next <= consumers' done + size
  *
@@ -56,18 +56,22 @@ extern "C" {
  * pairs (Intel 64 Optimization Reference Manual, "Spatial Prefetcher").
  *
  * The order of memory, all that is needed, is checked in tests/proof/ring.pml, which names each of these:
- *   publish    `done` is stored with release, and loaded with acquire by the other end: the slots were
- * copied. hand on    a shared `limit` is stored with release and loaded with acquire: one producer may use
- * the room that another one saw. It may also go back; then it promises less than there is, never more. in
- * turn    at a shared end `done` moves in the order of claims, each move after an acquire of the former, so
- *              that one load of it vouches for the copies of everybody before.
+ *
+ * publish: `done` is stored with release, and loaded with acquire by the other end: the slots were copied.
+ *
+ * hand on: a shared `limit` is stored with release and loaded with acquire: one producer may use the room
+ * that another one saw. It may also go back; then it promises less than there is, never more.
+ *
+ * in turn: at a shared end `done` moves in the order of claims, each move after an acquire of the former, so
+ * that one load of it vouches for the copies of everybody before.
+ *
  * The atomics are the compiler's, with C11's meaning: C and C++ have no spelling in common that is the
  * language's.
  */
 #define CHALK_RING_LINE 128
 
 struct chalk_ring_end {
-    uint64_t next __attribute__((aligned(CHALK_RING_LINE))); /* the first position not claimed */
+    uint64_t next __attribute__((aligned(CHALK_RING_LINE))); /* the first position not claimed; if shared */
     uint64_t limit;                                          /* claims may go up to here, as far as we know */
     uint64_t done __attribute__((aligned(CHALK_RING_LINE))); /* the first position not published */
 };
@@ -118,14 +122,13 @@ static inline unsigned chalk_ring_count(const struct chalk_ring *ring)
 static inline unsigned chalk_ring_claim(struct chalk_ring_end *end, const struct chalk_ring_end *other,
                                         uint64_t lead, unsigned count, uint64_t *start)
 {
-    uint64_t next = end->next;
+    uint64_t next = end->done; /* what its only user claimed is published */
 
     if (end->limit - next < count) {
         end->limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
         if (end->limit - next < count)
             count = (unsigned)(end->limit - next);
     }
-    end->next = next + count;
     *start = next;
     return count;
 }
@@ -194,7 +197,9 @@ static inline void chalk_ring_copy_in(struct chalk_ring *ring, uint64_t start, v
     uint64_t at = start & (ring->size - 1);
     unsigned rest = (unsigned)(ring->size - at);
 
-    if (__builtin_expect(count <= rest, 1)) {
+    if (count == 1) { /* what a burst is when there is little to do: nothing wraps */
+        __builtin_memcpy(ring->slots + at, items, sizeof(*items));
+    } else if (__builtin_expect(count <= rest, 1)) {
         chalk_ring_copy(ring->slots + at, items, count);
     } else {
         chalk_ring_copy(ring->slots + at, items, rest);
@@ -207,7 +212,9 @@ static inline void chalk_ring_copy_out(struct chalk_ring *ring, uint64_t start, 
     uint64_t at = start & (ring->size - 1);
     unsigned rest = (unsigned)(ring->size - at);
 
-    if (__builtin_expect(count <= rest, 1)) {
+    if (count == 1) {
+        __builtin_memcpy(items, ring->slots + at, sizeof(*items));
+    } else if (__builtin_expect(count <= rest, 1)) {
         chalk_ring_copy(items, ring->slots + at, count);
     } else {
         chalk_ring_copy(items, ring->slots + at, rest);
