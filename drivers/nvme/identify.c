@@ -145,6 +145,9 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
         .used = id->nuse,
         .block_size = block_size(id->lbaf[format]),
         .metadata_size = NVME_LBAF_MS(id->lbaf[format]),
+        .interleaved = (id->flbas & NVME_FLBAS_INTERLEAVED) != 0,
+        .protection = NVME_DPS_TYPE(id->dps),
+        .protection_first = (id->dps & NVME_DPS_FIRST) != 0,
         .format = (uint8_t)format,
         .format_count = (uint8_t)(id->nlbaf + 1),
     };

@@ -17,6 +17,7 @@
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
  *     split.c       requests that need several commands
  *     prp.c, sgl.c  where a command's data is
+ *     protection.c  guards and tags, made and checked
  *     status.c      what a completion's status means
  */
 #ifndef NVME_NVME_H
@@ -196,6 +197,8 @@ struct nvme_queue {
     uint32_t sgl_align;           /* of pieces, bytes; 0: the controller knows pages only */
     struct nvme_part *free_parts; /* split.c */
     struct nvme_split *free_splits;
+    enum chalk_nvme_protection protection;
+    uint16_t protection_at; /* byte of a block's metadata */
 
     /* cold */
     uint64_t sweep_ticks; /* between two sweeps */
@@ -383,6 +386,9 @@ unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit);
  * chalk_block_submit(); then nothing has changed.
  */
 int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request);
+
+/* Checks the protection information of what was read. Errors: -EILSEQ, and said. */
+int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_request *request);
 
 /* Gives a request what its completion says, read from `entry` but for `outcome`. */
 void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,

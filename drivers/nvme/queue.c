@@ -21,8 +21,11 @@ _Static_assert(2 * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)
                    4096,
                "a request in flight takes no more than a page");
 
-static int pick_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
+static int pick_namespace(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
+                          struct chalk_nvme_namespace *ns)
 {
+    enum chalk_nvme_protection protection = options->protection;
+    uint32_t nsid = options->nsid;
     const char *complaint = NULL;
     int error = chalk_nvme_identify_namespace(nvme, nsid, ns);
 
@@ -32,8 +35,12 @@ static int pick_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_n
         return error;
     if (ns->size == 0)
         complaint = "it has no blocks";
-    else if (ns->metadata_size != 0)
-        complaint = "its format has metadata; format it without (nvme format --lbaf)";
+    else if (ns->metadata_size != 0 && ns->interleaved)
+        complaint = "its format has metadata among its data; format it without, or with metadata apart";
+    else if (protection != CHALK_NVME_PROTECT_NOT && (ns->protection != 1 || ns->metadata_size < 8))
+        complaint = "its format has no protection information of type 1; format it with";
+    else if (protection == CHALK_NVME_PROTECT_CONTROLLER && ns->metadata_size != 8)
+        complaint = "its metadata is more than protection information, which is the driver's then";
     else if (ns->block_size > nvme->info.max_transfer || ns->block_size > 65536)
         complaint = "its blocks are too large";
     if (complaint != NULL) {
@@ -181,10 +188,15 @@ static uint32_t at_most(uint32_t limit, uint64_t block_count, bool possible)
 }
 
 /* What requests are checked against, and what the block layer shows. */
-static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns)
+static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns,
+                     enum chalk_nvme_protection protection)
 {
     const struct chalk_nvme_info *info = &queue->nvme->info;
     uint32_t ops = operations(info->optional_commands);
+    bool moved = ns->metadata_size != 0 && protection != CHALK_NVME_PROTECT_CONTROLLER;
+
+    if (protection == CHALK_NVME_PROTECT_CONTROLLER)
+        ops &= ~(1u << CHALK_BLOCK_COMPARE); /* it has nothing to compare with [NVM 3.2.1] */
 
     queue->nsid = ns->nsid;
     queue->read_head = (uint64_t)ns->nsid << 32 | NVME_READ;
@@ -206,8 +218,13 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
         .max_discard = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_DISCARD & 1) != 0),
         .max_zeroes = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0),
         .max_verify = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_VERIFY & 1) != 0),
+        .metadata_size = moved ? ns->metadata_size : 0,
         .volatile_cache = info->volatile_cache,
     };
+    queue->protection = protection;
+    queue->protection_at = (uint16_t)(ns->protection_first ? 0 : ns->metadata_size - 8);
+    if (ns->metadata_size != 0)
+        queue->command_blocks = 0; /* no request is a plain one */
 }
 
 /* As it is before the first request; the controller does not know the pair. */
@@ -287,7 +304,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     struct nvme_queue *queue;
     uint32_t stride;
     uint16_t id;
-    int error = pick_namespace(nvme, options->nsid, &ns);
+    int error = pick_namespace(nvme, options, &ns);
 
     if (error == 0)
         error = pick_identifier(nvme, options->interrupts, &id);
@@ -312,7 +329,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     queue->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 30 * CHALK_S;
     queue->sweep_ticks = chalk_ns_to_ticks(queue->timeout_ns / NVME_SWEEPS);
     queue->sgl_align = options->pages_only ? 0 : nvme->info.sgl_align;
-    describe(queue, &ns);
+    describe(queue, &ns, options->protection);
     error = allocate_shared(nvme, queue);
     if (error == 0 && options->interrupts) {
         error = chalk_vector_attach(nvme->device, id, options->core, &queue->block.interrupts);

@@ -129,8 +129,11 @@ enum nvme_io_opcode {                           /* [NVM 3] */
 };
 
 /* Dword 12 of those with blocks: less one 15:0, and what follows */
-#define NVME_BLOCKS     0x10000u /* at most, in one command */
-#define NVME_FORCE_UNIT (1u << 30)
+#define NVME_BLOCKS            0x10000u   /* at most, in one command */
+#define NVME_PROTECT_CHECK     (5u << 26) /* guard and reference tag; that of the block is in dword 14 */
+#define NVME_PROTECT_CHECK_TAG (1u << 27) /* application tag; dword 15 has it 15:0, and which bits 31:16 */
+#define NVME_PROTECT_ACT       (1u << 29) /* the controller makes it, and keeps it for itself */
+#define NVME_FORCE_UNIT        (1u << 30)
 
 /* Dataset management: dword 10 has the ranges less one, dword 11 what they are [NVM 3.2.3] */
 #define NVME_DATASET_DEALLOCATE (1u << 2)
@@ -248,13 +251,21 @@ struct nvme_identify_namespace {
     uint8_t nsfeat;
     uint8_t nlbaf; /* formats less one */
     uint8_t flbas; /* format in use: 3:0, and its upper bits 6:5 where there are more than 16 */
-    uint8_t reserved27[101];
+    uint8_t mc;
+    uint8_t dpc;
+    uint8_t dps; /* protection information: its type 2:0, in the metadata's first bytes 3 */
+    uint8_t reserved30[98];
     uint32_t lbaf[NVME_FORMATS]; /* metadata bytes 15:0, log2 of the block size 23:16 */
     uint8_t vendor[3712];
 };
 _Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, nlbaf) == 25, "NVM 4.1.5.1");
+_Static_assert(offsetof(struct nvme_identify_namespace, dps) == 29, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "NVM 4.1.5.1");
+
+#define NVME_FLBAS_INTERLEAVED (1u << 4) /* metadata follows each block's data */
+#define NVME_DPS_TYPE(dps)     ((dps)&7u)
+#define NVME_DPS_FIRST         (1u << 3)
 
 #define NVME_LBAF_MS(lbaf)    ((uint16_t)((lbaf)&0xffff))
 #define NVME_LBAF_LBADS(lbaf) ((unsigned)((lbaf) >> 16 & 0xff))

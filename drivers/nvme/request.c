@@ -6,6 +6,7 @@
  * request gets its name.
  */
 #include "nvme.h"
+#include "protection.h"
 #include "prp.h"
 #include "sgl.h"
 #include "split.h"
@@ -109,17 +110,47 @@ static void limits(const struct nvme_queue *queue, unsigned op, uint32_t *most, 
         break;
     case CHALK_BLOCK_VERIFY:
         *most = info->max_verify;
-        *most_at_once = queue->command_blocks;
+        *most_at_once = info->command_blocks;
         break;
     default:
         *most = info->max_blocks;
-        *most_at_once = queue->command_blocks;
+        *most_at_once = info->command_blocks;
     }
 }
 
-/* One command for blocks that one command can have. */
+/* What the controller does about protection information [NVM 5.2.2]; zeroes have nothing to check
+ * [NVM 3.2.8].
+ */
+static void protect(const struct nvme_queue *queue, const struct chalk_block_request *request,
+                    struct nvme_command *command)
+{
+    if (queue->protection == CHALK_NVME_PROTECT_NOT)
+        return;
+    if (request->op == CHALK_BLOCK_WRITE_ZEROES ||
+        (queue->protection == CHALK_NVME_PROTECT_CONTROLLER && commands[request->op].data))
+        command->cdw12 |= NVME_PROTECT_ACT;
+    if (request->op != CHALK_BLOCK_WRITE_ZEROES)
+        command->cdw12 |= NVME_PROTECT_CHECK | (request->tag_mask != 0 ? NVME_PROTECT_CHECK_TAG : 0);
+    command->cdw14 = (uint32_t)request->lba;
+    command->cdw15 = (uint32_t)request->tag_mask << 16 | request->tag;
+}
+
+static struct nvme_protected protected(const struct nvme_queue *queue,
+                                       const struct chalk_block_request *request)
+{
+    return (struct nvme_protected){
+        .block_size = queue->block.info.block_size,
+        .metadata_size = queue->block.info.metadata_size,
+        .offset = queue->protection_at,
+        .lba = request->lba,
+        .tag = request->tag,
+        .tag_mask = request->tag_mask,
+    };
+}
+
+/* One command for blocks that one command can have; its metadata, if any is moved, is at `metadata`. */
 static int submit_blocks(struct nvme_queue *queue, struct chalk_block_request *request,
-                         const struct nvme_data *data)
+                         const struct nvme_data *data, uint64_t metadata)
 {
     struct nvme_command command = {
         .cdw0 = commands[request->op].opcode,
@@ -133,9 +164,23 @@ static int submit_blocks(struct nvme_queue *queue, struct chalk_block_request *r
         error = point(queue, data, &command);
         if (error != 0)
             return error;
+        command.mptr = metadata;
     }
+    protect(queue, request, &command);
     nvme_issue(queue, &command, request, 0);
     return 0;
+}
+
+/* Whether a request's metadata is where and what it should be. */
+static bool metadata_is_right(const struct nvme_queue *queue, const struct chalk_block_request *request)
+{
+    const struct chalk_dma *metadata = request->metadata;
+
+    if (metadata == NULL || (metadata->iova & 3) != 0 ||
+        metadata->size != (uint64_t)request->count * queue->block.info.metadata_size)
+        return false;
+    chalk_grant_check(queue->nvme->domain, metadata->iova, metadata->size);
+    return true;
 }
 
 /* A request for blocks, checked; as one command, if that will do. */
@@ -144,6 +189,8 @@ static int submit_range(struct nvme_queue *queue, struct chalk_block_request *re
     uint64_t bytes = (uint64_t)request->count << queue->block_shift;
     struct nvme_data data = {.bytes = 0};
     uint32_t most, most_at_once;
+    bool moves_metadata = commands[request->op].data && queue->block.info.metadata_size != 0;
+    bool checks = moves_metadata && queue->protection == CHALK_NVME_PROTECT_DRIVER;
     int error;
 
     limits(queue, request->op, &most, &most_at_once);
@@ -153,15 +200,41 @@ static int submit_range(struct nvme_queue *queue, struct chalk_block_request *re
         return -ERANGE;
     if (commands[request->op].data && (gather(request, bytes, &data) != 0 || data.bytes != bytes))
         return -EINVAL;
+    if (moves_metadata && !metadata_is_right(queue, request))
+        return -EINVAL;
+    if (checks && request->op != CHALK_BLOCK_READ) {
+        const struct nvme_protected how = protected(queue, request);
+
+        chalk_nvme_protect(&how, &data, request->metadata->va);
+    }
     if (request->op == CHALK_BLOCK_DISCARD)
         return submit_discard(queue, request);
-    if (request->count > most_at_once ||
+    if (request->count > most_at_once || (checks && request->op == CHALK_BLOCK_READ) || /* see check_read() */
         (queue->sgl_align != 0 && data.count > queue->list_pieces)) /* of pages there is room for all */
         error = chalk_nvme_split(queue, request, &data, most_at_once);
     else
-        error = submit_blocks(queue, request, &data);
+        error = submit_blocks(queue, request, &data, moves_metadata ? request->metadata->iova : 0);
     if (error == 0 && data.count != 0)
         nvme_lend(queue, request, commands[request->op].opcode);
+    return error;
+}
+
+int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_request *request)
+{
+    const struct nvme_protected how = protected(queue, request);
+    const struct nvme_data data = {.segments = request->segments,
+                                   .count = request->segment_count,
+                                   .bytes = (uint64_t)request->count << queue->block_shift};
+    const char *what;
+    uint64_t wrong;
+    int error;
+
+    if (queue->protection != CHALK_NVME_PROTECT_DRIVER || request->op != CHALK_BLOCK_READ)
+        return 0;
+    error = chalk_nvme_protection_check(&how, &data, request->metadata->va, &wrong, &what);
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: block %llu was read with the wrong %s",
+                  queue->nvme->name, queue->nsid, (unsigned long long)wrong, what);
     return error;
 }
 
@@ -200,7 +273,8 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
     const struct chalk_block_info *info = &queue->block.info;
 
     if (nvme_is_part(request))
-        return submit_blocks(queue, request, &((struct nvme_part *)request)->data);
+        return submit_blocks(queue, request, &((struct nvme_part *)request)->data,
+                             ((struct nvme_part *)request)->metadata);
     if (request->op > CHALK_BLOCK_DRIVER)
         return -EINVAL;
     if ((info->operations >> request->op & 1) == 0 || (request->flags & ~info->flags) != 0)

@@ -65,11 +65,16 @@ static int submit_part(struct nvme_queue *queue, struct nvme_split *split)
                     .lba = split->request->lba + (split->request->count - split->left),
                     .count = blocks,
                     .done = chalk_nvme_part_done,
+                    .tag = split->request->tag,
+                    .tag_mask = split->request->tag_mask,
                     .context = split},
         .data = split->data,
         .next = part->next,
     };
     part->data.bytes = bytes;
+    if (bytes != 0 && queue->block.info.metadata_size != 0)
+        part->metadata = split->request->metadata->iova +
+                         (uint64_t)(split->request->count - split->left) * queue->block.info.metadata_size;
     taken = queue->block.ops->submit(&queue->block, &request, 1);
     if (taken < 0)
         return taken;
@@ -121,6 +126,8 @@ void chalk_nvme_part_done(struct chalk_block_request *request, int status)
         queue->free_splits = split;
         queue->block.counters.completed++;
         chalk_take_back(whole);
+        if (error == 0)
+            error = chalk_nvme_check_read(queue, whole);
         chalk_block_completed(&queue->block, whole, error, 0);
         whole->done(whole, error);
     }

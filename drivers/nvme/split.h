@@ -12,6 +12,7 @@
 struct nvme_part {
     struct chalk_block_request request; /* `context` is the whole's struct nvme_split */
     struct nvme_data data;
+    uint64_t metadata; /* where it is, for the controller; 0: none is moved */
     struct nvme_part *next;
 };
 

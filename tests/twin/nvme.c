@@ -320,7 +320,9 @@ static void queues(struct world *w)
     expect_result(chalk_nvme_next_namespace(w->nvme, 1, &ns), 0, "the second namespace");
     expect(ns.nsid == 2 && ns.block_size == 4096 && ns.metadata_size == 0,
            "is number 2, of 4096-byte blocks");
-    expect_result(chalk_nvme_next_namespace(w->nvme, 2, &ns), -ENOENT, "a third");
+    expect_result(chalk_nvme_next_namespace(w->nvme, 2, &ns), 0, "the third namespace");
+    expect(ns.nsid == 3 && ns.block_size == 512 && ns.metadata_size == 8, "is number 3, and has metadata");
+    expect_result(chalk_nvme_next_namespace(w->nvme, 3, &ns), -ENOENT, "a fourth");
     expect_result(chalk_nvme_next_namespace(w->nvme, UINT32_MAX, &ns), -ENOENT, "one after the last number");
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         expect_result(

@@ -25,8 +25,8 @@ def main():
     if names[0] == '--variant':
         names = [f'{name}-{names[1]}' for name in names[2:]]
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
-        disks = '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img'))
-        devices = [f'nvme:{disks},ns2.logical_block_size=4096', 'e1000e', 'edu']
+        disks = '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img', 'c.img'))
+        devices = [f'nvme:{disks},ns2.logical_block_size=4096,ns3.ms=8,ns3.pi=1', 'e1000e', 'edu']
         hosted = worlds.guest({name: name for name in names}, devices, [os.path.join(build, name) for name in names])
         for name in names:
             bare = worlds.metal(os.path.join(build, name + '.elf'), [], devices)

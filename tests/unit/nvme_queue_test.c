@@ -404,8 +404,10 @@ static void namespaces_that_cannot_be_used(void **state)
     assert_true(fake_console_has("namespace 1: it has no blocks"));
     model->namespaces[0].nsze = 100;
     model->namespaces[0].lbaf[0] = 9 << 16 | 8;
+    model->namespaces[0].flbas = 0x10;
     assert_int_equal(open_queue(1, 0), -EINVAL);
-    assert_true(fake_console_has("metadata"));
+    assert_true(fake_console_has("metadata among its data"));
+    model->namespaces[0].flbas = 0;
     model->namespaces[0].lbaf[0] = 18 << 16;
     assert_int_equal(open_queue(1, 0), -EINVAL);
     assert_true(fake_console_has("too large"));

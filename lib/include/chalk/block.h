@@ -61,8 +61,8 @@ struct chalk_block_request {
      * alignment they need is in struct chalk_block_info. The array stays valid until the callback.
      */
     const struct chalk_dma *segments;
-    /* Where the blocks' metadata is, `count` times info.metadata_size; NULL: none is moved. Looked at only if
-     * the device keeps metadata. */
+    /* Where the blocks' metadata is, `count` times info.metadata_size bytes at a multiple of 4. Looked at
+     * only where that is not 0. */
     const struct chalk_dma *metadata;
     /* Called from chalk_block_poll(), once: status 0 or a negative errno. It may submit again. */
     void (*done)(struct chalk_block_request *request, int status);
@@ -86,7 +86,7 @@ struct chalk_block_info {
     uint32_t operations;                          /* 1 << enum chalk_block_op, of those that it has */
     uint32_t flags;                               /* that it has */
     uint32_t max_discard, max_zeroes, max_verify; /* blocks in one request; 0: it has no such operation */
-    uint16_t metadata_size;                       /* bytes that it keeps beside each block */
+    uint16_t metadata_size;                       /* bytes that are moved beside each block */
     bool volatile_cache;                          /* a flush is needed for durability */
 };
 

@@ -79,6 +79,9 @@ struct chalk_nvme_namespace {
     uint64_t size, capacity, used; /* blocks: NSZE, NCAP, NUSE */
     uint32_t block_size;           /* bytes, of the format in use */
     uint16_t metadata_size;        /* bytes a block */
+    bool interleaved;              /* it follows each block's data, and is not apart */
+    uint8_t protection;            /* type of the protection information in it: 0 (none) to 3 */
+    bool protection_first;         /* that is its first bytes, not its last */
     uint8_t format;                /* index of the LBA format in use */
     uint8_t format_count;
     struct {
@@ -93,18 +96,32 @@ struct chalk_nvme_namespace {
  */
 int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct chalk_nvme_namespace *ns);
 
+/*
+ * Who makes and checks protection information of type 1 (NVM Command Set 1.0c 5.2): guard (a CRC of the
+ * data), reference tag (the block's number), application tag (`tag` of each request). -EILSEQ: it does not
+ * match.
+ */
+enum chalk_nvme_protection {
+    CHALK_NVME_PROTECT_NOT,        /* nobody: metadata, if there is any, is the caller's */
+    CHALK_NVME_PROTECT_CONTROLLER, /* when it writes to and reads from the medium; no metadata is moved */
+    CHALK_NVME_PROTECT_DRIVER,     /* this driver, in the metadata that the caller has room for; and the
+                                    * controller checks it, both ways */
+};
+
 struct chalk_nvme_queue_options {
     uint32_t nsid;
     unsigned depth; /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
     unsigned core;  /* that owns the queue, and to which its interrupts go */
     bool interrupts;
+    enum chalk_nvme_protection protection;
     bool pages_only;     /* data is described by pages (PRP), though the controller knows SGLs */
     uint64_t timeout_ns; /* for a request, in a queue that is polled 64 times in that time; 0: 30 s */
 };
 
 /*
  * Opens a submission and completion queue pair for one namespace.
- * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, or a format with metadata), -ENOSPC (the
+ * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, metadata among its data, or not the
+ * protection information that was asked for), -ENOSPC (the
  * controller has no more queues, or vectors for them), -ENOTSUP (interrupts, of a device without MSI-X),
  * -ENOMEM, -EIO, -ETIMEDOUT.
  */
