@@ -259,7 +259,7 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
     granted = call.result;
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
     nvme->queue_count = (granted < wanted ? granted : wanted) + 1;
-    return 0;
+    return chalk_nvme_shadow_configure(nvme);
 }
 
 /* Maps the doorbells of I/O queues: no more of BAR 0 than is used. */
@@ -279,6 +279,8 @@ static void dismantle(struct chalk_nvme *nvme)
     if (nvme->info.vectors != 0)
         (void)chalk_vector_attach(nvme->device, 0, nvme->core, NULL);
     chalk_nvme_admin_close(nvme);
+    if (nvme->shadow.va != NULL)
+        chalk_dma_put(nvme->memory, &nvme->shadow);
     if (nvme->answer.va != NULL)
         chalk_dma_put(nvme->memory, &nvme->answer);
     chalk_memory_put(nvme->memory, nvme, sizeof *nvme);
@@ -304,6 +306,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     nvme->memory = options->memory;
     nvme->core = options->core;
     nvme->interrupts = options->interrupts;
+    nvme->info.shadow_doorbells = options->shadow_doorbells;
     nvme->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 5 * CHALK_S;
 
     error = inspect(nvme, options->name);

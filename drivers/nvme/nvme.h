@@ -16,6 +16,7 @@
  *     request.c     requests that are not a plain read or write
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
  *     split.c       requests that need several commands
+ *     shadow.c      doorbells that are also in memory
  *     prp.c, sgl.c  where a command's data is
  *     protection.c  guards and tags, made and checked
  *     status.c      what a completion's status means
@@ -33,6 +34,7 @@
 #include <chalk/nvme.h>
 #include <chalk/nvme_command.h>
 #include <stdatomic.h>
+#include <string.h>
 
 /* Queue identifiers are bits of one word; bit 0 is the admin queue. */
 #define NVME_QUEUES 64
@@ -115,6 +117,7 @@ struct chalk_nvme {
     struct chalk_mmio registers;
     struct chalk_mmio doorbells; /* of I/O queues, from queue 1 on */
     struct nvme_admin_queue admin;
+    struct chalk_dma shadow; /* two pages: shadow doorbells and their events; none: va is NULL */
     struct chalk_dma answer; /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
@@ -160,6 +163,13 @@ struct nvme_slot {
 #define NVME_MARK_AGAIN    4u /* it is kept, to be submitted (again) later */
 #define NVME_MARK_LOST     8u /* it is not submitted again: its outcome is unknown */
 
+/* A doorbell that is also in memory: shadow.c. */
+struct nvme_shadow {
+    struct chalk_mmio doorbell; /* the register */
+    void *memory, *event;       /* its value, and up to which the controller wants to be told */
+    uint32_t value;             /* what was written last */
+};
+
 struct nvme_queue {
     struct chalk_block_queue
         block; /* a line that requests need: counters and trace; and a line that is info */
@@ -197,6 +207,7 @@ struct nvme_queue {
     uint32_t sgl_align;           /* of pieces, bytes; 0: the controller knows pages only */
     struct nvme_part *free_parts; /* split.c */
     struct nvme_split *free_splits;
+    struct nvme_shadow tail_shadow, head_shadow;
     enum chalk_nvme_protection protection;
     uint16_t protection_at; /* byte of a block's metadata */
 
@@ -370,6 +381,20 @@ static inline bool nvme_has_command_sets(const struct chalk_nvme *nvme)
 
 /* Chooses one with zones, if there is, for nvme->command_sets. Errors: -ENOTSUP, as chalk_nvme_admin(). */
 int chalk_nvme_choose_command_sets(struct chalk_nvme *nvme);
+
+/* shadow.c */
+
+/* Tells a controller that was enabled where its doorbells are in memory, if it knows of that. Errors:
+ * -ENOMEM, as chalk_nvme_admin(). */
+int chalk_nvme_shadow_configure(struct chalk_nvme *nvme);
+
+/* Puts a shadow, which lives as long as the window, before doorbell `index` of the controller, at which
+ * *window is. */
+void chalk_nvme_shadow_doorbell(struct chalk_nvme *nvme, struct nvme_shadow *shadow, unsigned index,
+                                struct chalk_mmio *window);
+
+/* As it has to be before the controller knows its queue; nothing, if there is none. */
+void chalk_nvme_shadow_rewind(struct nvme_shadow *shadow);
 
 /* io.c */
 

@@ -233,6 +233,8 @@ static void rewind_rings(struct nvme_queue *queue)
     memset(queue->completion_memory.va, 0, queue->entries * sizeof(struct nvme_completion));
     queue->tail = queue->rung = queue->cq_head = 0;
     queue->phase = NVME_PHASE; /* the first lap's phase bits are 1 [Base 3.3.3.2.2] */
+    chalk_nvme_shadow_rewind(&queue->tail_shadow);
+    chalk_nvme_shadow_rewind(&queue->head_shadow);
 }
 
 /* A pair does not outlive a reset, nor does what is asked about it. The core that may sleep for admin
@@ -326,6 +328,8 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     queue->tail_doorbell =
         chalk_mmio_part(&nvme->doorbells, 2 * (id - 1u) * stride, 4); /* queue 1's is first */
     queue->head_doorbell = chalk_mmio_part(&nvme->doorbells, (2 * (id - 1u) + 1) * stride, 4);
+    chalk_nvme_shadow_doorbell(nvme, &queue->tail_shadow, 2u * id, &queue->tail_doorbell);
+    chalk_nvme_shadow_doorbell(nvme, &queue->head_shadow, 2u * id + 1, &queue->head_doorbell);
     queue->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 30 * CHALK_S;
     queue->sweep_ticks = chalk_ns_to_ticks(queue->timeout_ns / NVME_SWEEPS);
     queue->sgl_align = options->pages_only ? 0 : nvme->info.sgl_align;

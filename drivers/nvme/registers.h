@@ -108,14 +108,15 @@ _Static_assert(offsetof(struct nvme_command, prp1) == 24, "Base 3.3.3.1");
 _Static_assert(offsetof(struct nvme_command, slba) == 40, "Base 3.3.3.1");
 _Static_assert(offsetof(struct nvme_command, cdw15) == 60, "Base 3.3.3.1");
 
-enum nvme_admin_opcode {                           /* [Base 5] */
-                         NVME_DELETE_SQ = 0x00,    /* [Base 5.7] */
-                         NVME_CREATE_SQ = 0x01,    /* [Base 5.5] */
-                         NVME_DELETE_CQ = 0x04,    /* [Base 5.6] */
-                         NVME_CREATE_CQ = 0x05,    /* [Base 5.4] */
-                         NVME_IDENTIFY = 0x06,     /* [Base 5.17] */
-                         NVME_ABORT = 0x08,        /* [Base 5.1] */
-                         NVME_SET_FEATURES = 0x09, /* [Base 5.27] */
+enum nvme_admin_opcode {                              /* [Base 5] */
+                         NVME_DELETE_SQ = 0x00,       /* [Base 5.7] */
+                         NVME_CREATE_SQ = 0x01,       /* [Base 5.5] */
+                         NVME_DELETE_CQ = 0x04,       /* [Base 5.6] */
+                         NVME_CREATE_CQ = 0x05,       /* [Base 5.4] */
+                         NVME_IDENTIFY = 0x06,        /* [Base 5.17] */
+                         NVME_ABORT = 0x08,           /* [Base 5.1] */
+                         NVME_SET_FEATURES = 0x09,    /* [Base 5.27] */
+                         NVME_DOORBELL_BUFFER = 0x7c, /* [Base 5.8] */
 };
 
 enum nvme_io_opcode {                           /* [NVM 3] */
@@ -198,7 +199,9 @@ struct nvme_identify_controller {
     uint32_t rtd3e; /* microseconds that a normal shutdown may take; 0: not reported */
     uint8_t reserved92[19];
     uint8_t cntrltype; /* 0: not reported, 1: I/O controller */
-    uint8_t reserved112[207];
+    uint8_t reserved112[144];
+    uint16_t oacs; /* which admin commands it has besides those that all have */
+    uint8_t reserved258[61];
     uint8_t fwug; /* pieces of firmware begin and end at multiples of it, in 4096 bytes; 0: not said */
     uint8_t reserved320[192];
     uint8_t sqes; /* log2 of a command's size: least 3:0, most 7:4 */
@@ -222,6 +225,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.1
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, nn) == 516, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, vwc) == 525, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, oacs) == 256, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, sgls) == 536, "Base 5.17.2.1");
 
 #define NVME_FWUG_NONE         0xff /* no restriction */
@@ -233,6 +237,8 @@ _Static_assert(offsetof(struct nvme_identify_controller, sgls) == 536, "Base 5.1
 #define NVME_SGLS(sgls)  ((sgls)&3u)
 #define NVME_SGLS_ANY    1u
 #define NVME_SGLS_DWORDS 2u
+
+#define NVME_OACS_DOORBELLS (1u << 8) /* Doorbell Buffer Config */
 
 /* ONCS: which commands it has besides flush, read and write */
 #define NVME_ONCS_COMPARE      (1u << 0)

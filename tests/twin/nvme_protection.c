@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Metadata and protection information, made by the controller and by the driver, on the controller's third
- * namespace, whose format has eight bytes of metadata and protection of type 1. It is written to.
+ * namespace, whose format has eight bytes of metadata and protection of type 1. It is written to. Doorbells
+ * are in memory.
  */
 #include <chalk/clock.h>
 #include <chalk/device.h>
@@ -161,12 +162,15 @@ int chalk_main(int argc, char *argv[])
         goto destroy;
     if (!expect_result(chalk_memory_share(w.memory, w.domain), 0, "sharing memory with it") ||
         !expect_result(chalk_nvme_open(w.device,
-                                       &(struct chalk_nvme_options){.memory = w.memory, .domain = w.domain},
+                                       &(struct chalk_nvme_options){
+                                           .memory = w.memory, .domain = w.domain, .shadow_doorbells = true},
                                        &w.nvme),
                        0, "opening the controller"))
         goto close_device;
+    expect(chalk_nvme_info(w.nvme)->shadow_doorbells, "which finds doorbells in memory");
     expect_result(chalk_nvme_next_namespace(w.nvme, NSID - 1, &ns), 0, "the third namespace");
     expect(ns.metadata_size == 8 && ns.protection == 1 && !ns.interleaved, "has protection of type 1");
+    expect_result(chalk_nvme_next_namespace(w.nvme, NSID, &ns), -ENOENT, "a fourth");
     expect_result(chalk_nvme_queue_open(
                       w.nvme,
                       &(struct chalk_nvme_queue_options){.nsid = 1, .protection = CHALK_NVME_PROTECT_DRIVER},

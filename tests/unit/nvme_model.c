@@ -293,6 +293,10 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
     } else if (opcode == NVME_SET_FEATURES) {
         status = command->cdw10 == NVME_FEATURE_QUEUES ? 0 : 0x002;
         result = model->granted;
+    } else if (opcode == NVME_DOORBELL_BUFFER) {
+        status = 0;
+        model->shadow = command->prp1;
+        model->events = command->prp2;
     } else if (opcode == NVME_CREATE_CQ || opcode == NVME_CREATE_SQ) {
         status = create(model, command, opcode == NVME_CREATE_CQ);
     } else if (opcode == NVME_DELETE_CQ || opcode == NVME_DELETE_SQ) {
@@ -369,10 +373,31 @@ static void io(struct nvme_model *model, unsigned id, const struct nvme_command 
     complete(model, id, command->cdw0, status, result);
 }
 
+/* Looks for the doorbells of an I/O queue where they are in memory [Base B.5]. */
+static void look(struct nvme_model *model, unsigned id)
+{
+    struct nvme_model_queue *queue = &model->queues[id];
+    uint64_t tail = model->shadow + 2 * id * stride(model);
+
+    if (model->shadow != 0 && id != 0 && queue->entries != 0) {
+        move(model, tail, &queue->tail, 4, false);
+        move(model, tail + stride(model), &queue->taken, 4, false);
+        if (queue->tail >= queue->entries || queue->taken >= queue->entries)
+            fault(model, "doorbells in memory: %u, %u of %u", queue->tail, queue->taken, queue->entries);
+    }
+}
+
+void model_wake_at(struct nvme_model *model, unsigned id, uint32_t tail)
+{
+    move(model, model->events + 2 * id * stride(model), &tail, 4, true);
+}
+
 unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit)
 {
     struct nvme_model_queue *queue = &model->queues[id];
     unsigned ran = 0;
+
+    look(model, id);
 
     while (queue->head != queue->tail && (limit == 0 || ran < limit)) {
         struct nvme_command command;
@@ -403,6 +428,7 @@ static void stop(struct nvme_model *model)
 {
     memset(model->queues, 0, sizeof model->queues);
     model->mute_until_reset = false;
+    model->shadow = 0;
     if (!model->never_idle)
         model->csts = 0;
 }

@@ -67,6 +67,7 @@ struct nvme_model {
     uint32_t cc, csts, aqa, intms;
     uint64_t asq, acq;
     struct nvme_model_queue queues[MODEL_QUEUES];
+    uint64_t shadow, events;  /* where doorbells are in memory; 0: nowhere */
     unsigned commands;        /* I/O commands executed */
     struct nvme_command last; /* of them */
     unsigned doorbells, register_reads, enables, shutdowns, asked_to_abort;
@@ -84,6 +85,9 @@ struct nvme_model *model_add(void);
 
 /* Executes what is in the submission queue of `id`, at most `limit` commands (0: all). Returns how many. */
 unsigned model_run(struct nvme_model *model, unsigned id, unsigned limit);
+
+/* With doorbells in memory: the driver shall ring the register of queue `id` when its tail passes `tail`. */
+void model_wake_at(struct nvme_model *model, unsigned id, uint32_t tail);
 
 /* Posts a completion to queue `id`, whatever it says; its phase bit is made right. */
 void model_post(struct nvme_model *model, unsigned id, struct nvme_completion completion);

@@ -304,6 +304,47 @@ static void rings_one_doorbell_a_kick_and_one_a_poll(void **state)
     chalk_nvme_queue_close(queue);
 }
 
+/* The register is written only where the controller has asked for it. */
+static void doorbells_in_memory_spare_registers(void **state)
+{
+    unsigned before;
+
+    (void)state;
+    chalk_nvme_close(nvme);
+    model->controller.oacs = NVME_OACS_DOORBELLS;
+    assert_int_equal(open_controller(), 0);
+    assert_true(chalk_nvme_info(nvme)->shadow_doorbells);
+    assert_int_equal(open_queue(1, 8), 0);
+    before = model->doorbells;
+    model_wake_at(model, 1, 16); /* not soon */
+    for (unsigned lap = 0; lap < 3; lap++) {
+        for (unsigned i = 0; i < 5; i++) {
+            assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i, 1, i * 512)), 1);
+            chalk_block_kick(queue);
+        }
+        assert_int_equal(model_run(model, 1, 0), 5);
+        assert_int_equal(chalk_block_poll(queue, 0), 5);
+    }
+    /* Of the completion queue the event is 0: its doorbell was told once, and again after it came round. */
+    assert_in_range(model->doorbells - before, 1, 2);
+    model_wake_at(model, 1, 15);
+    before = model->doorbells;
+    assert_int_equal(run(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)),
+                     0); /* which rings, or nothing would happen */
+    assert_int_equal(model->doorbells - before, 1);
+    chalk_nvme_queue_close(queue);
+
+    /* Another queue of that number begins anew. */
+    assert_int_equal(open_queue(1, 8), 0);
+    for (unsigned i = 0; i < 40; i++) {
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, i, 1, 0)), 1);
+        chalk_block_kick(queue);
+        (void)model_run(model, 1, 0);
+        assert_int_equal(chalk_block_poll(queue, 0), 1);
+    }
+    chalk_nvme_queue_close(queue);
+}
+
 static unsigned again;
 
 static void submit_again(struct chalk_block_request *request, int status)
@@ -793,6 +834,7 @@ int main(void)
         TEST(flushes),
         TEST(many_laps_keep_order_and_count),
         TEST(rings_one_doorbell_a_kick_and_one_a_poll),
+        TEST(doorbells_in_memory_spare_registers),
         TEST(callbacks_may_submit_again),
         TEST(queues_are_separate_and_their_identifiers_reused),
         TEST(interrupts_reach_their_queue),

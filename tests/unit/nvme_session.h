@@ -62,6 +62,7 @@ static inline int open_controller(void)
         .memory = memory,
         .domain = domain,
         .interrupts = model->admin_interrupts,
+        .shadow_doorbells = model->controller.oacs != 0,
         .name = MODEL_NAME,
     };
 

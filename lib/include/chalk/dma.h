@@ -49,7 +49,12 @@ CHALK_DMA_LOAD(32)
 CHALK_DMA_LOAD(64)
 #undef CHALK_DMA_LOAD
 
-/* One store of that width, and neither split, merged nor left out: of memory that a device reads. */
+/* One store of that width, neither split, merged nor left out: to memory that a device reads. */
+static inline void chalk_dma_store32(void *address, uint32_t value)
+{
+    *(volatile uint32_t *)address = value;
+}
+
 static inline void chalk_dma_store64(void *address, uint64_t value)
 {
     *(volatile uint64_t *)address = value;
