@@ -18,7 +18,7 @@ TARGETS = {32: 130, 1: 170}  # instructions to submit and complete one, at most
 ROUNDS = 16
 
 # Whose instructions they are, by function.
-PARTS = {'submit': 'submit', 'submit_many': 'submit', 'kick': 'kick', 'chalk_nvme_poll': 'reap', 'poll_many': 'reap',
+PARTS = {'submit': 'submit', 'submit_many': 'submit', 'kick': 'kick', 'poll': 'reap', 'poll_many': 'reap',
          'done': 'callback', 'submit_all': 'class', 'reap_all': 'class'}
 
 

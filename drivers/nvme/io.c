@@ -322,4 +322,5 @@ static int poll(struct chalk_block_queue *block, unsigned max)
     return 1;
 }
 
-const struct chalk_block_ops chalk_nvme_live_ops = {.submit = submit, .kick = kick, .poll = poll};
+const struct chalk_block_ops chalk_nvme_live_ops = {
+    .submit = submit, .kick = kick, .poll = poll, .cancel = chalk_nvme_cancel};

@@ -15,6 +15,7 @@
  *     io.c          the hot path: submit, kick, poll
  *     request.c     requests that are not a plain read or write
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
+ *     cancel.c      requests that nobody wants any more
  *     split.c       requests that need several commands
  *     shadow.c      doorbells that are also in memory
  *     prp.c, sgl.c  where a command's data is
@@ -271,11 +272,12 @@ static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_comman
  * submission uses it. */
 static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
-    cid = (cid + queue->slot_mask + 1) & 0x7fff;
+    uint32_t tag = ((cid + queue->slot_mask + 1) & 0x7fff) | NVME_TAG_FREE; /* as it is used next */
+
     chalk_take_back(slot->request);
     slot->request = NULL;
-    slot->tag = cid | NVME_TAG_FREE;
-    queue->cids[--queue->in_flight] = (uint16_t)cid;
+    slot->tag = tag;
+    queue->cids[--queue->in_flight] = (uint16_t)tag;
 }
 
 /* controller.c */
@@ -418,6 +420,11 @@ int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_req
 /* Gives a request what its completion says, read from `entry` but for `outcome`. */
 void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,
                        uint32_t outcome);
+
+/* cancel.c */
+
+/* As chalk_block_cancel(). */
+int chalk_nvme_cancel(struct chalk_block_queue *block, struct chalk_block_request *request);
 
 /* recovery.c */
 

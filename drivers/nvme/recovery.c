@@ -329,7 +329,7 @@ static void kick_nothing(struct chalk_block_queue *block)
 }
 
 static const struct chalk_block_ops mending_ops = {
-    .submit = submit_mending, .kick = kick_nothing, .poll = poll_mending};
+    .submit = submit_mending, .kick = kick_nothing, .poll = poll_mending, .cancel = chalk_nvme_cancel};
 
 int chalk_nvme_follow(struct nvme_queue *queue, unsigned max)
 {

@@ -532,6 +532,44 @@ static void a_cancelled_request_ends_once(void **state)
     assert_int_equal(items[0].status, 0);
 }
 
+static void a_request_is_cancelled_through_its_class(void **state)
+{
+    (void)state;
+    model->aborts = true;
+    model->lose = 1;
+    assert_int_equal(chalk_block_cancel(queue, &items[0].request), -ENOENT);
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_block_cancel(queue, &items[1].request), -ENOENT);
+    assert_int_equal(chalk_block_cancel(queue, &items[0].request), 0);
+    poll_until(1);
+    assert_int_equal(items[0].status, -ECANCELED);
+    assert_int_equal(chalk_block_cancel(queue, &items[0].request), -ENOENT);
+}
+
+/* Of which one part is lost, the others finished, and more to come. */
+static void all_of_a_long_request_is_cancelled(void **state)
+{
+    struct chalk_block_request *request;
+    unsigned before;
+
+    (void)state;
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(open_queue(2), 0);
+    request = prepare(0, CHALK_BLOCK_VERIFY, 0);
+    request->count = 5 * queue->info.command_blocks;
+    request->segment_count = 0;
+    model->aborts = true;
+    model->lose = 2;
+    before = model->commands;
+    assert_int_equal(submit(request), 1);
+    chalk_block_kick(queue);
+    assert_int_equal(chalk_block_cancel(queue, request), 0);
+    poll_until(1);
+    assert_int_equal(items[0].finished, 1);
+    assert_int_equal(items[0].status, -ECANCELED);
+    assert_int_equal(model->commands - before, 2); /* and no more of it */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -555,6 +593,8 @@ int main(void)
         TEST(a_refusal_that_passes_is_waited_for),
         TEST(a_refusal_that_does_not_pass_is_told),
         TEST(a_cancelled_request_ends_once),
+        TEST(a_request_is_cancelled_through_its_class),
+        TEST(all_of_a_long_request_is_cancelled),
     };
 
     return cmocka_run_group_tests_name("nvme_recovery", tests, NULL, NULL);

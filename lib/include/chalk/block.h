@@ -149,8 +149,8 @@ static inline int chalk_block_poll(struct chalk_block_queue *queue, unsigned max
 /*
  * Asks for the end of one request that was submitted and not called back. It is still called back, once, from
  * chalk_block_poll(): with -ECANCELED, or with what it came to in spite of that; until then it and its
- * segments stay the device's. Returns 0; -ENOENT (there is no such request under way); -EAGAIN (too many such
- * demands are); -ENOTSUP (this device cannot, wait); or as chalk_block_poll() once the device has failed.
+ * segments stay the device's. Returns 0; -ENOENT (there is no such request under way); or -ENOTSUP (this
+ * device cannot, or has failed and is about to call everything back).
  */
 static inline int chalk_block_cancel(struct chalk_block_queue *queue, struct chalk_block_request *request)
 {
