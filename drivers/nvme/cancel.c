@@ -15,9 +15,7 @@ static bool belongs(const struct chalk_block_request *in_flight, const struct ch
     split = in_flight->context;
     if (split->request != request)
         return false;
-    split->left = 0;
-    if (split->error == 0)
-        split->error = -ECANCELED;
+    nvme_split_fail(split, -ECANCELED);
     return true;
 }
 

@@ -95,10 +95,15 @@ static void submit_parts(struct nvme_split *split)
     while (split->left != 0 && error == 0)
         error = submit_part(queue, split);
     /* Without another part under way there would be nobody to go on. */
-    if (error != 0 && (error != -EAGAIN || split->under_way == 0)) {
-        split->left = 0;
-        split->error = split->error != 0 ? split->error : error;
-    }
+    if (error != 0 && (error != -EAGAIN || split->under_way == 0))
+        nvme_split_fail(split, error);
+}
+
+static void release(struct nvme_split *split)
+{
+    split->request = NULL;
+    split->next = split->queue->free_splits;
+    split->queue->free_splits = split;
 }
 
 void chalk_nvme_part_done(struct chalk_block_request *request, int status)
@@ -109,10 +114,8 @@ void chalk_nvme_part_done(struct chalk_block_request *request, int status)
     part_of(request)->next = queue->free_parts;
     queue->free_parts = part_of(request);
     split->under_way--;
-    if (status != 0) {
-        split->left = 0;
-        split->error = split->error != 0 ? split->error : status;
-    }
+    if (status != 0)
+        nvme_split_fail(split, status);
     if (split->left != 0) {
         submit_parts(split);
         queue->block.ops->kick(&queue->block); /* nobody else knows that there is something new */
@@ -121,9 +124,7 @@ void chalk_nvme_part_done(struct chalk_block_request *request, int status)
         struct chalk_block_request *whole = split->request;
         int error = split->error;
 
-        split->request = NULL;
-        split->next = queue->free_splits;
-        queue->free_splits = split;
+        release(split);
         queue->block.counters.completed++;
         chalk_take_back(whole);
         if (error == 0)
@@ -165,8 +166,6 @@ int chalk_nvme_split(struct nvme_queue *queue, struct chalk_block_request *reque
     submit_parts(split);
     if (split->under_way != 0)
         return 0;
-    split->request = NULL;
-    split->next = queue->free_splits;
-    queue->free_splits = split;
+    release(split);
     return split->error;
 }

@@ -40,4 +40,12 @@ static inline bool nvme_is_part(const struct chalk_block_request *request)
     return request->done == chalk_nvme_part_done;
 }
 
+/* No more parts: the request ends, with its first error, when the last one under way has. */
+static inline void nvme_split_fail(struct nvme_split *split, int error)
+{
+    split->left = 0;
+    if (split->error == 0)
+        split->error = error;
+}
+
 #endif
