@@ -4,13 +4,12 @@
  * the same in both worlds. The controller's first namespace is written to.
  */
 #include <chalk/clock.h>
-#include <chalk/device.h>
 #include <chalk/main.h>
 #include <chalk/nvme.h>
 
 #include <string.h>
 
-#include "twin.h"
+#include "nvme_device.h"
 
 #define DEPTH 4u
 #define MANY  (2 * DEPTH)
@@ -396,20 +395,12 @@ int chalk_main(int argc, char *argv[])
 {
     static const char *const rounds[] = {"opening the controller", "opening it with interrupts",
                                          "opening it with doorbells in memory, if it can"};
-    struct chalk_bus_info found = {0};
     struct world w = {0};
 
     (void)argc;
     (void)argv;
-    if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
-        !expect_result(chalk_memory_create(
-                           &(struct chalk_memory_options){.shared_size = 16u << 20, .node = -1}, &w.memory),
-                       0, "claiming memory"))
+    if (!open_nvme(16u << 20, &w.memory, &w.domain, &w.device))
         return 1;
-    if (!expect_result(chalk_device_open(found.name, &w.domain, &w.device), 0, "opening the device"))
-        goto destroy;
-    if (!expect_result(chalk_memory_share(w.memory, w.domain), 0, "sharing memory with it"))
-        goto close_device;
     for (unsigned round = 0; round < 3; round++) {
         const struct chalk_nvme_options options = {
             .memory = w.memory, .domain = w.domain, .interrupts = round == 1, .shadow_doorbells = round == 2};
@@ -432,10 +423,6 @@ int chalk_main(int argc, char *argv[])
 
     chalk_memory_usage(w.memory, &usage);
     expect(usage.shared_used == 0, "the driver has given its memory back");
-    chalk_memory_unshare(w.memory, w.domain);
-close_device:
-    chalk_device_close(w.device);
-destroy:
-    chalk_memory_destroy(w.memory);
+    close_nvme(w.memory, w.domain, w.device);
     return twin_failures != 0;
 }

@@ -5,13 +5,12 @@
  * are in memory.
  */
 #include <chalk/clock.h>
-#include <chalk/device.h>
 #include <chalk/main.h>
 #include <chalk/nvme.h>
 
 #include <string.h>
 
-#include "twin.h"
+#include "nvme_device.h"
 
 #define NSID  3
 #define MOST  2000u /* blocks: more than a command of QEMU's controller has */
@@ -147,21 +146,14 @@ static void by_nobody(struct world *w)
 
 int chalk_main(int argc, char *argv[])
 {
-    struct chalk_bus_info found = {0};
     struct chalk_nvme_namespace ns;
     struct world w = {0};
 
     (void)argc;
     (void)argv;
-    if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
-        !expect_result(chalk_memory_create(
-                           &(struct chalk_memory_options){.shared_size = 8u << 20, .node = -1}, &w.memory),
-                       0, "claiming memory"))
+    if (!open_nvme(8u << 20, &w.memory, &w.domain, &w.device))
         return 1;
-    if (!expect_result(chalk_device_open(found.name, &w.domain, &w.device), 0, "opening the device"))
-        goto destroy;
-    if (!expect_result(chalk_memory_share(w.memory, w.domain), 0, "sharing memory with it") ||
-        !expect_result(chalk_nvme_open(w.device,
+    if (!expect_result(chalk_nvme_open(w.device,
                                        &(struct chalk_nvme_options){
                                            .memory = w.memory, .domain = w.domain, .shadow_doorbells = true},
                                        &w.nvme),
@@ -186,9 +178,6 @@ int chalk_main(int argc, char *argv[])
     }
     chalk_nvme_close(w.nvme);
 close_device:
-    chalk_memory_unshare(w.memory, w.domain);
-    chalk_device_close(w.device);
-destroy:
-    chalk_memory_destroy(w.memory);
+    close_nvme(w.memory, w.domain, w.device);
     return twin_failures != 0;
 }

@@ -6,7 +6,6 @@
  */
 #include <chalk/clock.h>
 #include <chalk/core.h>
-#include <chalk/device.h>
 #include <chalk/main.h>
 #include <chalk/nvme.h>
 #include <chalk/random.h>
@@ -15,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "twin.h"
+#include "nvme_device.h"
 
 #define DEPTH      128u
 #define RESETS     100u
@@ -271,29 +270,18 @@ static void under_load(struct chalk_nvme *nvme, struct chalk_memory *memory)
 
 int chalk_main(int argc, char *argv[])
 {
-    const struct chalk_memory_options sizes = {.shared_size = 16u << 20, .node = -1};
     struct chalk_nvme_options options = {0};
-    struct chalk_bus_info found = {0};
     struct chalk_device *device;
     struct chalk_nvme *nvme;
 
     (void)argc;
     (void)argv;
-    if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
-        !expect_result(chalk_memory_create(&sizes, &options.memory), 0, "claiming memory"))
+    if (!open_nvme(16u << 20, &options.memory, &options.domain, &device))
         return 1;
-    if (!expect_result(chalk_device_open(found.name, &options.domain, &device), 0, "opening the device"))
-        goto destroy;
-    if (!expect_result(chalk_memory_share(options.memory, options.domain), 0, "sharing memory with it"))
-        goto close_device;
     if (expect_result(chalk_nvme_open(device, &options, &nvme), 0, "opening the controller")) {
         under_load(nvme, options.memory);
         chalk_nvme_close(nvme);
     }
-    chalk_memory_unshare(options.memory, options.domain);
-close_device:
-    chalk_device_close(device);
-destroy:
-    chalk_memory_destroy(options.memory);
+    close_nvme(options.memory, options.domain, device);
     return twin_failures != 0;
 }

@@ -5,13 +5,12 @@
  * second one has no zones.
  */
 #include <chalk/clock.h>
-#include <chalk/device.h>
 #include <chalk/main.h>
 #include <chalk/nvme_zns.h>
 
 #include <string.h>
 
-#include "twin.h"
+#include "nvme_device.h"
 
 #define ZONES    16u
 #define ZONE     256u
@@ -262,31 +261,21 @@ static void on_controller(struct world *w)
 
 int chalk_main(int argc, char *argv[])
 {
-    struct chalk_bus_info found = {0};
     static struct world w;
 
     (void)argc;
     (void)argv;
-    if (!expect_result(chalk_bus_find(CHALK_CLASS_NVME, &found), 0, "finding the controller") ||
-        !expect_result(chalk_memory_create(
-                           &(struct chalk_memory_options){.shared_size = 4u << 20, .node = -1}, &w.memory),
-                       0, "claiming memory"))
+    if (!open_nvme(4u << 20, &w.memory, &w.domain, &w.device))
         return 1;
-    if (!expect_result(chalk_device_open(found.name, &w.domain, &w.device), 0, "opening the device"))
-        goto destroy;
-    if (expect_result(chalk_memory_share(w.memory, w.domain), 0, "sharing memory with it")) {
-        const struct chalk_nvme_options options = {.memory = w.memory, .domain = w.domain};
 
-        if (expect_result(chalk_nvme_open(w.device, &options, &w.nvme), 0, "opening the controller")) {
-            if (expect_result(chalk_dma_get(w.memory, 32 * BLOCK, CHALK_PAGE, &w.buffer), 0, "a buffer"))
-                on_controller(&w);
-            chalk_dma_put(w.memory, &w.buffer);
-            chalk_nvme_close(w.nvme);
-        }
-        chalk_memory_unshare(w.memory, w.domain);
+    const struct chalk_nvme_options options = {.memory = w.memory, .domain = w.domain};
+
+    if (expect_result(chalk_nvme_open(w.device, &options, &w.nvme), 0, "opening the controller")) {
+        if (expect_result(chalk_dma_get(w.memory, 32 * BLOCK, CHALK_PAGE, &w.buffer), 0, "a buffer"))
+            on_controller(&w);
+        chalk_dma_put(w.memory, &w.buffer);
+        chalk_nvme_close(w.nvme);
     }
-    chalk_device_close(w.device);
-destroy:
-    chalk_memory_destroy(w.memory);
+    close_nvme(w.memory, w.domain, w.device);
     return twin_failures != 0;
 }
