@@ -7,6 +7,7 @@
 #include "hosted/device.h"
 #include "hosted/pci.h"
 #include "hosted/sysfs.h"
+#include "hosted_console.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -53,25 +54,7 @@ static struct {
     int eventfds[VECTORS];
     unsigned arrays, unmasked;
     unsigned maps, unmaps, resets;
-    char console[4096];
-    size_t console_size;
 } linux_;
-
-static bool said(const char *text)
-{
-    return strstr(linux_.console, text) != NULL;
-}
-
-long chalk_console(void *bytes, size_t size, bool write)
-{
-    if (!write)
-        return 0;
-    if (size < sizeof linux_.console - linux_.console_size) {
-        memcpy(linux_.console + linux_.console_size, bytes, size);
-        linux_.console_size += size;
-    }
-    return (long)size;
-}
 
 unsigned long long fake_ticks(void);
 unsigned long long fake_ticks(void)
@@ -327,6 +310,7 @@ static struct chalk_device *device;
 static int start_with(bool ring)
 {
     memset(&linux_, 0, sizeof linux_);
+    console_clear();
     memset(linux_.eventfds, 0xff, sizeof linux_.eventfds);
     linux_.vectors = linux_.vectors_to_have = VECTORS;
     domain = NULL;
@@ -357,7 +341,7 @@ static int stop(void **state)
     if (open_descriptors() == descriptors)
         return 0;
     print_message("%u descriptors instead of %u; the console has:\n%s", open_descriptors(), descriptors,
-                  linux_.console);
+                  console.text);
     return -1;
 }
 
@@ -399,7 +383,7 @@ static void every_call_that_fails_is_undone(void **state)
             linux_.calls = 0;
             linux_.fail_after = call;
             linux_.fail_errno = errors[e];
-            linux_.console_size = 0;
+            console.size = 0;
             error = chalk_device_open(FIRST, &domain, &device);
             if (error != 0) {
                 assert_true(error < 0);

@@ -8,6 +8,7 @@
 #include "hosted/device.h"
 #include "hosted/vfio_user/json.h"
 #include "hosted/vfio_user/message.h"
+#include "hosted_console.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -79,25 +80,7 @@ static struct {
     uint8_t config[256];
     uint8_t bar[8192];
     char path[64];
-    char console[4096];
-    size_t console_size;
 } peer;
-
-static bool said(const char *text)
-{
-    return strstr(peer.console, text) != NULL;
-}
-
-long chalk_console(void *bytes, size_t size, bool write)
-{
-    if (!write)
-        return 0;
-    if (size < sizeof peer.console - peer.console_size) {
-        memcpy(peer.console + peer.console_size, bytes, size);
-        peer.console_size += size;
-    }
-    return (long)size;
-}
 
 /* Time flies: a deadline of five seconds comes after a tenth of one. */
 static unsigned haste = 1;
@@ -415,6 +398,7 @@ static int start(void **state)
 
     (void)state;
     memset(&peer, 0, sizeof peer);
+    console_clear();
     memset(peer.eventfds, 0xff, sizeof peer.eventfds);
     peer.minor = VFIO_USER_MINOR;
     peer.twin_end = peer.memory = -1;
@@ -460,7 +444,7 @@ static int stop(void **state)
     unlink(peer.path);
     if (left == descriptors)
         return 0;
-    print_message("%u descriptors instead of %u; the console has:\n%s", left, descriptors, peer.console);
+    print_message("%u descriptors instead of %u; the console has:\n%s", left, descriptors, console.text);
     return -1;
 }
 
@@ -469,7 +453,7 @@ static void open_it(void)
     int error = chalk_device_open(name, &domain, &device);
 
     if (error != 0)
-        print_message("%s", peer.console);
+        print_message("%s", console.text);
     assert_int_equal(error, 0);
 }
 
@@ -678,17 +662,17 @@ static void whatever_is_wrong_is_an_error_in_time(void **state)
                 peer.twin = twin != 0;
                 peer.command = places[i].command;
                 peer.skip = places[i].skip;
-                peer.console_size = 0;
+                console.size = 0;
                 error = chalk_device_open(name, &domain, &device);
                 if (error == 0)
                     print_message("command %u, fault %d\n", peer.command, (int)fault);
                 assert_true(error < 0);
-                peer.console[peer.console_size] = '\0';
-                assert_true(peer.console_size > 0 || fault >= REFUSED);
+                console.text[console.size] = '\0';
+                assert_true(console.size > 0 || fault >= REFUSED);
                 assert_null(domain);
                 assert_null(hosted_domains());
                 if (settled_descriptors(before) != before)
-                    print_message("command %u, fault %d:\n%s", peer.command, (int)fault, peer.console);
+                    print_message("command %u, fault %d:\n%s", peer.command, (int)fault, console.text);
                 assert_int_equal(open_descriptors(), before);
             }
     peer.fault = NOTHING;
