@@ -1,15 +1,11 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Random 4 KiB reads by Chalk and by Linux: one emulated NVMe device, one guest of one processor, all in turn.
-
-    nvme.py [--build DIR] [--rounds N] [--depth N...]
+"""tools/bench nvme: random 4 KiB reads by Chalk and by Linux: one emulated device, one guest of one processor, all in turn.
 
 The contenders are Chalk (nvme-perf, polled and by interrupt) and the kernel's driver (fio with io_uring, by interrupt
-and with poll queues). Prints a table for each queue depth, of medians; writes them, with every round, to DIR/bench/nvme.json,
-and a chart to DIR/bench/nvme.svg where gnuplot is installed. Figures are of an emulated device: compare them with each
-other only, and not at all if the rounds disagree, as they do on a busy machine.
+and with poll queues). Prints a table for each queue depth, of medians; writes them, with every round, and a chart beside
+them where gnuplot is installed. Figures are of an emulated device: compare them with each other only, and not at all if
+the rounds disagree, as they do on a busy machine.
 """
-import argparse
 import json
 import os
 import re
@@ -20,8 +16,11 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TARGETS = ['nvme-perf', 'nvme-perf.elf']
 ADDRESS = '0000:00:03.0'
+DEPTHS = [1, 32]
+ROUNDS = 7  # at most: each takes the better part of a minute
 DISK_MIB = 64
 SECONDS = 5   # a run
 WINDOW = 2    # seconds of it in which the processor is watched
@@ -226,28 +225,15 @@ def draw(rows, depths, path):
     say(f'chart: {path}')
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument('--build', default=os.path.join(ROOT, 'build'))
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--depth', type=int, nargs='+', default=[1, 32])
-    options = parser.parse_args(arguments)
-    build = os.path.abspath(options.build)
+def measure(options):
+    rounds = min(options.repetitions, ROUNDS)
     with tempfile.TemporaryDirectory(prefix='chalk-bench-') as folder:
-        bench = Bench(build, folder, options.depth)
-        runs = options.rounds * len(options.depth) * len(CONTENDERS)
-        say(f'{runs} runs of {SECONDS} s in one guest, then two that count')
-        seen = bench.measure(options.rounds)
-        rows = list(summarize(options.depth, seen, bench.count()))
+        bench = Bench(options.build, folder, DEPTHS)
+        say(f'{rounds * len(DEPTHS) * len(CONTENDERS)} runs of {SECONDS} s in one guest, then two that count')
+        seen = bench.measure(rounds)
+        rows = list(summarize(DEPTHS, seen, bench.count()))
         instructions = bench.instructions()
-    show(rows, options.depth, instructions)
-    out = os.path.join(build, 'bench')
-    os.makedirs(out, exist_ok=True)
-    with open(os.path.join(out, 'nvme.json'), 'w') as file:
+    show(rows, DEPTHS, instructions)
+    with open(options.json, 'w') as file:
         json.dump({'device': 'emulated', 'rows': rows, 'instructions': instructions}, file, indent=1)
-    say(f'figures: {os.path.join(out, "nvme.json")}')
-    draw(rows, options.depth, os.path.join(out, 'nvme.svg'))
-
-
-if __name__ == '__main__':
-    main()
+    draw(rows, DEPTHS, os.path.splitext(options.json)[0] + '.svg')
