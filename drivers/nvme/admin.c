@@ -87,6 +87,7 @@ static int start(struct chalk_nvme *nvme, struct nvme_admin_call *call, const st
     slot->call = call;
     memcpy(entry, command, sizeof *entry);
     entry->cdw0 = (command->cdw0 & 0xffff) | (uint32_t)slot->cid << 16;
+    chalk_dma_publish(entry, sizeof *entry);
     admin->tail = (admin->tail + 1) % NVME_ADMIN_ENTRIES;
     chalk_mmio_write32(&admin->doorbells, 0, admin->tail);
     return 0;

@@ -99,6 +99,7 @@ static inline void issue_plain(struct nvme_queue *queue, struct chalk_block_requ
     chalk_dma_store64(&entry->slba, request->lba);
     chalk_dma_store64(&entry->cdw12, request->count - 1);
     chalk_dma_store64(&entry->cdw14, 0);
+    chalk_dma_publish(entry, sizeof *entry);
 }
 
 /* Goes on with a batch at a request that is unusual, or finds the queue full. */

@@ -263,6 +263,7 @@ static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_comman
 
     *entry = *command;
     entry->cdw0 |= cid << 16;
+    chalk_dma_publish(entry, sizeof *entry);
     queue->tail = queue->tail + 1 == queue->entries ? 0 : queue->tail + 1;
     slot->request = request;
     slot->fresh = cid | kind;

@@ -246,4 +246,17 @@ __attribute__((weak)) void chalk_dma_hook(const volatile void *address, size_t s
     chalk_loan_check("the program", "reads", (const void *)(uintptr_t)address, size, NULL);
 }
 
+__attribute__((weak)) void chalk_dma_seen(const volatile void *address, const void *value, size_t size)
+{
+    (void)address;
+    (void)value;
+    (void)size;
+}
+
+__attribute__((weak)) void chalk_dma_publish(const void *address, size_t size)
+{
+    (void)address;
+    (void)size;
+}
+
 #endif

@@ -26,10 +26,27 @@ struct chalk_dma {
 };
 
 #ifdef CHALK_INSTRUMENTED
-/* Called before every observed load. */
+/* Called before every observed load, and after it with what it gave. */
 void chalk_dma_hook(const volatile void *address, size_t size);
+void chalk_dma_seen(const volatile void *address, const void *value, size_t size);
+/* The driver says that a device may read these bytes from now on: a command, a descriptor. It orders nothing.
+ */
+void chalk_dma_publish(const void *address, size_t size);
 #else
 static inline void chalk_dma_hook(const volatile void *address, size_t size)
+{
+    (void)address;
+    (void)size;
+}
+
+static inline void chalk_dma_seen(const volatile void *address, const void *value, size_t size)
+{
+    (void)address;
+    (void)value;
+    (void)size;
+}
+
+static inline void chalk_dma_publish(const void *address, size_t size)
 {
     (void)address;
     (void)size;
@@ -41,7 +58,9 @@ static inline void chalk_dma_hook(const volatile void *address, size_t size)
     static inline uint##bits##_t chalk_dma_load##bits(const volatile void *address)                          \
     {                                                                                                        \
         chalk_dma_hook(address, bits / 8);                                                                   \
-        return __atomic_load_n((const volatile uint##bits##_t *)address, __ATOMIC_ACQUIRE);                  \
+        uint##bits##_t value = __atomic_load_n((const volatile uint##bits##_t *)address, __ATOMIC_ACQUIRE);  \
+        chalk_dma_seen(address, &value, bits / 8);                                                           \
+        return value;                                                                                        \
     }
 
 CHALK_DMA_LOAD(16)
@@ -67,6 +86,7 @@ static inline void chalk_dma_observe(void *local, const volatile void *address, 
     __asm__ volatile("" ::: "memory");
     __builtin_memcpy(local, (const void *)address, size);
     __asm__ volatile("" ::: "memory");
+    chalk_dma_seen(address, local, size);
 }
 
 #ifdef __cplusplus
