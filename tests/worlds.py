@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The two worlds, for tests that drive them from outside."""
 import collections
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import tempfile
 
@@ -11,6 +13,8 @@ VM = os.path.join(ROOT, 'tools/vm')
 METAL = os.path.join(ROOT, 'tools/metal')
 
 Result = collections.namedtuple('Result', 'status output')
+Separate = collections.namedtuple('Separate', 'status output messages')  # of a program here: both its streams
+NOBODY = 65534
 
 
 # What loan.c does with a buffer that a disk owns, and what the instrumented build says of it.
@@ -108,3 +112,30 @@ def crc32c(path, start=0, size=None, _table=[]):
             for byte in chunk:
                 crc = crc >> 8 ^ _table[(crc ^ byte) & 0xff]
     return crc ^ 0xffffffff
+
+
+def ordinary():
+    """Arguments for subprocess that give root away."""
+    return {'user': NOBODY, 'group': NOBODY, 'extra_groups': []} if os.geteuid() == 0 else {}
+
+
+@contextlib.contextmanager
+def model(program, kind, path, *arguments):
+    """Serves a model while it is in use. On the way out it has to end, and with success."""
+    process = subprocess.Popen([program, kind, '--socket', path, *map(str, arguments)],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               **ordinary())
+    ready = process.stdout.readline()
+    try:
+        if ready.strip() != f'vfio-user:{path}':
+            raise RuntimeError(f'the model said: {ready}{process.stdout.read()}')
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            rest = process.communicate(timeout=30)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            rest = process.communicate()[0] + 'did not end'
+    if process.returncode != 0 or 'Sanitizer' in rest:
+        raise RuntimeError(f'the model ended with {process.returncode}: {rest}')

@@ -4,7 +4,6 @@
 
 FOLDER has the programs, whose names end with SUFFIX: '' as they ship, or those with a sanitizer.
 """
-import collections
 import contextlib
 import difflib
 import os
@@ -18,17 +17,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
 import worlds  # noqa: E402
 
-NOBODY = 65534
 FOLDER, SUFFIX = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ''
 
-Result = collections.namedtuple('Result', 'status output messages')
-
 EDU = 'identity 010000ed\n3! = 6\n6! = 720\n9! = 362880\n12! = 479001600\ncopied: there and back again\n'
-
-
-def ordinary():
-    """Arguments for subprocess that give root away."""
-    return {'user': NOBODY, 'group': NOBODY, 'extra_groups': []} if os.geteuid() == 0 else {}
 
 
 def program(name):
@@ -40,30 +31,12 @@ def run(name, *arguments, bus=None, timeout=120):
     environment = {'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1', **({'CHALK_BUS': bus} if bus else {})}
     done = subprocess.run([program(name), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, errors='replace', timeout=timeout, env=environment,
-                          **ordinary())
-    return Result(done.returncode, done.stdout, done.stderr)
+                          **worlds.ordinary())
+    return worlds.Separate(done.returncode, done.stdout, done.stderr)
 
 
-@contextlib.contextmanager
 def model(kind, path, *arguments):
-    """Serves a model while it is in use. On the way out it has to end, and with success."""
-    process = subprocess.Popen([program('chalk-model'), kind, '--socket', path, *map(str, arguments)],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               **ordinary())
-    ready = process.stdout.readline()
-    try:
-        if ready.strip() != f'vfio-user:{path}':
-            raise RuntimeError(f'the model said: {ready}{process.stdout.read()}')
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            rest = process.communicate(timeout=30)[0]
-        except subprocess.TimeoutExpired:
-            process.kill()
-            rest = process.communicate()[0] + 'did not end'
-    if process.returncode != 0 or 'Sanitizer' in rest:
-        raise RuntimeError(f'the model ended with {process.returncode}: {rest}')
+    return worlds.model(program('chalk-model'), kind, path, *arguments)
 
 
 WAYS = {  # how a server can be -> its options
@@ -147,7 +120,7 @@ def sockets(test, folder):
     dead.listen()
     dead.close()
     if os.geteuid() == 0:
-        os.chown(path, NOBODY, NOBODY)
+        os.chown(path, worlds.NOBODY, worlds.NOBODY)
     result = run('edu', f'vfio-user:{path}')
     test.contains(result.messages, 'nobody listens on', 'a driver is told that the model has ended')
     with model('edu', path):
@@ -171,7 +144,7 @@ def clients(test, folder):
         for _ in range(3):
             process = subprocess.Popen([program('nvme-perf'), f'vfio-user:{path}', '--seconds', '60'],
                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, env={'CHALK_UNPINNED': '1'}, **ordinary())
+                                       stderr=subprocess.DEVNULL, env={'CHALK_UNPINNED': '1'}, **worlds.ordinary())
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.5)
             process.kill()
@@ -185,7 +158,7 @@ def main():
         for part in (drivers, disks, performance, wrong_models, sockets, clients):
             with tempfile.TemporaryDirectory() as folder:
                 if os.geteuid() == 0:
-                    os.chown(folder, NOBODY, NOBODY)
+                    os.chown(folder, worlds.NOBODY, worlds.NOBODY)
                 part(test, folder)
 
 

@@ -39,7 +39,6 @@ static struct chalk_device handles[4];
 
 static struct chalk_span spans[64];
 static unsigned span_count;
-static uint64_t next_iova;
 static pthread_mutex_t span_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
@@ -71,7 +70,6 @@ void fake_reset(void)
     for (unsigned i = 0; i < span_count; i++)
         free(spans[i].va);
     span_count = 0;
-    next_iova = 0x10000000;
     fault.call = NULL;
     for (unsigned i = 0; i < fake.device_count; i++)
         if (fake.devices[i].open)
@@ -83,6 +81,7 @@ void fake_reset(void)
     fake.now = 1000;
     fake.step = 100;
     fake.clock = (struct chalk_clock){.hertz = 1000000000, .ns_mult = 1ull << 32, .ticks_mult = 1ull << 32};
+    fake.next_iova = 0x10000000;
     fake.grow_limit = KIB(64 * 1024);
     fake.grow_page = KIB(2048);
 }
@@ -112,8 +111,8 @@ static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_
         die("out of memory");
     memset(span->va, 0xa5, span->size);
     if (!iova) {
-        iova = (next_iova + page - 1) & ~(uint64_t)(page - 1);
-        next_iova = iova + span->size;
+        iova = (fake.next_iova + page - 1) & ~(uint64_t)(page - 1);
+        fake.next_iova = iova + span->size;
     }
     span->iova = iova;
     return span;
@@ -140,7 +139,7 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
     pthread_mutex_lock(&span_lock);
     int error = fault_of(__func__);
     size_t whole = (size + page - 1) & ~(page - 1);
-    uint64_t iova = (next_iova + page - 1) & ~(uint64_t)(page - 1);
+    uint64_t iova = (fake.next_iova + page - 1) & ~(uint64_t)(page - 1);
 
     if (!error && (whole < size || whole > fake.grow_limit))
         error = -ENOMEM;

@@ -70,6 +70,7 @@ struct fake {
     bool exit_requested;
     int exit_status; /* of the last fake_exits() */
 
+    uint64_t next_iova;  /* of the next span, rounded up to its pages */
     uint64_t grow_limit; /* bytes that chalk_span_grow() may still hand out */
     size_t grow_page;    /* of spans grown with page 0 */
     unsigned grows;      /* successful calls */
