@@ -204,8 +204,9 @@ int chalk_nvme_enable(struct chalk_nvme *nvme)
     /* Before CC.EN: some controllers look only then whether MSI-X is on. Without it, completions are polled
      * for. */
     if (nvme->info.vectors != 0 &&
-        chalk_vector_attach(nvme->device, 0, nvme->core, &nvme->admin.interrupts) != 0)
+        chalk_vector_attach(nvme->device, 0, nvme->core, &nvme->vectors[0].interrupts) != 0)
         nvme->info.vectors = 0;
+    nvme->vectors[0].core = nvme->core;
     if (nvme->info.vectors == 0) {
         nvme->interrupts = false;
         chalk_mmio_write32(&nvme->registers, NVME_INTMS, UINT32_MAX); /* nor may its pin disturb others */
@@ -258,7 +259,7 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
         return error;
     granted = call.result;
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
-    nvme->queue_count = (granted < wanted ? granted : wanted) + 1;
+    nvme->info.queues = (uint16_t)((granted < wanted ? granted : wanted) + 1);
     return chalk_nvme_shadow_configure(nvme);
 }
 
@@ -268,7 +269,7 @@ static int provide_queues(struct chalk_nvme *nvme)
     uint32_t stride = nvme->info.doorbell_stride;
 
     nvme->queue_ids = 1; /* the admin queue's */
-    return chalk_nvme_window(nvme, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->queue_count * stride,
+    return chalk_nvme_window(nvme, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->info.queues * stride,
                              &nvme->doorbells);
 }
 

@@ -12,6 +12,7 @@
  *     log.c         log pages
  *     zns.c         zones; which command sets a controller is to use
  *     queue.c       a queue pair's life
+ *     vector.c      interrupt vectors, and who shares one
  *     io.c          the hot path: submit, kick, poll
  *     request.c     requests that are not a plain read or write
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
@@ -104,7 +105,12 @@ struct nvme_admin_queue {
     atomic_flag lock; /* of what follows */
     uint32_t tail, head, phase;
     struct nvme_admin_slot slots[NVME_ADMIN_CALLS];
+};
+
+struct nvme_vector {
     _Atomic(uint32_t) interrupts;
+    unsigned core;  /* to which they go, while it is in use */
+    unsigned users; /* queues, the admin queue not counted */
 };
 
 struct chalk_nvme {
@@ -124,7 +130,8 @@ struct chalk_nvme {
     uint64_t cap;
     uint64_t queue_ids;          /* bit n: queue n is in use */
     unsigned cores[NVME_QUEUES]; /* that own them */
-    unsigned queue_count;        /* I/O queues that the controller granted */
+    struct nvme_vector vectors[NVME_QUEUES];
+    bool vectors_short; /* and that was said */
     unsigned page_shift;
     uint16_t command_sets; /* the combination of I/O command sets in use, if there is a choice */
     uint64_t ready_ns;     /* CAP.TO */
@@ -222,7 +229,7 @@ struct nvme_queue {
     uint32_t warnings; /* failed requests that were logged */
     int error;         /* not 0: dead, and this is what submissions get */
     uint16_t id;
-    bool interrupts;
+    struct nvme_vector *vector; /* NULL: it is polled */
     struct chalk_dma command_memory, completion_memory, list_memory;
     size_t size; /* bytes of this structure, its slots and its stack */
 };
@@ -464,6 +471,15 @@ int chalk_nvme_pair_create(struct nvme_queue *queue);
 /* Makes the controller forget it. Afterwards it no longer touches the requests in flight, whatever it takes.
  */
 void chalk_nvme_pair_delete(struct nvme_queue *queue);
+
+/* vector.c */
+
+/*
+ * Gives the queue a vector that interrupts `core`, of its own if there is one; or none, and then it is
+ * polled. Errors, said: -ENOTSUP (there are none at all); as chalk_vector_attach().
+ */
+int chalk_nvme_vector_get(struct nvme_queue *queue, unsigned core);
+void chalk_nvme_vector_put(struct nvme_queue *queue);
 
 /* status.c */
 

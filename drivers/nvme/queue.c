@@ -50,20 +50,14 @@ static int pick_namespace(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     return 0;
 }
 
-/* The lowest identifier that is free, and has a vector if it needs one: queue n interrupts through vector n.
- */
-static int pick_identifier(struct chalk_nvme *nvme, bool interrupts, uint16_t *id)
+/* The lowest identifier that is free. */
+static int pick_identifier(const struct chalk_nvme *nvme, uint16_t *id)
 {
     unsigned lowest = (unsigned)__builtin_ctzll(~nvme->queue_ids | 1ull << 63);
 
-    if (interrupts && nvme->info.vectors == 0) {
-        chalk_log(CHALK_ERROR, "NVMe %s: it has no MSI-X vectors; poll it", nvme->name);
-        return -ENOTSUP;
-    }
-    if (lowest > nvme->queue_count || (nvme->queue_ids >> lowest & 1) != 0 ||
-        (interrupts && lowest >= nvme->info.vectors)) {
-        chalk_log(CHALK_ERROR, "NVMe %s: no queue is left: it grants %u, with %u vectors", nvme->name,
-                  nvme->queue_count, nvme->info.vectors);
+    if (lowest > nvme->info.queues || (nvme->queue_ids >> lowest & 1) != 0) {
+        chalk_log(CHALK_ERROR, "NVMe %s: no queue is left: it grants %u, and all are open", nvme->name,
+                  nvme->info.queues);
         return -ENOSPC;
     }
     *id = (uint16_t)lowest;
@@ -150,8 +144,7 @@ static void release(struct nvme_queue *queue)
 {
     struct chalk_nvme *nvme = queue->nvme;
 
-    if (queue->interrupts)
-        (void)chalk_vector_attach(nvme->device, queue->id, 0, NULL);
+    chalk_nvme_vector_put(queue);
     if (queue->command_memory.va != NULL)
         chalk_dma_put(nvme->memory, &queue->command_memory);
     if (queue->completion_memory.va != NULL)
@@ -254,8 +247,10 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
         .cdw0 = NVME_CREATE_CQ,
         .prp1 = queue->completion_memory.iova,
         .cdw10 = NVME_QUEUE(queue->id, queue->entries),
-        .cdw11 =
-            NVME_QUEUE_CONTIGUOUS | (queue->interrupts ? NVME_CQ_INTERRUPTS | NVME_CQ_VECTOR(queue->id) : 0),
+        .cdw11 = NVME_QUEUE_CONTIGUOUS |
+                 (queue->vector != NULL
+                      ? NVME_CQ_INTERRUPTS | NVME_CQ_VECTOR((uint32_t)(queue->vector - nvme->vectors))
+                      : 0),
     };
     const struct nvme_command commands = {
         .cdw0 = NVME_CREATE_SQ,
@@ -309,7 +304,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     int error = pick_namespace(nvme, options, &ns);
 
     if (error == 0)
-        error = pick_identifier(nvme, options->interrupts, &id);
+        error = pick_identifier(nvme, &id);
     if (error != 0)
         return error;
     if (depth > NVME_MAX_DEPTH)
@@ -335,10 +330,8 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     queue->sgl_align = options->pages_only ? 0 : nvme->info.sgl_align;
     describe(queue, &ns, options->protection);
     error = allocate_shared(nvme, queue);
-    if (error == 0 && options->interrupts) {
-        error = chalk_vector_attach(nvme->device, id, options->core, &queue->block.interrupts);
-        queue->interrupts = error == 0;
-    }
+    if (error == 0 && options->interrupts)
+        error = chalk_nvme_vector_get(queue, options->core);
     if (error == 0)
         error = chalk_nvme_pair_create(queue);
     if (error != 0) {

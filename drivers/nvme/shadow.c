@@ -49,7 +49,7 @@ int chalk_nvme_shadow_configure(struct chalk_nvme *nvme)
     size_t page = nvme->info.page_size;
     int error;
 
-    if (2 * (nvme->queue_count + 1) * nvme->info.doorbell_stride > page)
+    if (2 * (nvme->info.queues + 1u) * nvme->info.doorbell_stride > page)
         nvme->info.shadow_doorbells = false; /* they would not fit */
     if (!nvme->info.shadow_doorbells)
         return 0;

@@ -77,14 +77,12 @@ static unsigned poll_queue(struct chalk_poller *poller)
 
     chalk_block_kick(queue);
     polled = chalk_block_poll(queue, 0);
-    poller->awake =
-        !self->interrupts && polled >= 0 && queue->counters.submitted != queue->counters.completed;
+    poller->awake = !queue->may_wait && polled >= 0 && queue->counters.submitted != queue->counters.completed;
     return polled > 0 ? (unsigned)polled : 0;
 }
 
-void chalk_block_poller_start(struct chalk_block_poller *poller, struct chalk_block_queue *queue,
-                              bool interrupts)
+void chalk_block_poller_start(struct chalk_block_poller *poller, struct chalk_block_queue *queue)
 {
-    *poller = (struct chalk_block_poller){
-        .poller = {.poll = poll_queue, .name = "block queue"}, .queue = queue, .interrupts = interrupts};
+    *poller =
+        (struct chalk_block_poller){.poller = {.poll = poll_queue, .name = "block queue"}, .queue = queue};
 }

@@ -64,6 +64,11 @@ ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, al
 }
 COMMANDS = {'commands, as a library gives them': ('twin-nvme-commands', '', 0, 'ok     those between are as they were')}
 MANY = {'controllers and namespaces at once': ('twin-nvme-many', '', 0, 'ok     each has what was written to it')}
+LIMITS = {  # properties of the controller: what it then has
+    'max_ioqpairs=1,msix_qsize=1,mdts=1': '1 queues, 1 vectors, at most 8 KiB in a command',
+    'max_ioqpairs=8,msix_qsize=3,mdts=0': '8 queues, 3 vectors, at most 1024 KiB in a command',
+    'max_ioqpairs=65535,msix_qsize=2048': '63 queues, 64 vectors, at most 512 KiB in a command',
+}
 ZONES = (',zoned.zasl=4,logical_block_size=4096,ns1.zoned=on,ns1.zoned.zone_size=1M,ns1.zoned.zone_capacity=768K,'
          'ns1.zoned.max_open=4,ns1.zoned.max_active=6')
 
@@ -175,6 +180,10 @@ def main():
         subsystem(test, folder)
         disks = [worlds.disk(folder, name, 8) for name in ('e.img', 'f.img', 'g.img')]
         compare(test, [f'nvme:{disks[0]}+{disks[1]},ns2.logical_block_size=4096', f'nvme:{disks[2]}'], MANY)
+        for properties, text in LIMITS.items():
+            compare(test, [f'nvme:{disks[0]},{properties}'], {properties: ('twin-nvme-limits', '', 0, text)})
+        compare(test, [f'nvme:{disks[0]},max_ioqpairs=1'], {
+            'more cores than queues': ('nvme-perf', '--cores 2', 2, '--cores 2: 0000:00:03.0 grants only 1 queues')})
         perf(test, ['nvme:' + worlds.disk(folder, 'h.img', 16)])
 
 

@@ -248,15 +248,15 @@ static void interrupt_waiter(struct chalk_task *self, void *argument)
     bool done = false;
     struct chalk_block_request flush = {.op = CHALK_BLOCK_FLUSH, .done = forget, .context = &done};
     struct chalk_block_request *list = &flush;
-    uint32_t seen = w->queue->interrupts;
+    uint32_t seen = *w->queue->interrupts;
     uint64_t deadline = chalk_deadline(PATIENCE);
     int error = 0;
 
     expect_result(chalk_block_submit(w->queue, &list, 1), 1, "submitting a flush");
     chalk_block_kick(w->queue);
     while (!done && error == 0) {
-        error = chalk_task_wait_counter(self, &w->queue->interrupts, seen, deadline);
-        seen = w->queue->interrupts;
+        error = chalk_task_wait_counter(self, w->queue->interrupts, seen, deadline);
+        seen = *w->queue->interrupts;
         chalk_block_poll(w->queue, 0);
     }
     expect_result(error, 0, "waiting for its interrupt");
@@ -276,7 +276,7 @@ static void one_queue(struct world *w, bool interrupts)
         start("interrupt waiter", interrupt_waiter, w);
         expect_result(chalk_loop_run(loop), 0, "running until it has interrupted");
     }
-    chalk_block_poller_start(&poller, w->queue, interrupts);
+    chalk_block_poller_start(&poller, w->queue);
     chalk_loop_add(loop, &poller.poller);
     w->read = w->refused = true;
     for (unsigned i = 0; i < READERS; i++) /* more than the queue is deep */

@@ -163,7 +163,7 @@ void model_post(struct nvme_model *model, unsigned id, struct nvme_completion co
     if (next == 0)
         queue->phase ^= 1;
     if (queue->interrupts)
-        fake_interrupt(model->device, id);
+        fake_interrupt(model->device, queue->vector);
 }
 
 static void complete(struct nvme_model *model, unsigned id, uint32_t cdw0, uint16_t status, uint64_t result)
@@ -232,10 +232,11 @@ static uint16_t create(struct nvme_model *model, const struct nvme_command *comm
             .completions = command->prp1,
             .entries = entries,
             .phase = 1,
+            .vector = (uint16_t)(command->cdw11 >> 16),
             .interrupts = (command->cdw11 & NVME_CQ_INTERRUPTS) != 0,
         };
-        if (queue->interrupts && command->cdw11 >> 16 != id)
-            fault(model, "queue %u interrupts through vector %u", id, command->cdw11 >> 16);
+        if (queue->interrupts && queue->vector >= model->device->vector_count)
+            fault(model, "queue %u interrupts through vector %u", id, queue->vector);
         return 0;
     }
     if (queue->entries == 0 || command->cdw11 >> 16 != id)

@@ -28,6 +28,7 @@ struct nvme_model_queue {
     uint32_t head, tail; /* of the submission queue */
     uint32_t posted, taken,
         phase; /* of the completion queue: where the next one goes; what the driver has told */
+    uint16_t vector;
     bool interrupts, has_commands;
 };
 

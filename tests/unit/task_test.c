@@ -527,7 +527,7 @@ static void run_on_model(void)
 {
     struct chalk_block_poller poller;
 
-    chalk_block_poller_start(&poller, &model.queue, false);
+    chalk_block_poller_start(&poller, &model.queue);
     chalk_loop_add(loop, &poller.poller);
     run_to_the_end();
     chalk_loop_remove(loop, &poller.poller);

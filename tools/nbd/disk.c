@@ -150,7 +150,7 @@ static bool bring_up(struct disk *disk)
     }
     if (!make_slots(disk))
         goto destroy;
-    chalk_block_poller_start(&disk->poller, disk->session.queue, !disk->options.poll);
+    chalk_block_poller_start(&disk->poller, disk->session.queue);
     chalk_loop_add(disk->loop, &disk->poller.poller);
     disk->look.fire = look;
     look(&disk->look);

@@ -297,8 +297,13 @@ static void print_json(const struct perf *p, const char *unit)
 /* Opens a worker on each core. Otherwise it has been said why not, and this is what to exit with. */
 static int open_workers(struct perf *p)
 {
+    unsigned queues = chalk_nvme_info(p->session.nvme)->queues;
     int status = EXIT_GOOD;
 
+    if (p->cores > queues) {
+        complain("--cores %u: %s grants only %u queues, one for each", p->cores, p->session.bus.name, queues);
+        return EXIT_USAGE;
+    }
     p->workers = calloc(p->cores, sizeof(*p->workers));
     p->figures = calloc(1, sizeof(*p->figures));
     if (!p->workers || !p->figures) {

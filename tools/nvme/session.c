@@ -157,9 +157,9 @@ bool session_may_write(const struct session *session, uint64_t start, uint64_t b
     return false;
 }
 
-void session_rest(bool interrupts, uint32_t seen)
+void session_rest(const struct session *session, uint32_t seen)
 {
-    if (interrupts)
+    if (session->queue->may_wait)
         chalk_core_wait(0, seen, chalk_deadline(100 * CHALK_MS));
     else
         chalk_pause();

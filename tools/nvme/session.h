@@ -49,8 +49,8 @@ bool session_may_write(const struct session *session, uint64_t start, uint64_t b
 
 /*
  * Lets the processor rest until the queue's device interrupts, something else wakes the core, or 100 ms have
- * passed; without interrupts only a pause. `seen` is the event word from before the last poll.
+ * passed; only a pause if no interrupt would tell. `seen` is the event word from before the last poll.
  */
-void session_rest(bool interrupts, uint32_t seen);
+void session_rest(const struct session *session, uint32_t seen);
 
 #endif

@@ -392,7 +392,7 @@ static bool run_pass(struct verify *v, enum chalk_block_op op)
         }
         retire(v);
         if (count == 0)
-            session_rest(v->interrupts, seen);
+            session_rest(&v->session, seen);
         look_around(v);
     }
     if (v->failed || v->interrupted)

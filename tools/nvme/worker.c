@@ -317,10 +317,10 @@ static unsigned reap(struct worker *w)
 
 static void rest(struct worker *w, uint32_t seen)
 {
-    struct chalk_trace *trace = w->plan->interrupts ? w->queue->trace : NULL; /* a pause is no sleep */
+    struct chalk_trace *trace = w->queue->may_wait ? w->queue->trace : NULL; /* a pause is no sleep */
 
     chalk_trace(trace, CHALK_TRACE_SLEEP, 0, 0, 0);
-    if (w->plan->interrupts)
+    if (w->queue->may_wait)
         chalk_core_wait(w->core, seen, chalk_deadline(100 * CHALK_MS));
     else
         chalk_pause();
@@ -350,12 +350,19 @@ static void tell(const struct worker *w, const struct worker *all, unsigned coun
     *told = finished;
 }
 
+/* Interrupts up to now, those that nobody has waited for included. */
+static uint32_t taken(const struct worker *w)
+{
+    chalk_core_wait(w->core, 0, 0);
+    return w->queue->interrupts ? *w->queue->interrupts : 0;
+}
+
 void worker_run(struct worker *w, const struct worker *all, unsigned count)
 {
     struct figures *f = w->figures;
     const uint64_t start = chalk_ticks(), look = chalk_ns_to_ticks(10 * CHALK_MS);
     uint64_t look_at = start + look, told_at = start, told = 0, submitted = 0;
-    uint32_t interrupts = w->queue->interrupts;
+    uint32_t interrupts = taken(w);
 
     memset(f, 0, sizeof(*f));
     w->told = 0;
@@ -387,7 +394,7 @@ void worker_run(struct worker *w, const struct worker *all, unsigned count)
     }
     f->ticks = chalk_ticks() - start;
     f->doorbells = w->queue->counters.doorbells - f->doorbells;
-    f->interrupts = w->queue->interrupts - interrupts;
+    f->interrupts = taken(w) - interrupts;
 }
 
 void worker_check(struct worker *w)

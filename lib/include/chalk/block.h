@@ -10,7 +10,8 @@
  *     chalk_block_kick(queue);
  *     while (...) chalk_block_poll(queue, 0);
  *
- * Interrupts only end a wait: with or without them, completions are found by chalk_block_poll().
+ * Interrupts only end a wait: with or without them, completions are found by chalk_block_poll(). An owner
+ * that looks at `may_wait` whenever that finds nothing is right in every mode.
  */
 #ifndef CHALK_BLOCK_H
 #define CHALK_BLOCK_H
@@ -112,9 +113,13 @@ struct chalk_block_queue {
     struct chalk_block_counters counters;
     /* Where its requests are traced, the ring of the core that owns it; NULL: nowhere. The owner's to set. */
     struct chalk_trace *trace;
-    /* Goes up with each interrupt of this queue (see chalk_vector_attach()); stays 0 while polled. */
-    CHALK_ATOMIC(uint32_t) interrupts;
+    /* Goes up with each interrupt of its vector, which others may share (see chalk_vector_attach()). NULL: it
+     * has none. */
+    const CHALK_ATOMIC(uint32_t) *interrupts;
     struct chalk_block_info info;
+    /* Whether an interrupt tells its owner of what has finished: so that after a poll that found nothing it
+     * may call chalk_core_wait(), with the event word that it read before. If not, it goes on polling. */
+    bool may_wait;
 };
 
 /*

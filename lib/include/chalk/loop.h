@@ -86,16 +86,13 @@ void chalk_loop_remove(struct chalk_loop *loop, struct chalk_poller *poller);
 
 /*
  * A poller for a block queue: one kick and one poll in every turn, for all requests of the tasks together.
- * With `interrupts` (those of the queue are on, and aimed at this core) the loop may sleep while requests
- * are under way.
+ * While requests are under way the loop sleeps only if the queue's interrupts go to its core (`may_wait`).
  */
 struct chalk_block_poller {
     struct chalk_poller poller;
     struct chalk_block_queue *queue;
-    bool interrupts;
 };
-void chalk_block_poller_start(struct chalk_block_poller *poller, struct chalk_block_queue *queue,
-                              bool interrupts);
+void chalk_block_poller_start(struct chalk_block_poller *poller, struct chalk_block_queue *queue);
 
 /* ---- messages ------------------------------------------------------------------------------------ */
 

@@ -69,7 +69,8 @@ struct chalk_nvme_info {
     uint32_t max_transfer;    /* bytes, from MDTS and from this driver's lists */
     uint32_t page_size;       /* bytes, CC.MPS */
     uint16_t max_queue_entries;
-    uint16_t vectors;           /* interrupt vectors in use, 0 without */
+    uint16_t queues;            /* that it grants: so many can be open, of at most 63 that are asked for */
+    uint16_t vectors;           /* interrupt vectors, the admin queue's included; 0 without */
     uint32_t doorbell_stride;   /* bytes */
     uint32_t firmware_piece;    /* bytes: a download's pieces begin and end at multiples of it; 0: any */
     uint16_t optional_commands; /* ONCS */
@@ -117,6 +118,8 @@ struct chalk_nvme_queue_options {
     uint32_t nsid;
     unsigned depth; /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
     unsigned core;  /* that owns the queue, and to which its interrupts go */
+    /* Whether the controller interrupts. A queue has a vector of its own, or else shares one with others of
+     * its core; where neither is to be had it is polled: see `may_wait` of struct chalk_block_queue. */
     bool interrupts;
     enum chalk_nvme_protection protection;
     bool pages_only;     /* data is described by pages (PRP), though the controller knows SGLs */
@@ -126,9 +129,8 @@ struct chalk_nvme_queue_options {
 /*
  * Opens a submission and completion queue pair for one namespace.
  * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, metadata among its data, or not the
- * protection information that was asked for), -ENOSPC (the
- * controller has no more queues, or vectors for them), -ENOTSUP (interrupts, of a device without MSI-X),
- * -ENOMEM, -EIO, -ETIMEDOUT.
+ * protection information that was asked for), -ENOSPC (all queues that the controller grants are open),
+ * -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO, -ETIMEDOUT.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);
