@@ -188,6 +188,7 @@ static int check_capabilities(struct chalk_nvme *nvme)
     nvme->info.doorbell_stride = 4u << NVME_CAP_DSTRD(nvme->cap);
     nvme->info.max_queue_entries =
         (uint16_t)(NVME_CAP_MQES(nvme->cap) < 0xffff ? NVME_CAP_MQES(nvme->cap) + 1 : 0xffff);
+    chalk_nvme_cmb_detect(nvme);
     return 0;
 }
 
@@ -200,6 +201,7 @@ int chalk_nvme_enable(struct chalk_nvme *nvme)
     chalk_mmio_write32(&nvme->registers, NVME_AQA, NVME_AQA_SIZES(NVME_ADMIN_ENTRIES));
     write64(nvme, NVME_ASQ, nvme->admin.commands.iova);
     write64(nvme, NVME_ACQ, nvme->admin.completions.iova);
+    chalk_nvme_cmb_configure(nvme);
 
     /* Before CC.EN: some controllers look only then whether MSI-X is on. Without it, completions are polled
      * for. */
@@ -308,6 +310,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     nvme->core = options->core;
     nvme->interrupts = options->interrupts;
     nvme->info.shadow_doorbells = options->shadow_doorbells;
+    nvme->cmb.wanted = options->controller_memory;
     nvme->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 5 * CHALK_S;
 
     error = inspect(nvme, options->name);

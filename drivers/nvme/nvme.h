@@ -113,6 +113,17 @@ struct nvme_vector {
     unsigned users; /* queues, the admin queue not counted */
 };
 
+/* The controller's own memory: cmb.c. */
+struct nvme_cmb {
+    bool wanted; /* for submission queues, and as far as is known it can be had */
+    unsigned bar;
+    uint64_t offset;          /* in it, bytes */
+    struct chalk_mmio window; /* base 0: not mapped yet */
+    struct nvme_cmb_piece {
+        uint32_t at, size; /* of queue n's submission queue; size 0: it is elsewhere */
+    } pieces[NVME_QUEUES];
+};
+
 struct chalk_nvme {
     _Atomic(uint32_t) epoch;   /* NVME_EPOCH(); every queue looks at it when it is idle */
     int error;                 /* valid once stopped: -ENODEV, -EPROTO, -ETIMEDOUT, -EIO */
@@ -125,6 +136,7 @@ struct chalk_nvme {
     struct chalk_mmio doorbells; /* of I/O queues, from queue 1 on */
     struct nvme_admin_queue admin;
     struct chalk_dma shadow; /* two pages: shadow doorbells and their events; none: va is NULL */
+    struct nvme_cmb cmb;
     struct chalk_dma answer; /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
@@ -216,6 +228,7 @@ struct nvme_queue {
     struct nvme_part *free_parts; /* split.c */
     struct nvme_split *free_splits;
     struct nvme_shadow tail_shadow, head_shadow;
+    struct chalk_mmio cmb_doorbell; /* the one behind tail_doorbell, of a queue in the controller's memory */
     enum chalk_nvme_protection protection;
     uint16_t protection_at; /* byte of a block's metadata */
 
@@ -287,6 +300,22 @@ static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *sl
     slot->tag = tag;
     queue->cids[--queue->in_flight] = (uint16_t)tag;
 }
+
+/* cmb.c */
+
+/* Finds the controller's own memory, which CMBMSC gives an address each time that the controller is enabled.
+ */
+void chalk_nvme_cmb_detect(struct chalk_nvme *nvme);
+void chalk_nvme_cmb_configure(struct chalk_nvme *nvme);
+
+/* Memory of the controller for queue `id`'s commands. False: there is none to be had. Put: whether it was
+ * there. */
+bool chalk_nvme_cmb_get(struct chalk_nvme *nvme, unsigned id, size_t size, struct chalk_dma *memory);
+bool chalk_nvme_cmb_put(struct chalk_nvme *nvme, unsigned id);
+
+/* Makes `window`, a submission queue's doorbell, flush what was written there first; `doorbell` keeps the old
+ * one. */
+void chalk_nvme_cmb_doorbell(struct chalk_mmio *doorbell, struct chalk_mmio *window);
 
 /* controller.c */
 

@@ -107,15 +107,19 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
     size_t page = nvme->info.page_size;
     const struct chalk_dma *memory[] = {&queue->command_memory, &queue->completion_memory,
                                         &queue->list_memory};
-    int error;
+    int error = 0;
 
     /* A list has an entry a page, and begins at a multiple of its size: so it never crosses a page. */
     queue->list_shift = (uint8_t)log2_up(nvme->info.max_transfer / page * sizeof(uint64_t));
     if (queue->sgl_align != 0 && queue->list_shift < NVME_SGL_SHIFT)
         queue->list_shift = NVME_SGL_SHIFT;
     queue->list_pieces = (uint32_t)((1u << queue->list_shift) / sizeof(struct nvme_sgl));
-    error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_command), page,
-                          &queue->command_memory);
+    if (chalk_nvme_cmb_get(nvme, queue->id, queue->entries * sizeof(struct nvme_command),
+                           &queue->command_memory))
+        chalk_nvme_cmb_doorbell(&queue->cmb_doorbell, &queue->tail_doorbell);
+    else
+        error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_command), page,
+                              &queue->command_memory);
     if (error == 0)
         error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_completion), page,
                               &queue->completion_memory);
@@ -132,7 +136,8 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
         return error;
     }
     for (unsigned i = 0; i < sizeof memory / sizeof *memory; i++)
-        chalk_grant_check(nvme->domain, memory[i]->iova, memory[i]->size);
+        if (i != 0 || queue->cmb_doorbell.size == 0) /* the controller's own memory is not ours to grant */
+            chalk_grant_check(nvme->domain, memory[i]->iova, memory[i]->size);
     queue->commands = queue->command_memory.va;
     queue->completions = queue->completion_memory.va;
     queue->lists = queue->list_memory.va;
@@ -145,7 +150,7 @@ static void release(struct nvme_queue *queue)
     struct chalk_nvme *nvme = queue->nvme;
 
     chalk_nvme_vector_put(queue);
-    if (queue->command_memory.va != NULL)
+    if (!chalk_nvme_cmb_put(nvme, queue->id) && queue->command_memory.va != NULL)
         chalk_dma_put(nvme->memory, &queue->command_memory);
     if (queue->completion_memory.va != NULL)
         chalk_dma_put(nvme->memory, &queue->completion_memory);

@@ -25,6 +25,12 @@
 #define NVME_ASQ   0x28 /* RW, 64 bits: the address of the admin submission queue [Base 3.1.3.9] */
 #define NVME_ACQ   0x30 /* RW, 64 bits: the address of the admin completion queue [Base 3.1.3.10] */
 
+/* Of the controller memory buffer */
+#define NVME_CMBLOC 0x38 /* RO [Base 3.1.3.11] */
+#define NVME_CMBSZ  0x3c /* RO [Base 3.1.3.12] */
+#define NVME_CMBMSC 0x50 /* RW, 64 bits [Base 3.1.3.16] */
+#define NVME_CMBSTS 0x58 /* RO [Base 3.1.3.17] */
+
 #define NVME_REGISTERS_SIZE 0x1000 /* the doorbells follow [PCIe 3.1.2] */
 
 /* CAP, controller capabilities [Base 3.1.3.1] */
@@ -35,6 +41,8 @@
                                                               */
 #define NVME_CAP_CSS_NVM     (1ull << 37)                    /* 37, the NVM command set */
 #define NVME_CAP_CSS_ALL     (1ull << 43)                    /* 43, I/O command sets that can be chosen */
+#define NVME_CAP_PMRS        (1ull << 56)                    /* 56, a persistent memory region */
+#define NVME_CAP_CMBS        (1ull << 57)                    /* 57, a controller memory buffer, by CMBMSC */
 #define NVME_CAP_MPSMIN(cap) ((uint32_t)((cap) >> 48 & 0xf)) /* 51:48, smallest page: 4096 << MPSMIN */
 
 /* CC, controller configuration [Base 3.1.3.5] */
@@ -54,6 +62,17 @@
 #define NVME_CSTS_SHST_MASK (3u << 2) /* 3:2, shutdown status */
 #define NVME_CSTS_SHST_DONE (2u << 2)
 #define NVME_GONE           UINT32_MAX /* what an unplugged device reads as (PCI Express 5.0, 2.3.2) */
+
+/* The controller memory buffer: in which BAR and where in it, in units of SZU [Base 3.1.3.11]; how much, of
+ * what unit, 4096 << 4 * SZU bytes, and for what [Base 3.1.3.12] */
+#define NVME_CMBLOC_BIR(location)  ((location)&7u)
+#define NVME_CMBLOC_OFST(location) ((location) >> 12)
+#define NVME_CMBSZ_USES(size)      ((size)&0x1fu)
+#define NVME_CMBSZ_SZU(size)       ((size) >> 8 & 0xfu)
+#define NVME_CMBSZ_SZ(size)        ((size) >> 12)
+#define NVME_CMBMSC_CRE            (1u << 0) /* CMBLOC and CMBSZ are valid; the controller's address is 63:12 */
+#define NVME_CMBMSC_CMSE           (1u << 1) /* that address is in force */
+#define NVME_CMBSTS_CBAI           (1u << 0) /* it is none that the controller takes */
 
 /* AQA, admin queue attributes: entries less one of both [Base 3.1.3.8] */
 #define NVME_AQA_SIZES(entries) (((uint32_t)(entries)-1) << 16 | ((uint32_t)(entries)-1))

@@ -43,12 +43,25 @@ static __attribute__((no_sanitize("address"))) void copy(void *to, const void *f
         ((volatile unsigned char *)to)[i] = ((const volatile unsigned char *)from)[i];
 }
 
+/* Its own memory, in so far as the program has given that an address [Base 3.1.3.16]. */
+static void *own_memory(struct nvme_model *model, uint64_t address, size_t size)
+{
+    uint64_t base = model->cmbmsc & ~0xfffull;
+
+    if ((model->cmbmsc & NVME_CMBMSC_CMSE) == 0 || address < base || address - base > MODEL_CMB - size)
+        return NULL;
+    model->fetched++;
+    return model->cmb + (address - base);
+}
+
 /* Moves `size` bytes between `local` and one page's worth of the program's memory. */
 static bool move(struct nvme_model *model, uint64_t address, void *local, size_t size, bool to_program)
 {
     void *memory =
         fake_device_dma(model->device, address, size, to_program ? CHALK_DEVICE_WRITES : CHALK_DEVICE_READS);
 
+    if (memory == NULL && !to_program)
+        memory = own_memory(model, address, size);
     if (memory == NULL) {
         fault(model, "%zu bytes at 0x%llx cannot be reached", size, (unsigned long long)address);
         return false;
@@ -525,6 +538,12 @@ static uint64_t read_register(const struct chalk_mmio *window, size_t offset, un
         return model->cap >> 32;
     case NVME_VS:
         return model->version;
+    case NVME_CMBLOC:
+        return model->cmbloc;
+    case NVME_CMBSZ:
+        return model->cmbsz;
+    case NVME_CMBSTS:
+        return model->cmb_refused;
     case NVME_CC:
         return model->cc;
     case NVME_CSTS:
@@ -554,6 +573,12 @@ static void write_register(const struct chalk_mmio *window, size_t offset, unsig
         break;
     case NVME_INTMS:
         model->intms |= (uint32_t)value;
+        break;
+    case NVME_CMBMSC:
+        model->cmbmsc = (model->cmbmsc & ~0xffffffffull) | value;
+        break;
+    case NVME_CMBMSC + 4:
+        model->cmbmsc = (uint32_t)model->cmbmsc | value << 32;
         break;
     case NVME_AQA:
         model->aqa = (uint32_t)value;
@@ -610,6 +635,8 @@ struct nvme_model *model_add(void)
     model->device->reset = function_reset;
     model->device->bars[0].size = 64 << 10;
     model->device->bars[0].ops = &registers;
+    model->device->bars[2].size = MODEL_CMB;
+    model->device->bars[2].memory = model->cmb;
     model->device->config[CHALK_PCI_STATUS] = CHALK_PCI_STATUS_CAPS;
     model->device->config[CHALK_PCI_CAPABILITIES] = 0x40;
     memcpy(model->device->config + 0x40, msix, sizeof msix);

@@ -16,6 +16,7 @@
 
 #define MODEL_NAME   "0000:00:04.0"
 #define MODEL_QUEUES 8 /* the admin queue included */
+#define MODEL_CMB    16384
 #define MODEL_DISK   ((size_t)4 << 20)
 
 /* An I/O command of this model alone: gives 64 bytes that begin with "vendor", and dwords 10, 11 and 15 as
@@ -37,6 +38,7 @@ struct nvme_model {
 
     /* what it says; a test may change it before the driver looks */
     uint64_t cap;
+    uint32_t cmbloc, cmbsz;    /* its own memory, which is in BAR 2, if `cap` has it */
     uint32_t version, granted; /* granted: dword 0 of Set Features (number of queues) */
     struct nvme_identify_controller controller;
     struct nvme_identify_namespace namespaces[3]; /* identifiers 1 to 3 */
@@ -46,6 +48,7 @@ struct nvme_model {
 
     /* how it misbehaves */
     bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
+    bool cmb_refused;                                     /* it does not take the address of its own memory */
     bool mute;                                            /* takes commands and never completes them */
     bool mute_until_reset;                                /* the same, until CC.EN is cleared */
     bool aborts;           /* carries aborts of commands that were lost out; else it says that it has not */
@@ -66,7 +69,8 @@ struct nvme_model {
 
     /* what happened */
     uint32_t cc, csts, aqa, intms;
-    uint64_t asq, acq;
+    uint64_t asq, acq, cmbmsc;
+    unsigned fetched; /* commands from its own memory */
     struct nvme_model_queue queues[MODEL_QUEUES];
     uint64_t shadow, events;  /* where doorbells are in memory; 0: nowhere */
     unsigned commands;        /* I/O commands executed */
@@ -78,6 +82,7 @@ struct nvme_model {
     unsigned lost_count;
     bool enabled_without_master, enabled_without_vectors;
     unsigned faults;
+    _Alignas(4096) uint8_t cmb[MODEL_CMB];
     uint8_t disk[MODEL_DISK];
 };
 

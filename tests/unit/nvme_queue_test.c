@@ -304,6 +304,94 @@ static void rings_one_doorbell_a_kick_and_one_a_poll(void **state)
     chalk_nvme_queue_close(queue);
 }
 
+/* 16 KiB from the start of BAR 2 on, for submission queues and lists. */
+static void give_memory(void)
+{
+    model->cap |= NVME_CAP_CMBS;
+    model->cmbloc = 2;
+    model->cmbsz = 4 << 12 | CHALK_NVME_CMB_SUBMISSIONS | CHALK_NVME_CMB_LISTS;
+}
+
+static void commands_can_be_in_the_controllers_memory(void **state)
+{
+    struct chalk_block_queue *others[4];
+    struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 40}; /* two pages */
+    const struct chalk_nvme_info *info;
+
+    (void)state;
+    chalk_nvme_close(nvme);
+    give_memory();
+    assert_int_equal(open_controller(), 0);
+    info = chalk_nvme_info(nvme);
+    assert_int_equal(info->controller_memory.size, 16384);
+    assert_int_equal(info->controller_memory.used, 0);
+    assert_int_equal(open_queue(1, 8), 0);
+    assert_int_equal(info->controller_memory.used, 4096);
+    for (unsigned round = 0; round < 2; round++) {
+        model->fetched = 0;
+        for (unsigned i = 0; i < 5; i++)
+            assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, i, 1, i * 512)), 1);
+        chalk_block_kick(queue);
+        assert_int_equal(chalk_block_poll(queue, 0), 5);
+        assert_int_equal(model->fetched, 5);
+        assert_int_equal(chalk_nvme_reset(nvme), 0); /* and after it the memory has its address again */
+        (void)chalk_block_poll(queue, 0);
+    }
+
+    /* What has no room is elsewhere, and a gap is used again. */
+    assert_int_equal(chalk_nvme_queue_open(nvme, &options, &others[0]), 0);
+    assert_int_equal(info->controller_memory.used, 3 * 4096);
+    assert_int_equal(chalk_nvme_queue_open(nvme, &options, &others[1]), 0);
+    assert_int_equal(info->controller_memory.used, 3 * 4096);
+    chalk_nvme_queue_close(others[0]);
+    options.depth = 8;
+    for (unsigned i = 2; i < 4; i++)
+        assert_int_equal(chalk_nvme_queue_open(nvme, &options, &others[i]), 0);
+    assert_int_equal(info->controller_memory.used, 3 * 4096);
+    for (unsigned i = 1; i < 4; i++)
+        chalk_nvme_queue_close(others[i]);
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(info->controller_memory.used, 0);
+}
+
+/* Memory that is not to be had is done without. */
+static void memory_that_the_controller_has_not(void **state)
+{
+    static const struct {
+        uint32_t location, size;
+        bool refused;
+        const char *says;
+    } cases[] = {
+        {2, 4 << 12 | CHALK_NVME_CMB_LISTS, false, "none for that"},
+        {3, 4 << 12 | CHALK_NVME_CMB_SUBMISSIONS, false, "no such device"}, /* there is no BAR 3 */
+        {1 << 12 | 2, 4 << 12 | CHALK_NVME_CMB_SUBMISSIONS, false, "out of range"},
+        {2, 0xfffff000 | 15 << 8 | CHALK_NVME_CMB_SUBMISSIONS, false, "none for that"},
+        {2, UINT32_MAX, false, "none for that"},
+        {2, 4 << 12 | CHALK_NVME_CMB_SUBMISSIONS, true, "does not take its address"},
+    };
+
+    (void)state;
+    chalk_nvme_close(nvme);
+    give_memory();
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        model->cmbloc = cases[i].location;
+        model->cmbsz = cases[i].size;
+        model->cmb_refused = cases[i].refused;
+        fake_console_clear();
+        assert_int_equal(open_controller(), 0);
+        assert_int_equal(open_queue(1, 8), 0);
+        if (!fake_console_has(cases[i].says))
+            fail_msg("case %u: %s", i, fake.console);
+        assert_int_equal(chalk_nvme_info(nvme)->controller_memory.used, 0);
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)), 1);
+        chalk_block_kick(queue);
+        assert_int_equal(chalk_block_poll(queue, 0), 1);
+        chalk_nvme_queue_close(queue);
+        if (i + 1 < sizeof cases / sizeof *cases)
+            chalk_nvme_close(nvme);
+    }
+}
+
 /* The register is written only where the controller has asked for it. */
 static void doorbells_in_memory_spare_registers(void **state)
 {
@@ -801,6 +889,8 @@ int main(void)
         TEST(flushes),
         TEST(many_laps_keep_order_and_count),
         TEST(rings_one_doorbell_a_kick_and_one_a_poll),
+        TEST(commands_can_be_in_the_controllers_memory),
+        TEST(memory_that_the_controller_has_not),
         TEST(doorbells_in_memory_spare_registers),
         TEST(callbacks_may_submit_again),
         TEST(queues_are_separate_and_their_identifiers_reused),

@@ -63,6 +63,7 @@ static inline int open_controller(void)
         .domain = domain,
         .interrupts = model->admin_interrupts,
         .shadow_doorbells = model->controller.oacs != 0,
+        .controller_memory = model->cmbsz != 0,
         .name = MODEL_NAME,
     };
 

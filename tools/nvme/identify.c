@@ -36,6 +36,27 @@ static const char *size_text(uint64_t bytes, char text[48])
     return text;
 }
 
+/* What it has of the program's kind of memory. Most have none. */
+static void print_own_memory(const struct chalk_nvme_info *info)
+{
+    static const char *const uses[] = {"submission queues", "completion queues", "lists", "data to read",
+                                       "data to write"};
+    const char *separator = ", for ";
+    char text[48];
+
+    if (info->controller_memory.size != 0) {
+        printf("  own memory       %s", size_text(info->controller_memory.size, text));
+        for (unsigned i = 0; i < sizeof(uses) / sizeof(uses[0]); i++)
+            if (info->controller_memory.uses >> i & 1) {
+                printf("%s%s", separator, uses[i]);
+                separator = ", ";
+            }
+        printf("\n");
+    }
+    if (info->persistent_memory)
+        printf("  and a region of persistent memory\n");
+}
+
 static void print_controller(const struct session *session, bool verbose)
 {
     const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
@@ -64,6 +85,7 @@ static void print_controller(const struct session *session, bool verbose)
     printf("  doorbell stride  %" PRIu32 " bytes\n", info->doorbell_stride);
     printf("  write cache      %s\n",
            info->volatile_cache ? "volatile: flush for durability" : "none that is volatile");
+    print_own_memory(info);
 }
 
 static void print_namespace(const struct chalk_nvme_namespace *ns)

@@ -230,6 +230,8 @@ static void print_text(const struct perf *p, const char *unit)
         printf(", %u%% reads", p->plan.reads);
     if (p->cores != 1)
         printf(", %u cores", p->cores);
+    if (chalk_nvme_info(p->session.nvme)->controller_memory.used != 0)
+        printf(", commands in the controller's memory");
     printf("\n");
     printf("  requests    %" PRIu64 " in %.3f s\n", f->finished, seconds_of(f->ticks));
     printf("  rate        %.0f IOPS, %.1f MiB/s\n", iops(f), iops(f) * (double)p->plan.size / (1 << 20));
@@ -349,6 +351,8 @@ int chalk_main(int argc, char *argv[])
          "of the random places and contents; 1 if absent"},
         {"interrupts", OPTION_FLAG, &p.plan.interrupts, 0, 0, NULL, NULL,
          "sleep until the controller interrupts"},
+        {"cmb", OPTION_FLAG, &wanted.controller_memory, 0, 0, NULL, NULL,
+         "keep commands in the controller's memory"},
         {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL, "first run a tenth as long, unmeasured"},
         {"verify", OPTION_FLAG, &p.plan.verify, 0, 0, NULL, NULL,
          "compare what is read with what was written, at the end all of it"},

@@ -100,6 +100,7 @@ bool session_open(struct session *session, const struct session_options *options
         .memory = session->memory,
         .domain = session->domain,
         .interrupts = options->interrupts,
+        .controller_memory = options->controller_memory,
         .name = address,
     };
 

@@ -14,6 +14,7 @@ struct session_options {
     unsigned depth;      /* of the queue; 0: open none */
     unsigned queues;     /* of that depth, that the program will open itself; 0: one is opened here */
     bool interrupts;
+    bool controller_memory; /* keep commands there, if there is any */
     size_t buffer_size; /* bytes of shared memory that the program itself will ask for */
 };
 

@@ -50,7 +50,7 @@ struct verify {
     const struct chalk_block_info *info;
     uint64_t start, blocks, seed;
     struct sizes sizes;
-    bool interrupts, steady_depth, verbose;
+    bool interrupts, controller_memory, steady_depth, verbose;
     bool compare; /* what is read is the pattern */
 
     struct slot *slots; /* info->depth of them: a ring in LBA order, from head to tail */
@@ -425,6 +425,8 @@ static int verify(struct verify *v, bool write, bool read)
            v->session.ns.nsid, v->start, v->start + v->blocks - 1, v->info->block_size);
     if (v->compare)
         printf(", seed %" PRIu64, v->seed);
+    if (chalk_nvme_info(v->session.nvme)->controller_memory.used != 0)
+        printf(", commands in the controller's memory");
     printf("\n");
     if (write)
         good = run_pass(v, CHALK_BLOCK_WRITE) && flush(v);
@@ -459,6 +461,8 @@ int chalk_main(int argc, char *argv[])
         {"depth", OPTION_NUMBER, &depth, 1, 65534, NULL, "N",
          "requests in flight; wandering from 1 to 255 if absent"},
         {"interrupts", OPTION_FLAG, &v.interrupts, 0, 0, NULL, NULL, "sleep until the controller interrupts"},
+        {"cmb", OPTION_FLAG, &v.controller_memory, 0, 0, NULL, NULL,
+         "keep commands in the controller's memory"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the range holds"},
         {"write-only", OPTION_FLAG, &write_only, 0, 0, NULL, NULL, "write the pattern, do not read it back"},
         {"read-only", OPTION_FLAG, &read_only, 0, 0, NULL, NULL, "compare with the pattern, written earlier"},
@@ -490,6 +494,7 @@ int chalk_main(int argc, char *argv[])
     wanted.nsid = (uint32_t)nsid;
     wanted.depth = depth ? (unsigned)depth : DEFAULT_DEPTH;
     wanted.interrupts = v.interrupts;
+    wanted.controller_memory = v.controller_memory;
     wanted.buffer_size = wanted.depth * scatter_pages(CHALK_PAGE, v.sizes.largest) * CHALK_PAGE;
     if (!session_open(&v.session, &wanted))
         return EXIT_BAD;

@@ -31,6 +31,9 @@ struct chalk_nvme_options {
      * registers seldom. That pays where a register costs an exit of a virtual machine; where processors are
      * emulated it costs more than it saves: a read from QEMU took 24 us instead of 17. */
     bool shadow_doorbells;
+    /* Keep submission queues in the controller's own memory, if it has some for that (CMB): the controller need
+     * not fetch commands. Where its memory is emulated each store to it is an exit. */
+    bool controller_memory;
     const char *name; /* the device's, for messages; NULL: its PCI identifiers */
 };
 
@@ -58,6 +61,13 @@ void chalk_nvme_close(struct chalk_nvme *nvme);
  */
 int chalk_nvme_reset(struct chalk_nvme *nvme);
 
+/* What its own memory may be used for (Base 2.0c 3.1.3.12). */
+#define CHALK_NVME_CMB_SUBMISSIONS (1u << 0)
+#define CHALK_NVME_CMB_COMPLETIONS (1u << 1)
+#define CHALK_NVME_CMB_LISTS       (1u << 2)
+#define CHALK_NVME_CMB_READS       (1u << 3)
+#define CHALK_NVME_CMB_WRITES      (1u << 4)
+
 /* What the controller says of itself (Base 2.0c Figure 275). Strings are trimmed, printable and terminated.
  */
 struct chalk_nvme_info {
@@ -77,6 +87,12 @@ struct chalk_nvme_info {
     bool shadow_doorbells;      /* in use */
     uint8_t sgl_align;          /* bytes, of pieces in a scatter gather list; 0: it knows pages (PRP) only */
     bool volatile_cache;
+    struct {
+        uint64_t size; /* bytes; 0: none */
+        uint32_t used; /* bytes: for submission queues that are open */
+        uint8_t uses;  /* CHALK_NVME_CMB_... */
+    } controller_memory;
+    bool persistent_memory; /* it has a region of it (PMR), of which this driver makes no use */
 };
 const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme);
 
