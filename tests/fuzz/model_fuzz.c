@@ -2,7 +2,7 @@
 /*
  * A hostile vfio-user client: its messages come from the fuzzer, with the header and the descriptors that
  * make them messages; and so do the memory that it lends and the registers that it writes. Both models are
- * served.
+ * served, also with a script that has them misbehave.
  */
 #define _GNU_SOURCE
 #include "tools/models/edu.h"
@@ -132,7 +132,7 @@ static void submit(struct nvme_model *model)
     memcpy(memory + 64 * tail, &command, sizeof command);
     model->doorbells[0] = (tail + 1) % 16;
     model->doorbells[1] = model->cqs[0].tail;
-    model->model.class->run(&model->model);
+    model_run(&model->model);
 }
 
 /* A controller that is enabled: the fuzzer would take long to find it. */
@@ -151,6 +151,26 @@ static void enable(void)
     for (unsigned i = 0; i < sizeof writes / sizeof writes[0]; i++)
         nvme.model.class->write(&nvme.model, 0, writes[i].offset, writes[i].offset == NVME_ACQ ? 8 : 4,
                                 writes[i].value);
+}
+
+/* A few rules of any kind. Nobody answers a device that trespasses, and one that shrinks memory shrinks ours.
+ */
+static void misbehave(struct script *script)
+{
+    memset(script, 0, sizeof *script);
+    for (unsigned i = (unsigned)take(1) % 4; i > 0; i--) {
+        struct script_rule rule = {.when = take(1) % WHEN_COUNT,
+                                   .what = take(1) % WHAT_COUNT,
+                                   .first = take(1) % 8 + 1,
+                                   .last = UINT64_MAX,
+                                   .value = take(2),
+                                   .offset = take(1),
+                                   .width = 1u << take(1) % 4};
+
+        if (rule.what != WHAT_TRESPASS && rule.what != WHAT_SHRINK)
+            script_add(script, &rule);
+    }
+    server.model->script = script->count > 0 ? script : NULL;
 }
 
 static void begin(void)
@@ -180,8 +200,8 @@ static void end(void)
             close(server.vectors[i]);
         server.vectors[i] = -1;
     }
-    server.model->class->reset(server.model);
-    pci_reset(&server.model->config);
+    model_power_on(server.model);
+    server.model->script = NULL;
     memory_return_all(&server);
 }
 
@@ -209,6 +229,7 @@ static void set_up(void)
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
+    static struct script script;
     static bool ready;
 
     if (!ready)
@@ -218,6 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     left = size;
     server.model = (take(1) & 1) != 0 ? &nvme.model : &edu.model;
     begin();
+    misbehave(&script);
     if (server.model == &nvme.model && (take(1) & 3) != 0)
         enable();
     while (left > 0 && server.client >= 0) {
@@ -241,7 +263,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         default:
             server.model->due = 0;
             for (unsigned i = 0; i < 4; i++)
-                server.model->class->run(server.model);
+                model_run(server.model);
+            if (server.model->script != NULL && hostile_deeds(&server) != 0)
+                left = 0;
         }
     }
     end();

@@ -154,7 +154,6 @@ static int get_region_info(struct server *server, struct command *command)
  */
 static void access_bar(struct server *server, struct command *command, const struct vfio_user_access *access)
 {
-    const struct model_class *class = server->model->class;
     char *data = command->body + sizeof *access;
 
     for (uint32_t done = 0, width; done < access->count; done += width) {
@@ -163,11 +162,11 @@ static void access_bar(struct server *server, struct command *command, const str
         for (width = 8; offset % width != 0 || width > access->count - done;)
             width /= 2;
         if (command->header.command == VFIO_USER_REGION_READ) {
-            value = class->read(server->model, access->region, offset, width);
+            value = model_read(server->model, access->region, offset, width);
             memcpy(data + done, &value, width);
         } else {
             memcpy(&value, data + done, width);
-            class->write(server->model, access->region, offset, width, value);
+            model_write(server->model, access->region, offset, width, value);
         }
     }
 }
@@ -189,11 +188,11 @@ static int access_region(struct server *server, struct command *command)
     if (access.region != VFIO_PCI_CONFIG_REGION_INDEX)
         access_bar(server, command, &access);
     else if (reads)
-        pci_read(&server->model->config, (unsigned)access.offset, command->body + sizeof access,
-                 access.count);
+        model_read_config(server->model, (unsigned)access.offset, command->body + sizeof access,
+                          access.count);
     else
-        pci_write(&server->model->config, (unsigned)access.offset, command->body + sizeof access,
-                  access.count);
+        model_write_config(server->model, (unsigned)access.offset, command->body + sizeof access,
+                           access.count);
     return 0;
 }
 
@@ -304,8 +303,7 @@ static int set_irqs(struct server *server, struct command *command)
 static int reset(struct server *server, struct command *command)
 {
     (void)command;
-    server->model->class->reset(server->model);
-    pci_reset(&server->model->config);
+    model_reset(server->model);
     return 0;
 }
 
@@ -345,11 +343,15 @@ static int answer(struct server *server, struct command *command, int error)
         .error = (uint32_t)error,
     };
     const struct iovec part = {command->body, error == 0 ? command->answer : 0};
+    const int *fd = error == 0 && command->fd >= 0 ? &command->fd : NULL;
+    const struct script_rule *rule;
 
     if ((command->header.flags & VFIO_USER_NO_REPLY) != 0)
         return 0;
-    return message_send(server->client, &header, &part, 1, &command->fd, error == 0 && command->fd >= 0,
-                        chalk_deadline(PATIENCE));
+    rule = model_event(server->model, WHEN_MESSAGE, command->header.command);
+    if (rule != NULL)
+        return hostile_answer(server, rule, &header, part, fd);
+    return message_send(server->client, &header, &part, 1, fd, fd != NULL, chalk_deadline(PATIENCE));
 }
 
 /* The command's header, body and descriptors are there. */

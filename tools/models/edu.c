@@ -21,6 +21,7 @@ enum {
     DMA_START = 0x01,
     DMA_TO_MEMORY = 0x02,
     DMA_INTERRUPT = 0x04,
+    COPY = DMA_COMMAND,
     BUFFER = 0x40000,
     INTERRUPT_FACTORIAL = 0x001,
     INTERRUPT_DMA = 0x100,
@@ -42,7 +43,7 @@ static void set_due(struct edu_model *edu)
 static void set_interrupts(struct edu_model *edu, uint32_t interrupts)
 {
     edu->interrupts = interrupts;
-    edu->model.world->ops->pin(edu->model.world, interrupts != 0);
+    model_pin(&edu->model, interrupts != 0);
 }
 
 static uint64_t *dma_register(struct edu_model *edu, uint64_t offset)
@@ -96,6 +97,28 @@ static uint64_t edu_read(struct model *model, unsigned bar, uint64_t offset, uns
     }
 }
 
+/* Work that takes its time. A script may have it never begun, and does with the data what it wants. */
+static void begin(struct edu_model *edu, uint64_t work, uint64_t *due)
+{
+    const struct script_rule *rule = model_event(&edu->model, WHEN_COMMAND, work);
+
+    edu->spoiling = rule;
+    *due = rule != NULL && rule->what == WHAT_IGNORE ? NEVER : model_now(&edu->model) + WORK_NS;
+}
+
+/* Whether the work is done now. A script may have it done later or never. */
+static bool is_done(struct edu_model *edu, uint64_t work, uint64_t *due, uint64_t now)
+{
+    const struct script_rule *rule;
+
+    if (now < *due)
+        return false;
+    rule = edu->late == due ? NULL : model_event(&edu->model, WHEN_COMPLETION, work);
+    edu->late = rule != NULL && rule->what == WHAT_LATE ? due : NULL;
+    *due = edu->late == due ? now + rule->value : NEVER;
+    return rule == NULL;
+}
+
 static void edu_write(struct model *model, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
 {
     struct edu_model *edu = edu_of(model);
@@ -109,13 +132,13 @@ static void edu_write(struct model *model, unsigned bar, uint64_t offset, unsign
             return; /* what it is doing does not change any more */
         memcpy((char *)dma + offset % 8, &value, width);
         if ((edu->command & DMA_START) != 0)
-            edu->copy_due = model_now(model) + WORK_NS;
+            begin(edu, COPY, &edu->copy_due);
     } else if (offset == LIVENESS) {
         edu->liveness = ~(uint32_t)value;
     } else if (offset == FACTORIAL && (edu->status & STATUS_BUSY) == 0) {
         edu->factorial = (uint32_t)value;
         edu->status |= STATUS_BUSY;
-        edu->factorial_due = model_now(model) + WORK_NS;
+        begin(edu, FACTORIAL, &edu->factorial_due);
     } else if (offset == STATUS) {
         edu->status = (edu->status & ~(uint32_t)STATUS_INTERRUPT) | ((uint32_t)value & STATUS_INTERRUPT);
     } else if (offset == INTERRUPT_RAISE) {
@@ -132,9 +155,9 @@ static void finish_factorial(struct edu_model *edu)
 
     for (uint32_t n = edu->factorial, steps = 0; n > 1 && product != 0 && steps < 64; n--, steps++)
         product *= n; /* modulo 2^32: 34! and all after it are 0 */
+    script_spoil(edu->model.script, edu->spoiling, &product, sizeof product);
     edu->factorial = product;
     edu->status &= ~(uint32_t)STATUS_BUSY;
-    edu->factorial_due = NEVER;
     if ((edu->status & STATUS_INTERRUPT) != 0)
         set_interrupts(edu, edu->interrupts | INTERRUPT_FACTORIAL);
 }
@@ -145,11 +168,14 @@ static void finish_copy(struct edu_model *edu)
     uint64_t inside = (to_memory ? edu->source : edu->target) - BUFFER;
     uint64_t address = (to_memory ? edu->target : edu->source) & ADDRESS_MASK;
 
-    if (inside <= EDU_BUFFER && edu->count <= EDU_BUFFER - inside)
-        edu->model.world->ops->copy(edu->model.world, address, edu->buffer + inside, (size_t)edu->count,
-                                    to_memory);
+    if (inside <= EDU_BUFFER && edu->count <= EDU_BUFFER - inside) {
+        size_t size = (size_t)edu->count;
+
+        if (to_memory)
+            size = script_spoil(edu->model.script, edu->spoiling, edu->buffer + inside, size);
+        edu->model.world->ops->copy(edu->model.world, address, edu->buffer + inside, size, to_memory);
+    }
     edu->command &= ~(uint64_t)DMA_START;
-    edu->copy_due = NEVER;
     if ((edu->command & DMA_INTERRUPT) != 0)
         set_interrupts(edu, edu->interrupts | INTERRUPT_DMA);
 }
@@ -161,9 +187,9 @@ static bool edu_run(struct model *model)
 
     if (now < model->due)
         return false;
-    if (now >= edu->factorial_due)
+    if (is_done(edu, FACTORIAL, &edu->factorial_due, now))
         finish_factorial(edu);
-    if (now >= edu->copy_due)
+    if (is_done(edu, COPY, &edu->copy_due, now))
         finish_copy(edu);
     set_due(edu);
     return true;
@@ -176,15 +202,45 @@ static void edu_reset(struct model *model)
     edu->liveness = edu->factorial = edu->status = 0;
     edu->source = edu->target = edu->count = edu->command = 0;
     edu->factorial_due = edu->copy_due = NEVER;
+    edu->spoiling = NULL;
+    edu->late = NULL;
     memset(edu->buffer, 0, sizeof edu->buffer);
     set_interrupts(edu, 0);
     set_due(edu);
 }
 
+/* ---- what a script can do to it ---- */
+
+#define HAS(what) (1u << WHAT_##what)
+
+static const struct script_name names[] = {
+    {WHEN_COMMAND, "factorial", FACTORIAL, UINT64_MAX},
+    {WHEN_COMMAND, "copy", COPY, UINT64_MAX},
+    {WHEN_COMPLETION, "factorial", FACTORIAL, UINT64_MAX},
+    {WHEN_COMPLETION, "copy", COPY, UINT64_MAX},
+    {WHEN_READ, "identity", IDENTITY, UINT64_MAX},
+    {WHEN_READ, "factorial", FACTORIAL, UINT64_MAX},
+    {WHEN_READ, "status", STATUS, UINT64_MAX},
+    {WHEN_READ, "interrupt-status", INTERRUPT_STATUS, UINT64_MAX},
+    {WHEN_READ, "dma-command", DMA_COMMAND, UINT64_MAX},
+    {WHEN_WRITE, "factorial", FACTORIAL, UINT64_MAX},
+    {WHEN_WRITE, "interrupt-acknowledge", INTERRUPT_ACKNOWLEDGE, UINT64_MAX},
+    {WHEN_WRITE, "dma-command", DMA_COMMAND, UINT64_MAX},
+};
+
+static const struct script_names edu_names = {
+    .device = "edu",
+    .names = names,
+    .count = sizeof names / sizeof names[0],
+    .commands = HAS(IGNORE) | HAS(GARBAGE) | HAS(FILL) | HAS(PUT) | HAS(SHORT),
+    .completions = HAS(IGNORE) | HAS(LATE),
+};
+
 static const struct model_class edu_class = {
     .name = "edu",
     .identity = {.vendor = 0x1234, .device = 0x11e8, .class_code = 0x00ff00, .revision = 0x10},
     .bars = {{.size = 1 << 20}},
+    .names = &edu_names,
     .read = edu_read,
     .write = edu_write,
     .run = edu_run,

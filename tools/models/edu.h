@@ -13,6 +13,9 @@ struct edu_model {
     uint64_t source, target, count, command;
     uint8_t buffer[EDU_BUFFER];
     uint64_t factorial_due, copy_due; /* when what was begun is done; NEVER */
+
+    const struct script_rule *spoiling; /* the data of what was begun */
+    const uint64_t *late;               /* of these times, the one that the script has put off */
 };
 
 void edu_model_init(struct edu_model *edu, struct world *world);

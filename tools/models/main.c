@@ -15,9 +15,10 @@
 
 #include "tools/nvme/options.h"
 
-static const char *socket_path, *backing = "ram", *second_backing = "ram", *serial = "chalk";
+static const char *socket_path, *backing = "ram", *second_backing = "ram", *serial = "chalk", *script_path;
 static uint64_t size, second_size, block_size = 512, second_block_size = 512, processor = UINT64_MAX;
 static bool spin, copies, single, once;
+static struct script script;
 
 static const struct option options[] = {
     {"socket", OPTION_WORD, &socket_path, 0, 0, NULL, "PATH",
@@ -38,6 +39,7 @@ static const struct option options[] = {
      "reach memory by messages only, as a client on another machine wants"},
     {"single", OPTION_FLAG, &single, 0, 0, NULL, NULL, "offer no twin socket"},
     {"once", OPTION_FLAG, &once, 0, 0, NULL, NULL, "end when the first client has gone"},
+    {"script", OPTION_WORD, &script_path, 0, 0, NULL, "FILE", "misbehave as it says: docs/models.md"},
 };
 
 static const struct command command = {
@@ -74,15 +76,47 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
     return false;
 }
 
+static bool read_script(const struct script_names *names)
+{
+    static char text[1 << 16];
+    FILE *file = fopen(script_path, "r");
+    char message[1024];
+    size_t length;
+
+    if (file == NULL) {
+        complain("%s: %s", script_path, strerror(errno));
+        return false;
+    }
+    length = fread(text, 1, sizeof text, file);
+    fclose(file);
+    if (length == sizeof text) {
+        complain("%s: more than a script: it may have 64 KiB", script_path);
+        return false;
+    }
+    if (script_parse(&script, names, script_path, text, length, message, sizeof message) == 0)
+        return true;
+    complain("%s", message);
+    return false;
+}
+
 static int serve(struct server *server, struct model *model)
 {
     int error;
 
+    if (script_path != NULL) {
+        if (!read_script(model->class->names))
+            return EXIT_USAGE;
+        model->script = &script;
+    }
     printf("vfio-user:%s\n", socket_path); /* whoever waits for it can go on */
     fflush(stdout);
     error = server_run(server, model, chalk_exit_requested);
     if (error != 0)
         complain("cannot serve: %s", strerror(-error));
+    if (script.trespassed) {
+        complain("was let into memory that nobody lent it");
+        return EXIT_BAD;
+    }
     return error == 0 ? EXIT_GOOD : EXIT_BAD;
 }
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Memory that the client has lent: mapped from its descriptors or, where it sent none, read and written by
  * messages. And, with that, the whole of the model's world. */
+#define _GNU_SOURCE
 #include "session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -76,7 +78,7 @@ static int insert(struct server *server, unsigned at, const struct lent *lent)
 
 static int lend(struct server *server, const struct vfio_user_dma_map *map, int fd)
 {
-    struct lent lent = {.address = map->address, .size = map->size, .flags = map->flags};
+    struct lent lent = {.address = map->address, .size = map->size, .flags = map->flags, .fd = -1};
     unsigned at = find(server, map->address);
     int error = 0;
 
@@ -90,10 +92,14 @@ static int lend(struct server *server, const struct vfio_user_dma_map *map, int 
         return ENOSPC;
     if (fd >= 0 && !server->options.copies)
         error = map_file(map, fd, &lent.va);
+    if (error == 0 && lent.va != NULL && server->model->script != NULL)
+        lent.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (error == 0)
         error = insert(server, at, &lent);
     if (error != 0 && lent.va != NULL && lent.va != MAP_FAILED)
         munmap(lent.va, lent.size);
+    if (error != 0 && lent.fd >= 0)
+        close(lent.fd);
     return error;
 }
 
@@ -115,6 +121,8 @@ int memory_return(struct server *server, uint64_t address, uint64_t size)
         return ENOENT;
     if (lent->va != NULL)
         munmap(lent->va, lent->size);
+    if (lent->fd >= 0)
+        close(lent->fd);
     memmove(lent, lent + 1, (server->lent_count - at - 1) * sizeof *lent);
     server->lent_count--;
     changed(server);
@@ -128,6 +136,23 @@ void memory_return_all(struct server *server)
     free(server->lent);
     server->lent = NULL;
     server->lent_room = 0;
+}
+
+bool memory_shrink(struct server *server)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < server->lent_count; i++) {
+        struct lent *lent = &server->lent[i];
+
+        if (lent->fd < 0 || ftruncate(lent->fd, 0) != 0)
+            continue;
+        munmap(lent->va, lent->size); /* or we would be the ones to meet pages that there are not */
+        lent->va = NULL;
+        any = true;
+    }
+    changed(server);
+    return any;
 }
 
 /* ---- reach it ---- */
@@ -298,4 +323,34 @@ static uint64_t now(struct world *world)
     return chalk_ticks_to_ns(chalk_ticks());
 }
 
-const struct world_ops server_world_ops = {view, copy, interrupt, pin, now};
+/* ---- where it may not ---- */
+
+static bool tries(struct server *server, uint64_t address, bool to_memory)
+{
+    char bytes[16] = "not lent to you";
+
+    return copy_by_message(server, address, bytes, sizeof bytes, to_memory);
+}
+
+/* Around each piece that was lent, into those that may only be read, and at both ends of all addresses. */
+static bool trespass(struct world *world)
+{
+    struct server *server = server_of(world);
+    bool let = tries(server, UINT64_MAX - 7, true);
+
+    let |= find(server, 0) == server->lent_count && tries(server, 0, true);
+    for (unsigned i = 0; i < server->lent_count; i++) {
+        const struct lent lent = server->lent[i];
+        uint64_t end = lent.address + lent.size;
+        bool last = i + 1 == server->lent_count || server->lent[i + 1].address != end;
+        bool first = i == 0 || server->lent[i - 1].address + server->lent[i - 1].size != lent.address;
+
+        let |= last &&
+               (tries(server, end - 8, false) || tries(server, end - 8, true) || tries(server, end, true));
+        let |= first && tries(server, lent.address - 8, true);
+        let |= (lent.flags & VFIO_USER_DMA_WRITEABLE) == 0 && tries(server, lent.address, true);
+    }
+    return let;
+}
+
+const struct world_ops server_world_ops = {view, copy, interrupt, pin, now, trespass};

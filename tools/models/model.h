@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "pci.h"
+#include "script.h"
 
 struct model;
 struct world;
@@ -35,6 +36,9 @@ struct world_ops {
     /* The level of the interrupt pin. */
     void (*pin)(struct world *world, bool high);
     uint64_t (*now)(struct world *world); /* nanoseconds */
+    /* Reads and writes where the device may not, as hardware would that asks nobody. Whether some of it was
+     * let through. NULL: there is no way. */
+    bool (*trespass)(struct world *world);
 };
 
 struct world {
@@ -58,6 +62,7 @@ struct model_class {
     struct pci_identity identity;
     struct model_bar bars[MODEL_BARS];
     unsigned vectors; /* 0: it has a pin */
+    const struct script_names *names;
     /* Registers. `width` is 1, 2, 4 or 8, and the access lies in the BAR. */
     uint64_t (*read)(struct model *model, unsigned bar, uint64_t offset, unsigned width);
     void (*write)(struct model *model, unsigned bar, uint64_t offset, unsigned width, uint64_t value);
@@ -76,10 +81,45 @@ struct model {
     void *shared[MODEL_BARS]; /* the memory of the shared part of each BAR */
     uint64_t due;             /* when it has to be run again, even if nobody touches it; NEVER */
     int wake;                 /* a descriptor that can be read when it has to be run; -1 */
+    struct script *script;    /* of its misbehaviour; NULL: it behaves */
 };
 
 /* Makes the configuration space, and gives it a world. The rest of the model is its own. */
 void model_init(struct model *model, const struct model_class *class, struct world *world);
+
+/* ---- for whoever runs it: its class, or what its script makes of that ---- */
+
+uint64_t model_read(struct model *model, unsigned bar, uint64_t offset, unsigned width);
+void model_write(struct model *model, unsigned bar, uint64_t offset, unsigned width, uint64_t value);
+/* Of the configuration space, in which both lie. */
+void model_read_config(struct model *model, unsigned offset, void *bytes, unsigned size);
+void model_write_config(struct model *model, unsigned offset, const void *bytes, unsigned size);
+bool model_run_script(struct model *model);
+/* When it has to be run again. */
+uint64_t model_due(const struct model *model);
+/* A function reset. */
+void model_reset(struct model *model);
+/* It has been plugged in. */
+void model_power_on(struct model *model);
+
+static inline bool model_run(struct model *model)
+{
+    return model->script == NULL ? model->class->run(model) : model_run_script(model);
+}
+
+/* ---- for the model itself ---- */
+
+/* Tells the script of an event. A rule says what is to happen instead of the right thing; NULL: that. */
+const struct script_rule *model_ask_script(struct model *model, enum script_when when, uint64_t which);
+
+static inline const struct script_rule *model_event(struct model *model, enum script_when when,
+                                                    uint64_t which)
+{
+    return model->script == NULL ? NULL : model_ask_script(model, when, which);
+}
+
+void model_interrupt(struct model *model, unsigned vector);
+void model_pin(struct model *model, bool high);
 
 static inline void *model_view(struct model *model, uint64_t address, size_t size, unsigned reach)
 {

@@ -133,16 +133,25 @@ static void note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint1
 void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t status, uint32_t result)
 {
     struct nvme_sq *sq = &nvme->sqs[id];
-    struct nvme_cq *cq = &nvme->cqs[sq->cq];
     struct nvme_completion entry = {
         .result = result,
         .origin = (uint32_t)id << 16 | sq->head,
-        .outcome = (uint32_t)status << 17 | cq->phase << 16 | cid,
+        .outcome = (uint32_t)status << 17 | cid,
     };
+    const struct script_rule *rule = model_event(&nvme->model, WHEN_COMPLETION, id != 0);
 
-    cq->under_way--;
+    nvme->cqs[sq->cq].under_way--;
     if (status != NVME_GOOD)
         note_error(nvme, id, cid, status);
+    if (rule != NULL)
+        nvme_complete_wrongly(nvme, rule, sq->cq, entry);
+    else
+        nvme_post(nvme, &nvme->cqs[sq->cq], entry);
+}
+
+void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completion entry)
+{
+    entry.outcome ^= cq->phase << 16;
     cq->stage[cq->staged++] = entry;
     cq->tail = after(cq->tail, cq->ring.entries);
     if (cq->tail == 0)
@@ -185,11 +194,18 @@ static void prefetch(struct nvme_model *nvme, struct nvme_sq *sq, uint32_t tail)
 
 static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_command *command)
 {
+    const struct script_rule *rule = nvme_command_event(nvme, id, command);
     uint32_t result = 0;
     uint16_t status;
 
+    if (rule != NULL && rule->what == WHAT_IGNORE)
+        return;
     nvme->cqs[nvme->sqs[id].cq].under_way++;
-    status = id == 0 ? nvme_admin(nvme, command, &result) : nvme_io(nvme, id, command);
+    nvme->spoiling = rule;
+    status = rule != NULL && rule->what == WHAT_STATUS ? (uint16_t)rule->value & 0x7fff
+             : id == 0                                 ? nvme_admin(nvme, command, &result)
+                                                       : nvme_io(nvme, id, command);
+    nvme->spoiling = NULL;
     if (status != NVME_LATER)
         nvme_complete(nvme, id, (uint16_t)(command->cdw0 >> 16), status, result);
 }
@@ -229,7 +245,7 @@ static void publish(struct nvme_model *nvme)
         if (cq->staged != 0 && !show(nvme, cq))
             fail(nvme);
         if (cq->posted && cq->interrupts)
-            nvme->model.world->ops->interrupt(nvme->model.world, cq->vector);
+            model_interrupt(&nvme->model, cq->vector);
         cq->posted = false;
     }
 }
@@ -237,6 +253,7 @@ static void publish(struct nvme_model *nvme)
 void nvme_drain(struct nvme_model *nvme)
 {
     reap(nvme, true);
+    nvme_post_late(nvme, true);
     publish(nvme);
 }
 
@@ -247,7 +264,7 @@ static bool nvme_run(struct model *model)
 
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
-    any = reap(nvme, false);
+    any = reap(nvme, false) | nvme_post_late(nvme, false);
     for (unsigned i = 0; i <= nvme->last_queue && (nvme->csts & NVME_CSTS_CFS) == 0; i++)
         any |= run_queue(nvme, (uint16_t)i);
     if (any)
@@ -272,6 +289,7 @@ static void stop(struct nvme_model *nvme)
     nvme->features[0x06] = 1; /* a write cache */
     nvme->last_queue = 0;
     nvme->event_count = 0;
+    nvme->held_count = 0;
     nvme->csts = 0;
     nvme->masks = 0;
 }
@@ -414,6 +432,7 @@ static const struct model_class nvme_class = {
                  .msix_pending = PENDING},
     .bars = {{.size = BAR_SIZE, .shared_offset = NVME_REGISTERS_SIZE, .shared_size = PAGE}},
     .vectors = NVME_MODEL_QUEUES,
+    .names = &nvme_names,
     .read = nvme_read,
     .write = nvme_write,
     .run = nvme_run,

@@ -21,6 +21,7 @@ enum {
     NVME_MODEL_TRANSFER = 4096 << NVME_MODEL_MDTS,
     NVME_MODEL_STAGE = 16, /* completions that are shown at once */
     NVME_MODEL_EVENTS = 4, /* asynchronous event requests at once */
+    NVME_MODEL_HELD = 64,  /* late completions at once */
 };
 
 /* Status codes [Base 3.3.3.2.1, NVM 4.1]: type 10:8, code 7:0 */
@@ -92,6 +93,13 @@ struct nvme_slot {
     char *buffer; /* twice NVME_MODEL_TRANSFER bytes: the second half is for what is compared */
 };
 
+/* A completion that a script makes late. */
+struct nvme_held {
+    uint64_t due;
+    uint16_t cq;
+    struct nvme_completion entry;
+};
+
 struct nvme_model {
     struct model model;
     struct nvme_namespace namespaces[NVME_MODEL_NAMESPACES];
@@ -112,6 +120,10 @@ struct nvme_model {
     struct nvme_error_entry errors[4]; /* the newest first */
     uint64_t error_count;
     struct nvme_slot *slots; /* free */
+
+    const struct script_rule *spoiling; /* the data of the command that is being executed */
+    struct nvme_held held[NVME_MODEL_HELD];
+    unsigned held_count;
 };
 
 /* The namespaces are there, and stay. */
@@ -125,12 +137,23 @@ struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid);
 
 /* Room for one more completion has been kept since the command was fetched. */
 void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint32_t result);
+/* Puts an entry, but for its phase, at the end of the queue. */
+void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completion entry);
 /* Waits for everything that is at the stores, and completes it. */
 void nvme_drain(struct nvme_model *nvme);
 
 /* nvme_data.c: moves a command's data between `bytes` and the program's memory. Returns a status. */
 uint16_t nvme_transfer(struct nvme_model *nvme, const struct nvme_command *command, void *bytes, size_t size,
                        bool to_memory);
+
+/* nvme_hostile.c: what a script does with a command and with its completion. */
+extern const struct script_names nvme_names;
+const struct script_rule *nvme_command_event(struct nvme_model *nvme, uint16_t sq,
+                                             const struct nvme_command *command);
+void nvme_complete_wrongly(struct nvme_model *nvme, const struct script_rule *rule, uint16_t cq,
+                           struct nvme_completion entry);
+/* Posts the late ones whose time has come, or all. Returns whether any was. */
+bool nvme_post_late(struct nvme_model *nvme, bool all);
 
 /* Each executes one command, and returns its status. */
 uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result);

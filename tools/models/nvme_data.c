@@ -132,8 +132,8 @@ static uint16_t move_sgl(struct nvme_model *nvme, const struct nvme_command *com
 
 /* ---- either ---- */
 
-uint16_t nvme_transfer(struct nvme_model *nvme, const struct nvme_command *command, void *bytes, size_t size,
-                       bool to_memory)
+static uint16_t transfer(struct nvme_model *nvme, const struct nvme_command *command, void *bytes,
+                         size_t size, bool to_memory)
 {
     switch (command->cdw0 >> 14 & 3) {
     case 0:
@@ -143,4 +143,24 @@ uint16_t nvme_transfer(struct nvme_model *nvme, const struct nvme_command *comma
     default: /* 2 is for metadata in segments, which there is none of; 3 is reserved */
         return NVME_INVALID_FIELD;
     }
+}
+
+/* As the script has it, from a copy. */
+static uint16_t transfer_spoiled(struct nvme_model *nvme, const struct nvme_command *command,
+                                 const void *bytes, size_t size)
+{
+    static char spoiled[NVME_MODEL_TRANSFER];
+
+    if (size > sizeof spoiled)
+        return NVME_INTERNAL_ERROR;
+    memcpy(spoiled, bytes, size);
+    size = script_spoil(nvme->model.script, nvme->spoiling, spoiled, size);
+    return transfer(nvme, command, spoiled, size, true);
+}
+
+uint16_t nvme_transfer(struct nvme_model *nvme, const struct nvme_command *command, void *bytes, size_t size,
+                       bool to_memory)
+{
+    return nvme->spoiling != NULL && to_memory ? transfer_spoiled(nvme, command, bytes, size)
+                                               : transfer(nvme, command, bytes, size, to_memory);
 }

@@ -113,6 +113,8 @@ static void hang_up(struct server *server, int error)
 {
     if (error == -EPROTO)
         chalk_log(CHALK_ERROR, "%s: the client sent what is no message: hung up", server->options.path);
+    else if (error == -ECONNABORTED)
+        chalk_log(CHALK_INFO, "%s: hung up, as the script says", server->options.path);
     else if (error != -ECONNRESET)
         chalk_log(CHALK_ERROR, "%s: hung up: %s", server->options.path, strerror(-error));
     if (server->client >= 0)
@@ -127,8 +129,7 @@ static void hang_up(struct server *server, int error)
             close(server->vectors[i]);
         server->vectors[i] = -1;
     }
-    server->model->class->reset(server->model);
-    pci_reset(&server->model->config);
+    model_power_on(server->model);
     memory_return_all(server);
 }
 
@@ -144,7 +145,7 @@ void server_close(struct server *server)
     free(server);
 }
 
-/* Memory for the registers that both sides see. The client cannot make it shorter under us. */
+/* Memory for the registers that both sides see. The client cannot make it shorter under us; a script can. */
 static int share(struct server *server, unsigned bar)
 {
     const struct model_bar *wanted = &server->model->class->bars[bar];
@@ -152,7 +153,8 @@ static int share(struct server *server, unsigned bar)
     void *va = MAP_FAILED;
 
     if (fd >= 0 && ftruncate(fd, (off_t)wanted->size) == 0 &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        fcntl(fd, F_ADD_SEALS,
+              (server->model->script == NULL ? F_SEAL_SHRINK : 0) | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         va = mmap(NULL, wanted->shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
                   (off_t)wanted->shared_offset);
     if (va == MAP_FAILED) {
@@ -179,6 +181,8 @@ static int look(struct server *server)
         if (error == 0)
             error = commands_serve_waiting(server);
     }
+    if (error == 0 && server->model->script != NULL)
+        error = hostile_deeds(server);
     return error != 0 ? error : server->client < 0 ? -ECONNRESET : 0;
 }
 
@@ -190,14 +194,14 @@ static void spin(struct server *server)
 
     do {
         for (unsigned i = 0; i < 64; i++)
-            if (!model->class->run(model))
+            if (!model_run(model))
                 chalk_pause();
     } while (!chalk_expired(until));
 }
 
 static int timeout_ms(struct server *server)
 {
-    uint64_t now = model_now(server->model), due = server->model->due;
+    uint64_t now = model_now(server->model), due = model_due(server->model);
 
     if (due <= now)
         return 0;
@@ -226,7 +230,7 @@ static int serve_client(struct server *server, bool (*ended)(void))
         else
             wait_for_work(server);
         error = look(server);
-        while (error == 0 && model->class->run(model))
+        while (error == 0 && server->client >= 0 && model_run(model))
             if (message_waits(server->client))
                 break;
     }
@@ -243,7 +247,7 @@ int server_run(struct server *server, struct model *model, bool (*ended)(void))
             if (error != 0)
                 return error;
         }
-    model->class->reset(model); /* it looks at what is shared from now on */
+    model_power_on(model); /* it looks at what is shared from now on */
     while (!ended()) {
         wait_for_work(server);
         server->client = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);

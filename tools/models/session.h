@@ -14,6 +14,7 @@ struct lent {
     uint64_t address, size;
     uint32_t flags;
     char *va; /* NULL: only by messages */
+    int fd;   /* its file, as long as a script may want to shrink it; -1 */
 };
 
 /* A command of the client's that came while an answer was awaited. */
@@ -58,6 +59,14 @@ void commands_forget(struct server *server);
 /* Sends the interrupt that the pin's level calls for. */
 void commands_pin(struct server *server);
 
+/* hostile.c: what a script has it do. */
+
+/* Answers as the rule says. The body is that of the right answer. */
+int hostile_answer(struct server *server, const struct script_rule *rule, struct vfio_user_header *header,
+                   struct iovec body, const int *fd);
+/* Does what is to be done besides. An error ends the connection. */
+int hostile_deeds(struct server *server);
+
 /* memory.c */
 
 extern const struct world_ops server_world_ops;
@@ -66,5 +75,7 @@ extern const struct world_ops server_world_ops;
 int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int fd);
 int memory_return(struct server *server, uint64_t address, uint64_t size);
 void memory_return_all(struct server *server);
+/* Takes all bytes from the files of what was lent. Whether some of them could be. */
+bool memory_shrink(struct server *server);
 
 #endif
