@@ -119,44 +119,46 @@ inline store(value, which, release)
     }
 }
 
+#define ROOM(limit) (ROOM_SIGNED || limit >= start -> limit - start : limit - start + 256)
+
 /* chalk_ring_claim(): `start` and `count` are what it gets, `count` at most BURST. */
 inline claim(end)
 {
     d_step {
         start = atomic_value[DONE(end)];
-        room = atomic_value[LIMIT(end)] - start
+        limit = atomic_value[LIMIT(end)];
+        room = ROOM(limit)
     }
     if
     :: room < count ->
-        load(seen, DONE(OTHER(end)), DONE_ACQUIRE);
+        load(limit, DONE(OTHER(end)), DONE_ACQUIRE);
         d_step {
-            atomic_value[LIMIT(end)] = seen + LEAD(end);
-            room = atomic_value[LIMIT(end)] - start
+            limit = limit + LEAD(end);
+            room = limit - start;
+            if
+            :: room > count -> atomic_value[LIMIT(end)] = limit
+            :: room <= count && ROOM_CHECK -> count = room
+            :: else
+            fi
         }
     :: else
-    fi;
-    d_step {
-        if
-        :: room < count && ROOM_CHECK -> count = room
-        :: else
-        fi
-    }
+    fi
 }
 
 /* chalk_ring_shared_claim() */
 inline shared_claim(end)
 {
     start = next[end];
+    load(known, LIMIT(end), LIMIT_ACQUIRE);
+    limit = known;
     do
     :: wanted = count;
-        load(seen, LIMIT(end), LIMIT_ACQUIRE);
-        room = (ROOM_SIGNED || seen >= start -> seen - start : seen - start + 256);
+        room = ROOM(limit);
         if
         :: room < wanted && ROOM_CHECK ->
-            load(seen, DONE(OTHER(end)), DONE_ACQUIRE);
-            seen = seen + LEAD(end);
-            store(seen, LIMIT(end), LIMIT_RELEASE);
-            room = seen - start;
+            load(limit, DONE(OTHER(end)), DONE_ACQUIRE);
+            limit = limit + LEAD(end);
+            room = limit - start;
             if
             :: room <= 0 -> wanted = 0
             :: room > 0 && room < wanted -> wanted = room
@@ -175,7 +177,13 @@ inline shared_claim(end)
                 fi
             }
             if
-            :: success -> count = wanted; break
+            :: success ->
+                count = wanted;
+                if
+                :: limit != known && limit != start + count -> store(limit, LIMIT(end), LIMIT_RELEASE)
+                :: else
+                fi;
+                break
             :: else
             fi
         fi
@@ -221,7 +229,7 @@ inline touch(end)
 }
 
 #define VARIABLES                                                                                                     \
-    byte s, i, start, count, wanted, seen, place, from, item, sent;                                                   \
+    byte s, i, start, count, wanted, known, limit, seen, place, from, item, sent;                                     \
     short room;                                                                                                       \
     bool success
 
@@ -242,7 +250,7 @@ inline transfer(end)
     :: else
     fi;
     d_step {
-        i = 0; start = 0; wanted = 0; seen = 0; room = 0; success = false
+        i = 0; start = 0; wanted = 0; known = 0; limit = 0; seen = 0; room = 0; success = false
     }
 }
 

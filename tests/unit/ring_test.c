@@ -208,7 +208,6 @@ static void an_older_limit_is_not_room(void **state)
     ring.producer.limit = 4;
     ring.consumer.limit = 3;
     assert_false(chalk_ring_shared_put(&ring, number(5)));
-    assert_int_equal(ring.producer.limit, 12);
     for (uint64_t i = 1; i <= 4; i++)
         assert_ptr_equal(chalk_ring_shared_take(&ring), number(i));
     ring.consumer.limit = 3;

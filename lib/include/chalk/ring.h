@@ -60,7 +60,8 @@ extern "C" {
  * publish: `done` is stored with release, and loaded with acquire by the other end: the slots were copied.
  *
  * hand on: a shared `limit` is stored with release and loaded with acquire: one producer may use the room
- * that another one saw. It may also go back; then it promises less than there is, never more.
+ * that another one saw. It may also go back, even behind `next`; then it promises less than there is, never
+ * more.
  *
  * in turn: at a shared end `done` moves in the order of claims, each move after an acquire of the former, so
  * that one load of it vouches for the copies of everybody before.
@@ -117,17 +118,21 @@ static inline unsigned chalk_ring_count(const struct chalk_ring *ring)
 
 /*
  * Claims up to `count` positions from *start on, for the only user of `end`; returns how many. `lead` is how
- * far this end may be ahead of the other's `done`: the size for producers, 0 for consumers.
+ * far this end may be ahead of the other's `done`: the size for producers, 0 for consumers. A limit that
+ * would be used up at once is not kept; so room is signed, because that which is kept may lie behind `done`.
  */
 static inline unsigned chalk_ring_claim(struct chalk_ring_end *end, const struct chalk_ring_end *other,
                                         uint64_t lead, unsigned count, uint64_t *start)
 {
     uint64_t next = end->done; /* what its only user claimed is published */
 
-    if (end->limit - next < count) {
-        end->limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
-        if (end->limit - next < count)
-            count = (unsigned)(end->limit - next);
+    if ((int64_t)(end->limit - next) < (int64_t)count) {
+        uint64_t limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
+
+        if (limit - next > count)
+            end->limit = limit;
+        else
+            count = (unsigned)(limit - next);
     }
     *start = next;
     return count;
@@ -139,32 +144,37 @@ static inline void chalk_ring_publish(struct chalk_ring_end *end, uint64_t posit
 }
 
 /*
- * The same among several. Room is signed: another one may have put an older limit back, behind `next`. `next`
- * is acquired, and released by who moves it, so that a `done` read after it is not older: else a ring might
- * look full that is not.
+ * The same among several. `next` is acquired, and released by who moves it, so that a `done` read after it is
+ * not older: else a ring might look full that is not. *start is what was expected and not what the exchange
+ * found, which is the same, but the processor would wait for it; and it would wait for a limit stored before
+ * the exchange.
  */
 static inline unsigned chalk_ring_shared_claim(struct chalk_ring_end *end, const struct chalk_ring_end *other,
                                                uint64_t lead, unsigned count, uint64_t *start)
 {
     uint64_t next = __atomic_load_n(&end->next, __ATOMIC_ACQUIRE);
-    unsigned claimed;
+    uint64_t known = __atomic_load_n(&end->limit, __ATOMIC_ACQUIRE), limit = known;
 
-    do {
-        int64_t room = (int64_t)(__atomic_load_n(&end->limit, __ATOMIC_ACQUIRE) - next);
+    for (;;) {
+        uint64_t found = next;
+        unsigned claimed = count;
 
-        if (room < (int64_t)count) {
-            uint64_t limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
-
-            __atomic_store_n(&end->limit, limit, __ATOMIC_RELEASE);
-            room = (int64_t)(limit - next);
-            if (room <= 0)
+        if ((int64_t)(limit - next) < (int64_t)count) {
+            limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
+            if ((int64_t)(limit - next) <= 0)
                 return 0;
+            if (limit - next < count)
+                claimed = (unsigned)(limit - next);
         }
-        claimed = room < (int64_t)count ? (unsigned)room : count;
-    } while (!__atomic_compare_exchange_n(&end->next, &next, next + claimed, false, __ATOMIC_ACQ_REL,
-                                          __ATOMIC_ACQUIRE));
-    *start = next;
-    return claimed;
+        if (__atomic_compare_exchange_n(&end->next, &found, next + claimed, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE)) {
+            if (limit != known && limit != next + claimed)
+                __atomic_store_n(&end->limit, limit, __ATOMIC_RELEASE);
+            *start = next;
+            return claimed;
+        }
+        next = found;
+    }
 }
 
 static inline void chalk_ring_shared_publish(struct chalk_ring_end *end, uint64_t start, uint64_t position)
