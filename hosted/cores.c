@@ -43,6 +43,13 @@ static bool running(const struct core *core)
     return state == CORE_STARTED || state == CORE_ADOPTED;
 }
 
+void hosted_cores_wake(void)
+{
+    for (unsigned i = 0; i < core_count; i++)
+        if (running(&cores[i]))
+            chalk_core_wake(i);
+}
+
 /* The node of a processor is the nodeN link in its folder. */
 static int node_of(unsigned processor)
 {

@@ -59,6 +59,9 @@ bool hosted_cores_await(void);
 /* The calling thread, now the only one, is core 0 no longer. */
 void hosted_cores_stop(void);
 
+/* Wakes all that run. From any thread, and from signal handlers. */
+void hosted_cores_wake(void);
+
 /* NULL if there is no such core. */
 struct core *hosted_core(unsigned number);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A device's life: opened with bus mastering off, configured, reset, closed with nothing left behind. */
 #include "device.h"
+#include "cores.h"
 #include "pci.h"
 #include "state.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +24,8 @@ static bool gone(const struct chalk_device *device)
 {
     uint16_t vendor;
 
-    return device->transport->read(&device->regions[REGION_CONFIG], 0, &vendor, sizeof vendor) != 0 ||
+    return hosted_device_lost(device) ||
+           device->transport->read(&device->regions[REGION_CONFIG], 0, &vendor, sizeof vendor) != 0 ||
            vendor == 0xffff;
 }
 
@@ -35,22 +38,43 @@ int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned wid
     if ((width != 1 && width != 2 && width != 4) || offset % width != 0 || offset > 4096 - width)
         return -EINVAL;
     *value = 0;
-    if (offset + width > region->size)
+    if (offset + width > region->size || hosted_device_lost(device))
         *value = ones; /* as a conventional device answers above 255 */
     else
         error = device->transport->read(region, offset, value, width);
     return error != 0 ? error : *value == ones && gone(device) ? -ENODEV : 0;
 }
 
+/* Reading it back pushes the DMA that is under way ahead of the answer (PCI 3.0 3.2.5). */
+static void stop_dma(const struct chalk_device *device)
+{
+    const struct transport *transport = device->transport;
+    const struct region *region = &device->regions[REGION_CONFIG];
+    uint16_t command;
+
+    if (transport->read(region, CHALK_PCI_COMMAND, &command, sizeof command) != 0 || command == UINT16_MAX ||
+        (command & CHALK_PCI_COMMAND_MASTER) == 0)
+        return;
+    command &= (uint16_t)~CHALK_PCI_COMMAND_MASTER;
+    transport->write(region, CHALK_PCI_COMMAND, &command, sizeof command);
+    transport->read(region, CHALK_PCI_COMMAND, &command, sizeof command);
+}
+
 int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned width, uint32_t value)
 {
     const struct region *region = &device->regions[REGION_CONFIG];
+    int error;
 
     if ((width != 1 && width != 2 && width != 4) || offset % width != 0 || offset > 4096 - width)
         return -EINVAL;
+    if (hosted_device_lost(device))
+        return -ENODEV;
     if (offset + width > region->size)
         return 0; /* as the bus does: nobody takes it */
-    return device->transport->write(region, offset, &value, width);
+    error = device->transport->write(region, offset, &value, width);
+    if (hosted_device_lost(device))
+        stop_dma(device); /* it went while this was on its way */
+    return error;
 }
 
 /* Registers answer, but no DMA. */
@@ -63,6 +87,28 @@ static int quiet(struct chalk_device *device)
         return error;
     command = (command | CHALK_PCI_COMMAND_MEMORY) & ~(uint32_t)CHALK_PCI_COMMAND_MASTER;
     return chalk_config_write(device, CHALK_PCI_COMMAND, 2, command);
+}
+
+/* ---- gone ---- */
+
+bool hosted_device_gone(struct chalk_device *device)
+{
+    bool done;
+
+    atomic_store(&device->lost, true);
+    done = hosted_windows_lose(device);
+    hosted_cores_wake();
+    return done;
+}
+
+bool hosted_device_take_away(struct chalk_device *device)
+{
+    bool done;
+
+    stop_dma(device);
+    done = hosted_device_gone(device);
+    stop_dma(device); /* its driver may have been about to start it */
+    return done;
 }
 
 /* ---- open ---- */
@@ -80,13 +126,16 @@ static int bring_up(struct chalk_device *device, struct chalk_domain *domain)
     error = hosted_regions_open(device);
     if (error == 0)
         error = quiet(device);
-    return error != 0 ? error : hosted_interrupts_open(device);
+    if (error == 0)
+        error = hosted_interrupts_open(device);
+    return error != 0 ? error : hosted_watch_open(device);
 }
 
 /* Undoes as much of an open as was done. */
 static void release(struct chalk_device *device)
 {
     if (device->opened) {
+        hosted_watch_close(device);
         quiet(device);
         hosted_interrupts_close(device);
         hosted_regions_close(device);
@@ -227,6 +276,8 @@ int chalk_device_reset(struct chalk_device *device, uint64_t deadline)
 {
     if (!device->has_reset)
         return -ENOTSUP;
+    if (gone(device)) /* Linux would wait for its answer for a minute */
+        return -ENODEV;
     return reset(device, deadline);
 }
 

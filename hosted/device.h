@@ -10,6 +10,7 @@
 #define HOSTED_DEVICE_H
 
 #include <linux/vfio.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -61,7 +62,7 @@ struct region {
 
 /* What is mapped of a BAR. */
 struct window {
-    struct window *next;
+    struct window *next; /* of all devices' */
     void *va;
     size_t size;
     const struct region *region;
@@ -79,7 +80,8 @@ struct chalk_device {
     struct chalk_domain *domain;
     struct chalk_device *next_member; /* of the domain */
     struct region regions[REGION_COUNT];
-    struct window *windows;
+    atomic_bool lost;    /* it reads as all ones from now on */
+    struct watch *watch; /* for that; NULL: nobody wants to know */
     /* Interrupts: of which kind (an index of VFIO's), how many vectors, and who listens to each. */
     unsigned irq_index, vector_count;
     bool irq_enabled;
@@ -138,6 +140,19 @@ extern const struct transport hosted_vfio, hosted_vfio_user;
  * Errors: as chalk_device_open(). */
 int hosted_device_peek(const char *name, void *bytes, size_t size);
 
+/*
+ * Two ways in which a device goes that is open, from any thread: it is not there any more; or it is, but is
+ * not the program's any more, and does no DMA before its driver can know of it. For the driver they are one:
+ * everything of it reads as all ones, what is written is for nobody, and every core wakes and may look. It
+ * stays so until it is closed. False, and said: some of its registers are still what they were.
+ */
+bool hosted_device_gone(struct chalk_device *device);
+bool hosted_device_take_away(struct chalk_device *device);
+static inline bool hosted_device_lost(const struct chalk_device *device)
+{
+    return atomic_load(&device->lost);
+}
+
 /* Closes what is still open. */
 void hosted_devices_stop(void);
 
@@ -163,9 +178,22 @@ int hosted_domain_move(const struct chalk_domain *domain, uint64_t iova, void *b
 int hosted_regions_open(struct chalk_device *device);
 void hosted_regions_close(struct chalk_device *device);
 
+/* What is mapped of the device reads as all ones from here on. From any thread, and from signal handlers.
+ * False, and said: not all of it. */
+bool hosted_windows_lose(struct chalk_device *device);
+/* Whose registers are at that address; NULL: nobody's. The same. */
+struct chalk_device *hosted_windows_owner(const void *address);
+
 /* interrupts.c */
 
 int hosted_interrupts_open(struct chalk_device *device);
 void hosted_interrupts_close(struct chalk_device *device);
+
+/* How many interrupts of a kind (an index of VFIO's) signal eventfds. */
+unsigned hosted_vectors(struct chalk_device *device, unsigned index);
+/* Sets the eventfds of `count` of them from `start` on; -1 is silence. Returns 0, a negative errno, or how
+ * many are to be had. */
+int hosted_set_eventfds(struct chalk_device *device, unsigned index, unsigned start, unsigned count,
+                        const int32_t *fds);
 
 #endif

@@ -20,7 +20,7 @@
 /* The most that a device can have (PCI 3.0 6.8.2.3). */
 #define MAX_VECTORS 2048
 
-static unsigned count_of(struct chalk_device *device, unsigned index)
+unsigned hosted_vectors(struct chalk_device *device, unsigned index)
 {
     struct vfio_irq_info info = {.argsz = sizeof info, .index = index};
 
@@ -32,18 +32,17 @@ static unsigned count_of(struct chalk_device *device, unsigned index)
 int hosted_interrupts_open(struct chalk_device *device)
 {
     device->irq_index = VFIO_PCI_MSIX_IRQ_INDEX;
-    device->vector_count = count_of(device, VFIO_PCI_MSIX_IRQ_INDEX);
+    device->vector_count = hosted_vectors(device, VFIO_PCI_MSIX_IRQ_INDEX);
     if (device->vector_count == 0) {
         device->irq_index = VFIO_PCI_INTX_IRQ_INDEX;
-        device->vector_count = count_of(device, VFIO_PCI_INTX_IRQ_INDEX);
+        device->vector_count = hosted_vectors(device, VFIO_PCI_INTX_IRQ_INDEX);
     }
     device->listeners = calloc(device->vector_count + 1, sizeof *device->listeners);
     return device->listeners != NULL ? 0 : -ENOMEM;
 }
 
-/* Sets the eventfds of `count` vectors from `start` on; -1 is silence. Returns 0, a negative errno, or how
- * many are to be had. */
-static int set_eventfds(struct chalk_device *device, unsigned start, unsigned count, const int32_t *fds)
+int hosted_set_eventfds(struct chalk_device *device, unsigned index, unsigned start, unsigned count,
+                        const int32_t *fds)
 {
     size_t size = sizeof(struct vfio_irq_set) + count * sizeof *fds;
     struct vfio_irq_set *set = calloc(1, size);
@@ -54,7 +53,7 @@ static int set_eventfds(struct chalk_device *device, unsigned start, unsigned co
     *set = (struct vfio_irq_set){
         .argsz = (uint32_t)size,
         .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-        .index = device->irq_index,
+        .index = index,
         .start = start,
         .count = count,
     };
@@ -62,6 +61,11 @@ static int set_eventfds(struct chalk_device *device, unsigned start, unsigned co
     result = device->transport->set_irqs(device, set);
     free(set);
     return result;
+}
+
+static int set_vectors(struct chalk_device *device, unsigned start, unsigned count, const int32_t *fds)
+{
+    return hosted_set_eventfds(device, device->irq_index, start, count, fds);
 }
 
 static int signal_nothing(struct chalk_device *device, uint32_t action, uint32_t count)
@@ -87,12 +91,12 @@ static int enable(struct chalk_device *device, unsigned vector, int fd)
         return -ENOMEM;
     memset(fds, 0xff, count * sizeof *fds);
     fds[vector] = fd;
-    result = set_eventfds(device, 0, count, fds);
+    result = set_vectors(device, 0, count, fds);
     if (result > 0 && vector < (unsigned)result && (unsigned)result < count) {
         count = (unsigned)result;
         chalk_log(CHALK_WARNING, "%s has %u interrupt vectors, but Linux has only %u to give", device->name,
                   device->vector_count, count);
-        result = set_eventfds(device, 0, count, fds);
+        result = set_vectors(device, 0, count, fds);
     }
     free(fds);
     if (result == 0) {
@@ -113,7 +117,7 @@ static void silence(struct chalk_device *device, unsigned vector)
         signal_nothing(device, VFIO_IRQ_SET_ACTION_TRIGGER, 0);
         device->irq_enabled = false;
     } else {
-        set_eventfds(device, vector, 1, &none);
+        set_vectors(device, vector, 1, &none);
     }
     hosted_source_remove(listener->core, listener->source);
     *listener = (struct listener){0};
@@ -133,7 +137,7 @@ static int listen_to(struct chalk_device *device, unsigned vector, struct core *
         close(fd);
         return error;
     }
-    error = device->irq_enabled ? set_eventfds(device, vector, 1, &fd) : enable(device, vector, fd);
+    error = device->irq_enabled ? set_vectors(device, vector, 1, &fd) : enable(device, vector, fd);
     if (error != 0) {
         hosted_source_remove(core, source);
         chalk_log(CHALK_ERROR, "%s: interrupt vector %u cannot be used: %s", device->name, vector,

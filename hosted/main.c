@@ -16,6 +16,7 @@ int main(int argc, char *argv[])
     int status;
 
     if (chalk_start(&(struct chalk_start_options){.handle_signals = true,
+                                                  .handle_removal = true,
                                                   .pin = getenv("CHALK_UNPINNED") == NULL,
                                                   .cores = getenv("CHALK_CORES"),
                                                   .bus = getenv("CHALK_BUS")}) != 0)

@@ -12,6 +12,7 @@
 #include "pci.h"
 #include "signals.h"
 #include "state.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -33,6 +34,8 @@ static int start(void)
         hosted_signals_start();
         hosted_guard_start();
     }
+    if (hosted_options()->handle_removal)
+        hosted_watch_start();
     return 0;
 }
 
@@ -63,6 +66,7 @@ void chalk_stop(void)
     if (alone) {               /* else other cores still use all of this */
         hosted_signals_stop(); /* its handler wakes a core */
         hosted_guard_stop();
+        hosted_watch_stop();
         hosted_cores_stop();
         hosted_memory_stop();
         hosted_iova_stop();

@@ -4,6 +4,7 @@
  * be mapped is a list of areas: a kernel may hold back the page of the MSI-X table, and a device model wants
  * to see each access to its registers. A window is wholly one or the other.
  */
+#define _GNU_SOURCE
 #include "device.h"
 #include "state.h"
 
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <chalk/clock.h>
 #include <chalk/device.h>
 #include <chalk/log.h>
 #include <chalk/memory.h>
@@ -28,7 +30,7 @@ static uint64_t served_read(const struct chalk_mmio *window, size_t offset, unsi
     const struct region *region = window->owner;
     uint64_t value = 0;
 
-    if (offset > window->size || width > window->size - offset ||
+    if (offset > window->size || width > window->size - offset || hosted_device_lost(region->device) ||
         region->device->transport->read(region, window->origin + offset, &value, width) != 0)
         return UINT64_MAX;
     return value;
@@ -38,13 +40,117 @@ static void served_write(const struct chalk_mmio *window, size_t offset, unsigne
 {
     const struct region *region = window->owner;
 
-    if (offset <= window->size && width <= window->size - offset)
+    if (offset <= window->size && width <= window->size - offset && !hosted_device_lost(region->device))
         region->device->transport->write(region, window->origin + offset, &value, width);
 }
 
 static const struct chalk_mmio_ops served = {served_read, served_write};
 
 /* ---- mapped ---- */
+
+/*
+ * All that is mapped, of all devices. The lock is for whoever is not under hosted_lock(): a thread that has
+ * it touches no register, so one that faults at a register can wait for it.
+ */
+static struct window *windows;
+static atomic_flag busy = ATOMIC_FLAG_INIT;
+
+static void lock(void)
+{
+    while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
+        chalk_pause();
+}
+
+static void unlock(void)
+{
+    atomic_flag_clear_explicit(&busy, memory_order_release);
+}
+
+/* What a window is replaced by, piece after piece: a file of all ones, made in advance, because a signal
+ * handler cannot do more than map it. What is then written is a private copy of it. */
+#define ONES_SIZE ((size_t)1 << 20)
+static int ones = -1;
+
+static int make_ones(void)
+{
+    void *va = MAP_FAILED;
+    int fd = memfd_create("chalk-ones", MFD_CLOEXEC);
+
+    if (fd >= 0 && ftruncate(fd, ONES_SIZE) == 0)
+        va = mmap(NULL, ONES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (va != MAP_FAILED) {
+        memset(va, 0xff, ONES_SIZE);
+        munmap(va, ONES_SIZE);
+    } else if (fd >= 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* Each piece is replaced at once: no read finds anything in between. */
+static bool replace(const struct window *window)
+{
+    for (size_t done = 0, size; done < window->size; done += size) {
+        size = window->size - done < ONES_SIZE ? window->size - done : ONES_SIZE;
+        if (mmap((char *)window->va + done, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones, 0) ==
+            MAP_FAILED) {
+            chalk_log(CHALK_ERROR, "%s: its registers cannot be replaced by pages of ones: %s",
+                      window->region->device->name, strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+bool hosted_windows_lose(struct chalk_device *device)
+{
+    bool done = true;
+
+    lock();
+    for (const struct window *window = windows; window != NULL; window = window->next)
+        if (window->region->device == device)
+            done = replace(window) && done;
+    unlock();
+    return done;
+}
+
+struct chalk_device *hosted_windows_owner(const void *address)
+{
+    struct chalk_device *owner = NULL;
+
+    lock();
+    for (const struct window *window = windows; window != NULL; window = window->next)
+        if ((uintptr_t)address - (uintptr_t)window->va < window->size)
+            owner = window->region->device;
+    unlock();
+    return owner;
+}
+
+static void add(struct window *window)
+{
+    lock();
+    window->next = windows;
+    windows = window;
+    if (hosted_device_lost(window->region->device))
+        (void)replace(window);
+    unlock();
+}
+
+/* Takes one of the device's off the list, and returns it. */
+static struct window *take(const struct chalk_device *device)
+{
+    struct window **link = &windows, *window;
+
+    lock();
+    while (*link != NULL && (*link)->region->device != device)
+        link = &(*link)->next;
+    window = *link;
+    if (window != NULL)
+        *link = window->next;
+    unlock();
+    return window;
+}
 
 static bool mappable(const struct region *region, uint64_t offset, size_t size)
 {
@@ -67,23 +173,24 @@ static uint64_t page_up(uint64_t offset)
 /* Maps these pages of the region: once, however often they are asked for until the device closes. */
 static struct window *map_pages(const struct region *region, uint64_t offset, size_t size)
 {
-    struct chalk_device *device = region->device;
     struct window *window;
 
-    for (window = device->windows; window != NULL; window = window->next)
+    for (window = windows; window != NULL; window = window->next)
         if (window->region == region && window->offset == offset && window->size == size)
             return window;
-    window = malloc(sizeof *window);
+    if (ones < 0)
+        ones = make_ones();
+    window = ones >= 0 ? malloc(sizeof *window) : NULL;
     if (window == NULL)
         return NULL;
-    *window = (struct window){.next = device->windows, .size = size, .region = region, .offset = offset};
+    *window = (struct window){.size = size, .region = region, .offset = offset};
     window->va =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, (off_t)(region->offset + offset));
     if (window->va == MAP_FAILED) {
         free(window);
         return NULL;
     }
-    device->windows = window;
+    add(window);
     return window;
 }
 
@@ -221,12 +328,15 @@ int hosted_regions_open(struct chalk_device *device)
 
 void hosted_regions_close(struct chalk_device *device)
 {
-    while (device->windows != NULL) {
-        struct window *window = device->windows;
+    struct window *window;
 
-        device->windows = window->next;
+    while ((window = take(device)) != NULL) {
         munmap(window->va, window->size);
         free(window);
+    }
+    if (windows == NULL && ones >= 0) {
+        close(ones);
+        ones = -1;
     }
     for (unsigned i = 0; i < REGION_COUNT; i++) {
         free(device->regions[i].areas);

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "peer.h"
+#include "../thread.h"
 #include "json.h"
 
 #include <errno.h>
@@ -80,6 +81,7 @@ static int break_off(struct peer *peer, int error, const char *what)
     shutdown(peer->socket, SHUT_RDWR);
     if (peer->twin >= 0)
         shutdown(peer->twin, SHUT_RDWR);
+    (void)hosted_device_gone(peer->device); /* whatever its shared registers hold now */
     return error == -ECONNRESET ? -ENODEV : error;
 }
 
@@ -177,30 +179,19 @@ static void *serve_all(void *argument)
     return NULL;
 }
 
-/* Signals are for the program's own threads, and so are the processors that those are pinned to. */
 static int start_serving(struct peer *peer)
 {
-    sigset_t all, before;
-    cpu_set_t anywhere;
-    pthread_attr_t attributes;
     int error;
 
     peer->stop = eventfd(0, EFD_CLOEXEC);
     if (peer->stop < 0)
         return -errno;
-    sigfillset(&all);
-    memset(&anywhere, 0xff, sizeof anywhere);
-    pthread_attr_init(&attributes);
-    pthread_attr_setaffinity_np(&attributes, sizeof anywhere, &anywhere);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&peer->thread, &attributes, serve_all, peer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    error = hosted_thread_start(&peer->thread, serve_all, peer);
     if (error != 0) {
         close(peer->stop);
         peer->stop = -1;
     }
-    return -error;
+    return error;
 }
 
 /* ---- our questions ---- */

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/vfio.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,11 +48,13 @@ static struct {
     uint32_t chain;         /* where the first capability claims that the next one is */
     struct range areas[2];  /* of BAR 0, that can be mapped; last 0: all of it */
     unsigned vectors, vectors_to_have;
-    bool pin; /* a device with an INTx pin only */
+    bool pin;   /* a device with an INTx pin only */
+    bool quiet; /* it asks for nothing back */
 
     /* what happened */
     unsigned calls;
     int eventfds[VECTORS];
+    int request, failure; /* the eventfds of those interrupts */
     unsigned arrays, unmasked;
     unsigned maps, unmaps, resets;
 } linux_;
@@ -207,6 +210,11 @@ static int set_irqs(const struct vfio_irq_set *set)
 {
     const int32_t *fds = (const int32_t *)set->data;
 
+    if (set->index == VFIO_PCI_REQ_IRQ_INDEX || set->index == VFIO_PCI_ERR_IRQ_INDEX) {
+        assert_int_equal(set->flags, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER);
+        *(set->index == VFIO_PCI_REQ_IRQ_INDEX ? &linux_.request : &linux_.failure) = fds[0];
+        return 0;
+    }
     assert_int_equal(set->index, linux_.pin ? VFIO_PCI_INTX_IRQ_INDEX : VFIO_PCI_MSIX_IRQ_INDEX);
     assert_true(set->start + set->count <= linux_.vectors);
     if ((set->flags & VFIO_IRQ_SET_ACTION_UNMASK) != 0) {
@@ -276,7 +284,10 @@ int ioctl(int fd, unsigned long request, ...)
         struct vfio_irq_info *info = argument;
 
         info->flags = VFIO_IRQ_INFO_EVENTFD;
-        info->count = (info->index == VFIO_PCI_INTX_IRQ_INDEX) == linux_.pin ? linux_.vectors : 0;
+        if (info->index == VFIO_PCI_REQ_IRQ_INDEX || info->index == VFIO_PCI_ERR_IRQ_INDEX)
+            info->count = linux_.quiet ? 0 : 1;
+        else
+            info->count = (info->index == VFIO_PCI_INTX_IRQ_INDEX) == linux_.pin ? linux_.vectors : 0;
         return 0;
     }
     case VFIO_DEVICE_SET_IRQS:
@@ -307,28 +318,35 @@ static unsigned descriptors;
 static struct chalk_domain *domain;
 static struct chalk_device *device;
 
-static int start_with(bool ring)
+static int start_with(const struct chalk_start_options *options)
 {
     memset(&linux_, 0, sizeof linux_);
     console_clear();
     memset(linux_.eventfds, 0xff, sizeof linux_.eventfds);
     linux_.vectors = linux_.vectors_to_have = VECTORS;
+    linux_.request = linux_.failure = -1;
     domain = NULL;
     device = NULL;
     descriptors = open_descriptors();
-    return chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .no_uring = !ring});
+    return chalk_start(options);
 }
 
 static int start(void **state)
 {
     (void)state;
-    return start_with(false);
+    return start_with(&(struct chalk_start_options){.ordinary_pages = true, .no_uring = true});
 }
 
 static int start_ring(void **state)
 {
     (void)state;
-    return start_with(true);
+    return start_with(&(struct chalk_start_options){.ordinary_pages = true});
+}
+
+static int start_watching(void **state)
+{
+    (void)state;
+    return start_with(&(struct chalk_start_options){.ordinary_pages = true, .handle_removal = true});
 }
 
 /* Whatever a test did, no descriptor is left behind. */
@@ -726,15 +744,178 @@ static void what_is_still_open_is_closed_at_the_end(void **state)
     assert_int_equal(chalk_start(&(struct chalk_start_options){.ordinary_pages = true}), 0);
 }
 
+/* ---- taken away ----------------------------------------------------------------------------------- */
+
+/* As a driver has it: two windows, one of them served by calls, and bus mastering on. */
+static void open_for_use(struct chalk_mmio *mapped, struct chalk_mmio *served)
+{
+    linux_.areas[0] = (struct range){0, 8191};
+    open_first();
+    assert_int_equal(chalk_window_map(device, 0, 0, 8192, CHALK_UNCACHED, mapped), 0);
+    assert_int_equal(chalk_window_map(device, 0, 8192, 64, CHALK_UNCACHED, served), 0);
+    assert_null(mapped->ops);
+    assert_non_null(served->ops);
+    assert_int_equal(chalk_pci_bus_master(device, true), 0);
+    assert_int_equal(chalk_mmio_read32(mapped, 4096) | chalk_mmio_read32(served, 0), 0);
+}
+
+static void expect_gone(const struct chalk_mmio *mapped, const struct chalk_mmio *served)
+{
+    const uint64_t deadline = chalk_deadline(10 * CHALK_S);
+    struct chalk_mmio window;
+    uint32_t value;
+
+    while (chalk_mmio_read32(mapped, 4096) != UINT32_MAX && !chalk_expired(deadline))
+        chalk_pause();
+    assert_int_equal(chalk_mmio_read64(mapped, 8184), UINT64_MAX);
+    assert_int_equal(chalk_mmio_read32(served, 0), UINT32_MAX);
+    chalk_mmio_write32(mapped, 0, 5);
+    chalk_mmio_write32(served, 0, 5);
+    assert_int_equal(chalk_mmio_read32(served, 0), UINT32_MAX);
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
+    assert_int_equal(value, 0xffff);
+    assert_int_equal(chalk_config_write(device, CHALK_PCI_COMMAND, 2, CHALK_PCI_COMMAND_MASTER), -ENODEV);
+    assert_int_equal(chalk_device_reset(device, chalk_deadline(CHALK_S)), -ENODEV);
+    assert_int_equal(chalk_window_map(device, 0, 4096, 8, CHALK_UNCACHED, &window), -ENODEV);
+}
+
+static uint16_t command_register(void)
+{
+    const off_t at = ((off_t)VFIO_PCI_CONFIG_REGION_INDEX << 20) + CHALK_PCI_COMMAND;
+    uint16_t command;
+
+    assert_int_equal(pread(device->fd, &command, sizeof command, at), sizeof command);
+    return command;
+}
+
+enum asked { REQUEST, FAILURE };
+
+static void expect_taken_away(enum asked asked, const char *message)
+{
+    struct chalk_mmio mapped, served;
+    uint32_t seen, there = 1;
+
+    open_for_use(&mapped, &served);
+    seen = events();
+    assert_int_equal(eventfd_write(asked == REQUEST ? linux_.request : linux_.failure, 1), 0);
+    expect_gone(&mapped, &served);
+    while (events() == seen) /* whoever sleeps is to look */
+        chalk_core_wait(0, seen, chalk_deadline(10 * CHALK_S));
+    assert_int_equal(command_register() & CHALK_PCI_COMMAND_MASTER, 0);
+    assert_int_equal(pread(device->fd, &there, sizeof there, 0), sizeof there);
+    assert_int_equal(there, 0); /* what was written after it, the device did not see */
+    assert_true(said(message));
+
+    chalk_device_close(device);
+    domain = NULL;
+    open_first(); /* the next is a new one */
+    assert_int_equal(chalk_window_map(device, 0, 0, 8192, CHALK_UNCACHED, &mapped), 0);
+    assert_int_equal(chalk_mmio_read32(&mapped, 4096), 0);
+}
+
+static void what_linux_wants_back_reads_as_all_ones(void **state)
+{
+    (void)state;
+    expect_taken_away(REQUEST, FIRST ": the system wants this device back");
+}
+
+static void so_does_what_the_bus_gives_up(void **state)
+{
+    (void)state;
+    expect_taken_away(FAILURE, FIRST ": an error on the bus");
+}
+
+static void a_device_need_not_ask(void **state)
+{
+    (void)state;
+    linux_.quiet = true;
+    open_first();
+    assert_int_equal(linux_.request, -1);
+}
+
+static void without_the_option_nobody_listens(void **state)
+{
+    (void)state;
+    open_first();
+    assert_int_equal(linux_.request, -1);
+}
+
+/* CMocka handles signals itself while a test runs, so the platform has to start in the test. */
+static void start_over(void)
+{
+    chalk_stop();
+    assert_int_equal(start_watching(NULL), 0);
+}
+
+/* A file that ends before its mapping does what registers do whose device has gone. */
+static void registers_that_are_gone_read_as_all_ones(void **state)
+{
+    struct chalk_mmio mapped, served;
+
+    (void)state;
+    start_over();
+    open_for_use(&mapped, &served);
+    assert_int_equal(ftruncate(device->fd, 0), 0);
+    assert_int_equal(chalk_mmio_read32(&mapped, 4), UINT32_MAX);
+    expect_gone(&mapped, &served);
+    assert_true(said(FIRST ": its registers cannot be reached any more"));
+}
+
+static void a_write_to_registers_that_are_gone_is_for_nobody(void **state)
+{
+    struct chalk_mmio mapped, served;
+
+    (void)state;
+    start_over();
+    open_for_use(&mapped, &served);
+    assert_int_equal(ftruncate(device->fd, 0), 0);
+    chalk_mmio_write32(&mapped, 4, 0);
+    expect_gone(&mapped, &served);
+}
+
+static sigjmp_buf elsewhere;
+
+static void on_bus_error(int signal)
+{
+    siglongjmp(elsewhere, signal);
+}
+
+static void a_bus_error_elsewhere_goes_to_the_earlier_handler(void **state)
+{
+    struct chalk_mmio mapped, served;
+    int fd = memfd_create("no device", MFD_CLOEXEC);
+    volatile char *memory;
+
+    (void)state;
+    signal(SIGBUS, on_bus_error);
+    start_over();
+    open_for_use(&mapped, &served);
+    memory = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    if (sigsetjmp(elsewhere, 1) == 0) {
+        (void)*memory;
+        fail_msg("a page that is not there was read");
+    }
+    munmap((void *)(uintptr_t)memory, 4096);
+    close(fd);
+    assert_int_equal(chalk_mmio_read32(&mapped, 4096), 0);
+    chalk_device_close(device);
+    chalk_stop();
+    assert_true(signal(SIGBUS, SIG_DFL) == on_bus_error); /* which is there again */
+    assert_int_equal(start(NULL), 0);
+}
+
 int main(void)
 {
 #define BOTH(test)                                                                                           \
     cmocka_unit_test_setup_teardown(test, start, stop),                                                      \
         cmocka_unit_test_setup_teardown(test, start_ring, stop)
-#define ONE(test) cmocka_unit_test_setup_teardown(test, start, stop)
+#define ONE(test)      cmocka_unit_test_setup_teardown(test, start, stop)
+#define WATCHING(test) cmocka_unit_test_setup_teardown(test, start_watching, stop)
     const struct CMUnitTest tests[] = {
         ONE(bus_mastering_is_off_and_registers_answer),
         ONE(every_call_that_fails_is_undone),
+        WATCHING(every_call_that_fails_is_undone),
         ONE(what_is_in_the_way_is_named),
         ONE(one_group_is_one_domain),
         ONE(a_window_is_wholly_mapped_or_wholly_served),
@@ -751,6 +932,13 @@ int main(void)
         BOTH(a_pin_is_rearmed_by_the_driver),
         ONE(no_interrupts_at_all),
         BOTH(what_is_still_open_is_closed_at_the_end),
+        WATCHING(what_linux_wants_back_reads_as_all_ones),
+        WATCHING(so_does_what_the_bus_gives_up),
+        WATCHING(a_device_need_not_ask),
+        ONE(without_the_option_nobody_listens),
+        ONE(registers_that_are_gone_read_as_all_ones),
+        ONE(a_write_to_registers_that_are_gone_is_for_nobody),
+        ONE(a_bus_error_elsewhere_goes_to_the_earlier_handler),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,6 +74,7 @@ static struct {
     pthread_t thread;
     atomic_int connections;
     int eventfds[4];
+    int bar_file;
     int memory; /* the last descriptor that was mapped */
     uint64_t memory_offset;
     atomic_uint maps, unmaps, resets, writes;
@@ -224,6 +225,9 @@ static void answer_region(const struct vfio_user_header *command, const struct v
         if (peer.file_size != 0) {
             fd = memfd_create("bar", MFD_CLOEXEC);
             assert_int_equal(ftruncate(fd, (off_t)peer.file_size), 0);
+            if (peer.bar_file >= 0)
+                close(peer.bar_file);
+            peer.bar_file = dup(fd);
         }
     }
     reply(command, &answer, size < asked->argsz ? size : asked->argsz, &fd, fd >= 0);
@@ -353,11 +357,13 @@ static void hang_up(void)
         close(peer.twin_end);
     if (peer.memory >= 0)
         close(peer.memory);
+    if (peer.bar_file >= 0)
+        close(peer.bar_file);
     for (unsigned i = 0; i < 4; i++)
         if (peer.eventfds[i] >= 0)
             close(peer.eventfds[i]);
     memset(peer.eventfds, 0xff, sizeof peer.eventfds);
-    peer.twin_end = peer.memory = -1;
+    peer.twin_end = peer.memory = peer.bar_file = -1;
 }
 
 static void *serve_all(void *argument)
@@ -401,7 +407,7 @@ static int start(void **state)
     console_clear();
     memset(peer.eventfds, 0xff, sizeof peer.eventfds);
     peer.minor = VFIO_USER_MINOR;
-    peer.twin_end = peer.memory = -1;
+    peer.twin_end = peer.memory = peer.bar_file = -1;
     peer.flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
     peer.region = (struct vfio_region_info){.argsz = sizeof peer.region, .size = sizeof peer.bar};
     memcpy(peer.config, "\x34\x12\xe8\x11", 4);
@@ -522,6 +528,46 @@ static void a_file_that_is_too_short_is_not_mapped(void **state)
     open_it();
     assert_int_equal(chalk_window_map(device, 0, 0, 4096, CHALK_UNCACHED, &window), 0);
     assert_non_null(window.ops);
+}
+
+static void share_registers(struct chalk_mmio *window)
+{
+    peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
+    peer.file_size = sizeof peer.bar;
+    open_it();
+    assert_int_equal(chalk_window_map(device, 0, 0, 8192, CHALK_UNCACHED, window), 0);
+    assert_null(window->ops);
+    assert_int_equal(chalk_mmio_read32(window, 4096), 0);
+}
+
+static void a_file_that_is_cut_short_reads_as_all_ones(void **state)
+{
+    struct chalk_mmio window;
+    uint32_t value;
+
+    (void)state;
+    chalk_stop(); /* to start in the test, because CMocka handles signals itself while one runs */
+    assert_int_equal(
+        chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .handle_removal = true}), 0);
+    share_registers(&window);
+    assert_int_equal(ftruncate(peer.bar_file, 0), 0);
+    assert_int_equal(chalk_mmio_read32(&window, 4096), UINT32_MAX);
+    assert_int_equal(chalk_mmio_read32(&window, 0), UINT32_MAX);
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
+    assert_true(said("its registers cannot be reached any more"));
+}
+
+static void what_a_dead_process_has_left_in_its_registers_is_not_read(void **state)
+{
+    const uint64_t deadline = chalk_deadline(10 * CHALK_S);
+    struct chalk_mmio window;
+
+    (void)state;
+    share_registers(&window);
+    shutdown(peer.client, SHUT_RDWR);
+    while (chalk_mmio_read32(&window, 4096) != UINT32_MAX && !chalk_expired(deadline))
+        usleep(2000);
+    assert_int_equal(chalk_mmio_read32(&window, 4096), UINT32_MAX);
 }
 
 static void memory_goes_by_descriptor(void **state)
@@ -822,6 +868,8 @@ int main(void)
         ONE(writes_with_a_twin_are_posted),
         ONE(shared_registers_are_mapped),
         ONE(a_file_that_is_too_short_is_not_mapped),
+        ONE(a_file_that_is_cut_short_reads_as_all_ones),
+        ONE(what_a_dead_process_has_left_in_its_registers_is_not_read),
         ONE(memory_goes_by_descriptor),
         ONE(interrupts_come_through_eventfds),
         ONE(a_device_without_descriptors_reaches_what_was_mapped),

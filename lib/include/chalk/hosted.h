@@ -17,6 +17,10 @@ extern "C" {
 struct chalk_start_options {
     bool handle_signals; /* SIGINT and SIGTERM request an exit (the second one ends at once); earlier handlers
                             are chained */
+    bool handle_removal; /* a device that Linux wants back, or whose registers are gone (SIGBUS; earlier
+                            handlers are chained), reads as all ones, as an unplugged one does, and does no
+                            DMA: its driver ends, and Linux goes on when it is closed. A thread a device
+                            listens. Else Linux waits until the program closes it for another reason */
     bool pin;            /* the calling thread is pinned to a processor, and so are started cores */
     bool ordinary_pages; /* never ask for hugepages */
     bool no_uring;       /* wait with ppoll */
