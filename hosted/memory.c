@@ -109,7 +109,7 @@ static int open_pages(size_t page)
     int fd;
 
     if (page == SMALL_PAGE)
-        return memfd_create("chalk", MFD_CLOEXEC);
+        return memfd_create("chalk", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     mount = hugetlbfs_find_path_for_size((long)page);
     if (mount != NULL && access(mount, W_OK | X_OK) == 0) {
         fd = hugetlbfs_unlinked_fd_for_size((long)page);
@@ -118,8 +118,8 @@ static int open_pages(size_t page)
             return fd;
         }
     }
-    return memfd_create("chalk",
-                        MFD_CLOEXEC | MFD_HUGETLB | ((unsigned)__builtin_ctzll(page) << MAP_HUGE_SHIFT));
+    return memfd_create("chalk", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
+                                     ((unsigned)__builtin_ctzll(page) << MAP_HUGE_SHIFT));
 }
 
 /* By raw system call: libnuma would be a dependency for two of them. */
@@ -195,6 +195,8 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node)
         close(fd);
         return error;
     }
+    /* Device models get the descriptor, and may not take our pages away. hugetlbfs has no seals. */
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
     piece->fd = fd;
     piece->span = (struct chalk_span){.va = va, .size = size, .page = page, .node = hosted_memory_node(va)};
     return 0;

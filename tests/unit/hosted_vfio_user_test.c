@@ -591,6 +591,18 @@ static void memory_goes_by_descriptor(void **state)
     assert_int_equal(peer.unmaps, 1);
 }
 
+static void memory_cannot_be_cut_short_by_the_device(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    open_it();
+    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
+    assert_int_equal(ftruncate(peer.memory, 0), -1);
+    *(volatile char *)span.va = 1;
+}
+
 static void interrupts_come_through_eventfds(void **state)
 {
     _Atomic(uint32_t) counter = 0;
@@ -871,6 +883,7 @@ int main(void)
         ONE(a_file_that_is_cut_short_reads_as_all_ones),
         ONE(what_a_dead_process_has_left_in_its_registers_is_not_read),
         ONE(memory_goes_by_descriptor),
+        ONE(memory_cannot_be_cut_short_by_the_device),
         ONE(interrupts_come_through_eventfds),
         ONE(a_device_without_descriptors_reaches_what_was_mapped),
         ONE(a_command_that_makes_no_sense_ends_the_connection),
