@@ -150,13 +150,15 @@ static bool take(struct chalk_nvme *nvme, struct nvme_completion *completion, st
         return false;
     completion->origin = chalk_dma_load32(&entry->origin);
     completion->result = chalk_dma_load32(&entry->result);
+    *call = claim(admin, completion);
+    if (*call != NULL && (*call)->both)
+        (*call)->more = chalk_dma_load32(&entry->dword1);
 
     if (++admin->head == NVME_ADMIN_ENTRIES) {
         admin->head = 0;
         admin->phase ^= 1;
     }
     chalk_mmio_write32(&admin->doorbells, nvme->info.doorbell_stride, admin->head);
-    *call = claim(admin, completion);
     return true;
 }
 

@@ -12,16 +12,13 @@
 #include <chalk/nvme_admin.h>
 #include <string.h>
 
-/* Which dword of a command is where [Base 3.3.3.1]. */
-static struct nvme_command assemble(const struct chalk_nvme_command *command, struct nvme_prp prp)
+struct nvme_command chalk_nvme_assemble(const struct chalk_nvme_command *command)
 {
     return (struct nvme_command){
         .cdw0 = command->opcode,
         .nsid = command->nsid,
         .cdw2 = command->cdw2,
         .cdw3 = command->cdw3,
-        .prp1 = prp.prp1,
-        .prp2 = prp.prp2,
         .cdw10 = command->cdw10,
         .cdw11 = command->cdw11,
         .cdw12 = command->cdw12,
@@ -35,10 +32,13 @@ static struct nvme_command assemble(const struct chalk_nvme_command *command, st
 static int execute(struct chalk_nvme *nvme, const struct chalk_nvme_command *command, struct nvme_prp prp,
                    struct chalk_nvme_answer *answer)
 {
-    const struct nvme_command entry = assemble(command, prp);
+    struct nvme_command entry = chalk_nvme_assemble(command);
     struct nvme_admin_call call = {.timeout_ns = command->timeout_ns};
-    int error = chalk_nvme_admin_run(nvme, &call, &entry);
+    int error;
 
+    entry.prp1 = prp.prp1;
+    entry.prp2 = prp.prp2;
+    error = chalk_nvme_admin_run(nvme, &call, &entry);
     if (answer != NULL)
         *answer = (struct chalk_nvme_answer){.result = call.result, .status = call.status};
     return error;

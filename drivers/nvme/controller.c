@@ -262,7 +262,8 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
     granted = call.result;
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
     nvme->info.queues = (uint16_t)((granted < wanted ? granted : wanted) + 1);
-    return chalk_nvme_shadow_configure(nvme);
+    error = chalk_nvme_shadow_configure(nvme);
+    return error == 0 ? chalk_nvme_events_configure(nvme) : error;
 }
 
 /* Maps the doorbells of I/O queues: no more of BAR 0 than is used. */
@@ -284,6 +285,8 @@ static void dismantle(struct chalk_nvme *nvme)
     chalk_nvme_admin_close(nvme);
     if (nvme->shadow.va != NULL)
         chalk_dma_put(nvme->memory, &nvme->shadow);
+    if (nvme->events.log.va != NULL)
+        chalk_dma_put(nvme->memory, &nvme->events.log);
     if (nvme->answer.va != NULL)
         chalk_dma_put(nvme->memory, &nvme->answer);
     chalk_memory_put(nvme->memory, nvme, sizeof *nvme);

@@ -4,7 +4,6 @@
  */
 #include "nvme.h"
 #include "structures.h"
-#include <chalk/nvme_admin.h>
 #include <string.h>
 
 int chalk_nvme_read_log(struct chalk_nvme *nvme, const struct chalk_nvme_log_page *page, void *data)
@@ -41,32 +40,38 @@ static int fetch(struct chalk_nvme *nvme, uint8_t log, uint32_t size, enum chalk
     return chalk_nvme_read_log(nvme, &page, nvme->identity);
 }
 
+/* A controller may have fewer than were read: the rest is then zeros, since nothing was written there. */
+unsigned chalk_nvme_parse_errors(const void *log, struct chalk_nvme_error *errors, unsigned most)
+{
+    const struct nvme_error_entry *entries = log;
+    unsigned count = 0;
+
+    for (; count < most && entries[count].count != 0; count++)
+        errors[count] = (struct chalk_nvme_error){
+            .number = entries[count].count,
+            .queue = entries[count].sqid,
+            .command = entries[count].cid,
+            .status = entries[count].status >> 1,
+            .location = entries[count].location,
+            .lba = entries[count].lba,
+            .nsid = entries[count].nsid,
+        };
+    return count;
+}
+
 int chalk_nvme_read_errors(struct chalk_nvme *nvme, struct chalk_nvme_error *errors, unsigned *count)
 {
-    const struct nvme_error_entry *entries = (const void *)nvme->identity;
-    unsigned most = *count < sizeof nvme->identity / sizeof *entries
-                        ? *count
-                        : (unsigned)(sizeof nvme->identity / sizeof *entries);
+    const size_t size = sizeof(struct nvme_error_entry);
+    unsigned most = *count < sizeof nvme->identity / size ? *count : (unsigned)(sizeof nvme->identity / size);
     int error;
 
     *count = 0;
     if (most == 0)
         return 0;
-    /* It may have fewer: the rest is then zeros, as chalk_nvme_run() leaves what is not answered. */
-    error = fetch(nvme, CHALK_NVME_LOG_ERRORS, (uint32_t)(most * sizeof *entries), CHALK_NVME_CSI_NVM);
-    if (error != 0)
-        return error;
-    for (unsigned i = 0; i < most && entries[i].count != 0; i++, ++*count)
-        errors[i] = (struct chalk_nvme_error){
-            .number = entries[i].count,
-            .queue = entries[i].sqid,
-            .command = entries[i].cid,
-            .status = entries[i].status >> 1,
-            .location = entries[i].location,
-            .lba = entries[i].lba,
-            .nsid = entries[i].nsid,
-        };
-    return 0;
+    error = fetch(nvme, CHALK_NVME_LOG_ERRORS, (uint32_t)(most * size), CHALK_NVME_CSI_NVM);
+    if (error == 0)
+        *count = chalk_nvme_parse_errors(nvme->identity, errors, most);
+    return error;
 }
 
 static uint64_t narrow(const uint64_t words[2])
@@ -74,64 +79,77 @@ static uint64_t narrow(const uint64_t words[2])
     return words[1] == 0 ? words[0] : UINT64_MAX;
 }
 
+void chalk_nvme_parse_health(const void *log, struct chalk_nvme_health *health)
+{
+    const struct nvme_health *page = log;
+
+    *health = (struct chalk_nvme_health){
+        .critical_warning = page->critical_warning,
+        .temperature = (uint16_t)(page->temperature[1] << 8 | page->temperature[0]),
+        .spare = page->spare,
+        .spare_threshold = page->spare_threshold,
+        .used = page->used,
+        .units_read = narrow(page->units_read),
+        .units_written = narrow(page->units_written),
+        .reads = narrow(page->reads),
+        .writes = narrow(page->writes),
+        .busy_minutes = narrow(page->busy),
+        .power_cycles = narrow(page->power_cycles),
+        .power_hours = narrow(page->power_hours),
+        .unsafe_shutdowns = narrow(page->unsafe_shutdowns),
+        .media_errors = narrow(page->media_errors),
+        .errors = narrow(page->errors),
+        .warning_minutes = page->warning_minutes,
+        .critical_minutes = page->critical_minutes,
+    };
+    memcpy(health->sensors, page->sensors, sizeof health->sensors);
+}
+
 int chalk_nvme_read_health(struct chalk_nvme *nvme, struct chalk_nvme_health *health)
 {
-    const struct nvme_health *log = (const void *)nvme->identity;
-    int error = fetch(nvme, CHALK_NVME_LOG_HEALTH, sizeof *log, CHALK_NVME_CSI_NVM);
+    int error = fetch(nvme, CHALK_NVME_LOG_HEALTH, sizeof(struct nvme_health), CHALK_NVME_CSI_NVM);
 
-    if (error != 0)
-        return error;
-    *health = (struct chalk_nvme_health){
-        .critical_warning = log->critical_warning,
-        .temperature = (uint16_t)(log->temperature[1] << 8 | log->temperature[0]),
-        .spare = log->spare,
-        .spare_threshold = log->spare_threshold,
-        .used = log->used,
-        .units_read = narrow(log->units_read),
-        .units_written = narrow(log->units_written),
-        .reads = narrow(log->reads),
-        .writes = narrow(log->writes),
-        .busy_minutes = narrow(log->busy),
-        .power_cycles = narrow(log->power_cycles),
-        .power_hours = narrow(log->power_hours),
-        .unsafe_shutdowns = narrow(log->unsafe_shutdowns),
-        .media_errors = narrow(log->media_errors),
-        .errors = narrow(log->errors),
-        .warning_minutes = log->warning_minutes,
-        .critical_minutes = log->critical_minutes,
-    };
-    memcpy(health->sensors, log->sensors, sizeof health->sensors);
-    return 0;
+    if (error == 0)
+        chalk_nvme_parse_health(nvme->identity, health);
+    return error;
+}
+
+void chalk_nvme_parse_firmware(const void *log, struct chalk_nvme_firmware *firmware)
+{
+    const struct nvme_firmware_slots *page = log;
+
+    *firmware = (struct chalk_nvme_firmware){.active = page->afi & 7, .next = page->afi >> 4 & 7};
+    for (unsigned i = 0; i < 7; i++)
+        chalk_nvme_text(firmware->revisions[i], page->revisions[i], sizeof page->revisions[i]);
 }
 
 int chalk_nvme_read_firmware(struct chalk_nvme *nvme, struct chalk_nvme_firmware *firmware)
 {
-    const struct nvme_firmware_slots *log = (const void *)nvme->identity;
-    int error = fetch(nvme, CHALK_NVME_LOG_FIRMWARE, sizeof *log, CHALK_NVME_CSI_NVM);
+    int error = fetch(nvme, CHALK_NVME_LOG_FIRMWARE, sizeof(struct nvme_firmware_slots), CHALK_NVME_CSI_NVM);
 
-    if (error != 0)
-        return error;
-    *firmware = (struct chalk_nvme_firmware){.active = log->afi & 7, .next = log->afi >> 4 & 7};
-    for (unsigned i = 0; i < 7; i++)
-        chalk_nvme_text(firmware->revisions[i], log->revisions[i], sizeof log->revisions[i]);
-    return 0;
+    if (error == 0)
+        chalk_nvme_parse_firmware(nvme->identity, firmware);
+    return error;
+}
+
+unsigned chalk_nvme_parse_changed(const void *log, uint32_t nsids[NVME_NAMESPACES_LISTED])
+{
+    unsigned count = 0;
+
+    memcpy(nsids, log, NVME_NAMESPACES_LISTED * sizeof *nsids);
+    if (nsids[0] == NVME_CHANGED_MANY)
+        return UINT32_MAX;
+    while (count < NVME_NAMESPACES_LISTED && nsids[count] != 0)
+        count++;
+    return count;
 }
 
 int chalk_nvme_read_changed(struct chalk_nvme *nvme, uint32_t nsids[NVME_NAMESPACES_LISTED], unsigned *count)
 {
     int error = fetch(nvme, CHALK_NVME_LOG_CHANGED, sizeof nvme->identity, CHALK_NVME_CSI_NVM);
 
-    *count = 0;
-    if (error != 0)
-        return error;
-    memcpy(nsids, nvme->identity, sizeof nvme->identity);
-    if (nsids[0] == NVME_CHANGED_MANY) {
-        *count = UINT32_MAX;
-        return 0;
-    }
-    while (*count < NVME_NAMESPACES_LISTED && nsids[*count] != 0)
-        ++*count;
-    return 0;
+    *count = error == 0 ? chalk_nvme_parse_changed(nvme->identity, nsids) : 0;
+    return error;
 }
 
 int chalk_nvme_read_effects(struct chalk_nvme *nvme, enum chalk_nvme_command_set csi,
@@ -176,21 +194,26 @@ int chalk_nvme_read_self_tests(struct chalk_nvme *nvme, struct chalk_nvme_self_t
     return 0;
 }
 
+void chalk_nvme_parse_sanitize(const void *log, struct chalk_nvme_sanitize_status *status)
+{
+    const struct nvme_sanitize_log *page = log;
+
+    *status = (struct chalk_nvme_sanitize_status){
+        .progress = page->progress,
+        .state = page->status & 7,
+        .passes = page->status >> 3 & 0x1f,
+        .erased = (page->status >> 8 & 1) != 0,
+        .overwrite_seconds = page->overwrite_seconds,
+        .block_erase_seconds = page->block_erase_seconds,
+        .crypto_erase_seconds = page->crypto_erase_seconds,
+    };
+}
+
 int chalk_nvme_read_sanitize(struct chalk_nvme *nvme, struct chalk_nvme_sanitize_status *status)
 {
-    const struct nvme_sanitize_log *log = (const void *)nvme->identity;
-    int error = fetch(nvme, CHALK_NVME_LOG_SANITIZE, sizeof *log, CHALK_NVME_CSI_NVM);
+    int error = fetch(nvme, CHALK_NVME_LOG_SANITIZE, sizeof(struct nvme_sanitize_log), CHALK_NVME_CSI_NVM);
 
-    if (error != 0)
-        return error;
-    *status = (struct chalk_nvme_sanitize_status){
-        .progress = log->progress,
-        .state = log->status & 7,
-        .passes = log->status >> 3 & 0x1f,
-        .erased = (log->status >> 8 & 1) != 0,
-        .overwrite_seconds = log->overwrite_seconds,
-        .block_erase_seconds = log->block_erase_seconds,
-        .crypto_erase_seconds = log->crypto_erase_seconds,
-    };
-    return 0;
+    if (error == 0)
+        chalk_nvme_parse_sanitize(nvme->identity, status);
+    return error;
 }

@@ -10,6 +10,8 @@
  *     encode.c      commands from their parameters
  *     lists.c       lists of namespaces and controllers
  *     log.c         log pages
+ *     events.c      what the controller reports of its own accord
+ *     await.c       the same, for a task that waits
  *     zns.c         zones; which command sets a controller is to use
  *     queue.c       a queue pair's life
  *     vector.c      interrupt vectors, and who shares one
@@ -33,8 +35,7 @@
 #include <chalk/loan.h>
 #include <chalk/log.h>
 #include <chalk/mmio.h>
-#include <chalk/nvme.h>
-#include <chalk/nvme_command.h>
+#include <chalk/nvme_admin.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -81,6 +82,7 @@ struct nvme_admin_call {
     uint64_t timeout_ns; /* 0: the controller's; UINT64_MAX: as long as it likes */
     uint32_t epoch;      /* it is of use in no other (its end is -EIO); 0: in any */
     bool awake;          /* chalk_nvme_admin_run() does not sleep: it is called on any core */
+    bool both;           /* dword 1 of its completion is wanted, too */
     bool mends;          /* it belongs to a reset, on the core that is about it */
     /* Called at the end, by whichever core has seen it, and the last to touch the call. NULL: `finished` is
      * set instead. */
@@ -89,6 +91,7 @@ struct nvme_admin_call {
     /* What became of it. Zero at the start. */
     int error;       /* 0; what chalk_nvme_status_error() makes of a refusal; or why it never ended */
     uint32_t result; /* dword 0 of the completion */
+    uint32_t more;   /* dword 1, if wanted */
     uint16_t status;
     _Atomic(bool) finished;
     uint64_t deadline;
@@ -124,6 +127,30 @@ struct nvme_cmb {
     } pieces[NVME_QUEUES];
 };
 
+/* One for each of the kinds of event that controllers know by heart. */
+#define NVME_EVENT_REQUESTS 4
+
+struct nvme_event_request {
+    struct nvme_admin_call call;
+    struct nvme_events *events;
+    uint32_t turn; /* once it is finished: how many were answered before */
+};
+
+/* events.c. But for what two cores may touch, it is the core's that uses the controller. */
+struct nvme_events {
+    _Atomic(uint32_t) wanted;   /* as the feature; looked at by whoever resets the controller */
+    _Atomic(uint32_t) answered; /* counted by whoever finds the answers */
+    struct nvme_event_request requests[NVME_EVENT_REQUESTS];
+    uint32_t usable;      /* bit n: the controller takes requests[n] */
+    uint32_t sent;        /* bit n: it has it, or has answered it */
+    uint32_t epoch;       /* in which it was asked what had changed before */
+    uint32_t told, about; /* the answer that is dealt with, dwords 0 and 1 */
+    enum { NVME_EVENT_NONE, NVME_EVENT_TOLD, NVME_EVENT_READ } state; /* READ: its log page is on the way */
+    bool untold; /* it is no answer: it is an event only if there is something in its log */
+    struct nvme_admin_call reading;
+    struct chalk_dma log; /* a page, into which that is read; va is NULL: nobody watches */
+};
+
 struct chalk_nvme {
     _Atomic(uint32_t) epoch;   /* NVME_EPOCH(); every queue looks at it when it is idle */
     int error;                 /* valid once stopped: -ENODEV, -EPROTO, -ETIMEDOUT, -EIO */
@@ -137,6 +164,7 @@ struct chalk_nvme {
     struct nvme_admin_queue admin;
     struct chalk_dma shadow; /* two pages: shadow doorbells and their events; none: va is NULL */
     struct nvme_cmb cmb;
+    struct nvme_events events;
     struct chalk_dma answer; /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
@@ -409,6 +437,29 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme);
 
 /* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);
+
+/* commands.c */
+
+/* Which dword of a command is where [Base 3.3.3.1]. Where its data is remains to be said. */
+struct nvme_command chalk_nvme_assemble(const struct chalk_nvme_command *command);
+
+/* log.c: what is in the first bytes of a log page, which nobody else writes to any more */
+
+void chalk_nvme_parse_health(const void *log, struct chalk_nvme_health *health);
+void chalk_nvme_parse_firmware(const void *log, struct chalk_nvme_firmware *firmware);
+void chalk_nvme_parse_sanitize(const void *log, struct chalk_nvme_sanitize_status *status);
+
+/* At most `most` entries. Returns how many. */
+unsigned chalk_nvme_parse_errors(const void *log, struct chalk_nvme_error *errors, unsigned most);
+
+/* Returns how many; UINT32_MAX: too many to be listed. */
+unsigned chalk_nvme_parse_changed(const void *log, uint32_t nsids[1024]);
+
+/* events.c */
+
+/* Tells a controller that was enabled which events are wanted, if any are. Errors: as chalk_nvme_admin_run()
+ * where there is no answer; a refusal is said, and no error. */
+int chalk_nvme_events_configure(struct chalk_nvme *nvme);
 
 /* zns.c */
 

@@ -135,6 +135,7 @@ enum nvme_admin_opcode {                              /* [Base 5] */
                          NVME_IDENTIFY = 0x06,        /* [Base 5.17] */
                          NVME_ABORT = 0x08,           /* [Base 5.1] */
                          NVME_SET_FEATURES = 0x09,    /* [Base 5.27] */
+                         NVME_EVENT_REQUEST = 0x0c,   /* [Base 5.2] */
                          NVME_DOORBELL_BUFFER = 0x7c, /* [Base 5.8] */
 };
 
@@ -177,6 +178,18 @@ _Static_assert(sizeof(struct nvme_range) == 16, "NVM 3.2.3: a range is 16 bytes"
 #define NVME_FEATURE_QUEUES       0x07
 #define NVME_FEATURE_COMMAND_SETS 0x19 /* dword 11 is the number of a combination, 8:0 [Base 5.27.1.21] */
 
+/* Asynchronous event configuration: dword 11 has a bit for each critical warning of the health log 7:0, and
+ * for each notice where OAES has it [Base 5.27.1.8] */
+#define NVME_FEATURE_EVENTS     0x0b
+#define NVME_EVENTS_WARNINGS    0x1fu /* that every controller has */
+#define NVME_EVENTS_WARNING_PMR 0x20u /* from 1.4 on */
+
+/* Dword 0 of the completion of an asynchronous event request [Base 5.2.1] */
+#define NVME_EVENT(type, what, log) ((uint32_t)(log) << 16 | (uint32_t)(what) << 8 | (type))
+#define NVME_EVENT_TYPE(result)     ((uint8_t)((result)&7))
+#define NVME_EVENT_WHAT(result)     ((uint8_t)((result) >> 8))
+#define NVME_EVENT_LOG(result)      ((uint8_t)((result) >> 16)) /* the log page that says more; 0: none */
+
 #define NVME_NSID_MAX 0xfffffffeu /* the broadcast value follows [Base 3.2.1.2] */
 
 /* ---- completions [Base 3.3.3.2] -------------------------------------------------------------------- */
@@ -216,11 +229,14 @@ struct nvme_identify_controller {
     uint32_t ver;
     uint32_t rtd3r;
     uint32_t rtd3e; /* microseconds that a normal shutdown may take; 0: not reported */
-    uint8_t reserved92[19];
+    uint32_t oaes;  /* which notices it can give: NVME_EVENTS_... */
+    uint8_t reserved96[15];
     uint8_t cntrltype; /* 0: not reported, 1: I/O controller */
     uint8_t reserved112[144];
     uint16_t oacs; /* which admin commands it has besides those that all have */
-    uint8_t reserved258[61];
+    uint8_t acl;
+    uint8_t aerl; /* asynchronous event requests at once, less one */
+    uint8_t reserved260[59];
     uint8_t fwug; /* pieces of firmware begin and end at multiples of it, in 4096 bytes; 0: not said */
     uint8_t reserved320[192];
     uint8_t sqes; /* log2 of a command's size: least 3:0, most 7:4 */
@@ -239,7 +255,9 @@ _Static_assert(sizeof(struct nvme_identify_controller) == 4096, "Base 5.17.2.1")
 _Static_assert(offsetof(struct nvme_identify_controller, mn) == 24, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, mdts) == 77, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, rtd3e) == 88, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, oaes) == 92, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, aerl) == 259, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, nn) == 516, "Base 5.17.2.1");

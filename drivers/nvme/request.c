@@ -241,19 +241,7 @@ int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_req
 /* A command as the caller wrote it, but for its identifier and its data. */
 static int submit_command(struct nvme_queue *queue, struct chalk_nvme_request *request)
 {
-    const struct chalk_nvme_command *raw = &request->command;
-    struct nvme_command command = {
-        .cdw0 = raw->opcode,
-        .nsid = raw->nsid,
-        .cdw2 = raw->cdw2,
-        .cdw3 = raw->cdw3,
-        .cdw10 = raw->cdw10,
-        .cdw11 = raw->cdw11,
-        .cdw12 = raw->cdw12,
-        .cdw13 = raw->cdw13,
-        .cdw14 = raw->cdw14,
-        .cdw15 = raw->cdw15,
-    };
+    struct nvme_command command = chalk_nvme_assemble(&request->command);
     struct nvme_data data;
     int error = gather(&request->block, queue->nvme->info.max_transfer, &data);
 
@@ -264,7 +252,7 @@ static int submit_command(struct nvme_queue *queue, struct chalk_nvme_request *r
     request->result = 0;
     request->status = 0;
     nvme_issue(queue, &command, &request->block, NVME_TAG_RESULT);
-    nvme_lend(queue, &request->block, raw->opcode);
+    nvme_lend(queue, &request->block, request->command.opcode);
     return 0;
 }
 

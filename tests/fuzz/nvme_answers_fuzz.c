@@ -147,6 +147,21 @@ static void ask_for_logs(struct chalk_nvme *nvme)
     (void)chalk_nvme_get_feature(nvme, next(), CHALK_NVME_FEATURE_CURRENT, 0, &value);
 }
 
+/* Each request for one is answered at once, so that there is no end of them. */
+static void ask_for_events(struct chalk_nvme *nvme)
+{
+    static struct chalk_nvme_event event;
+
+    if (chalk_nvme_watch(nvme, (uint32_t)next() << 8 | next()) != 0)
+        return;
+    for (unsigned i = 0; i < 8; i++)
+        if (chalk_nvme_next_event(nvme, &event) == 0) {
+            require(chalk_nvme_event_name(&event) != NULL);
+            require(event.count <= (event.log == CHALK_NVME_LOG_ERRORS ? 16 : 1024) ||
+                    event.count == UINT32_MAX);
+        }
+}
+
 static void ask_for_zones(struct chalk_nvme *nvme, const struct chalk_dma *buffer)
 {
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
@@ -201,6 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (chalk_nvme_open(device, &options, &nvme) == 0) {
         ask_for_lists(nvme);
         ask_for_logs(nvme);
+        ask_for_events(nvme);
         ask_for_zones(nvme, &buffer);
         chalk_nvme_close(nvme);
     }

@@ -289,6 +289,42 @@ static uint32_t abort_command(struct nvme_model *model, uint32_t which)
     return 1;
 }
 
+/* A request for an event stays, unless there are too many. */
+static uint16_t request_event(struct nvme_model *model, const struct nvme_command *command)
+{
+    if (model->event_count > model->controller.aerl ||
+        model->event_count == sizeof model->event_requests / sizeof *model->event_requests)
+        return 0x105;
+    model->event_requests[model->event_count++] = (uint16_t)(command->cdw0 >> 16);
+    return 0;
+}
+
+bool model_event(struct nvme_model *model, uint32_t told, uint32_t about)
+{
+    uint32_t cid = model->event_requests[0];
+
+    if (model->event_count == 0)
+        return false;
+    memmove(model->event_requests, model->event_requests + 1,
+            --model->event_count * sizeof *model->event_requests);
+    complete(model, 0, cid << 16, 0, (uint64_t)about << 32 | told);
+    return true;
+}
+
+static uint16_t set_features(struct nvme_model *model, const struct nvme_command *command, uint64_t *result)
+{
+    switch (command->cdw10) {
+    case NVME_FEATURE_QUEUES:
+        *result = model->granted;
+        return 0;
+    case NVME_FEATURE_EVENTS:
+        model->events_wanted = command->cdw11;
+        return 0;
+    default:
+        return 0x002;
+    }
+}
+
 static void admin(struct nvme_model *model, const struct nvme_command *command)
 {
     uint8_t opcode = command->cdw0 & 0xff;
@@ -305,8 +341,11 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
         status = 0;
         result = abort_command(model, command->cdw10);
     } else if (opcode == NVME_SET_FEATURES) {
-        status = command->cdw10 == NVME_FEATURE_QUEUES ? 0 : 0x002;
-        result = model->granted;
+        status = set_features(model, command, &result);
+    } else if (opcode == NVME_EVENT_REQUEST) {
+        status = request_event(model, command);
+        if (status == 0)
+            return;
     } else if (opcode == NVME_DOORBELL_BUFFER) {
         status = 0;
         model->shadow = command->prp1;
@@ -443,6 +482,7 @@ static void stop(struct nvme_model *model)
     memset(model->queues, 0, sizeof model->queues);
     model->mute_until_reset = false;
     model->shadow = 0;
+    model->event_count = model->events_wanted = 0;
     if (!model->never_idle)
         model->csts = 0;
 }

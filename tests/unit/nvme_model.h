@@ -72,7 +72,10 @@ struct nvme_model {
     uint64_t asq, acq, cmbmsc;
     unsigned fetched; /* commands from its own memory */
     struct nvme_model_queue queues[MODEL_QUEUES];
-    uint64_t shadow, events;  /* where doorbells are in memory; 0: nowhere */
+    uint64_t shadow, events;    /* where doorbells are in memory; 0: nowhere */
+    uint16_t event_requests[8]; /* commands that wait for an event */
+    unsigned event_count;
+    uint32_t events_wanted;   /* as the feature was set */
     unsigned commands;        /* I/O commands executed */
     struct nvme_command last; /* of them */
     unsigned doorbells, register_reads, enables, shutdowns, asked_to_abort;
@@ -97,6 +100,10 @@ void model_wake_at(struct nvme_model *model, unsigned id, uint32_t tail);
 
 /* Posts a completion to queue `id`, whatever it says; its phase bit is made right. */
 void model_post(struct nvme_model *model, unsigned id, struct nvme_completion completion);
+
+/* Reports an event, in answer to the oldest request for one: `told` is dword 0, `about` dword 1. False: there
+ * is none. */
+bool model_event(struct nvme_model *model, uint32_t told, uint32_t about);
 
 /* Moves `size` bytes of a command's data between `local` and where its PRPs say. False: it cannot be reached.
  */

@@ -116,13 +116,14 @@ int chalk_nvme_read_changed(struct chalk_nvme *nvme, uint32_t nsids[1024], unsig
 struct chalk_nvme_effects {
     uint32_t admin[256], io[256]; /* by opcode: CHALK_NVME_EFFECT_... */
 };
-#define CHALK_NVME_EFFECT_SUPPORTED    0x01u
-#define CHALK_NVME_EFFECT_BLOCKS       0x02u               /* changes the contents of blocks */
-#define CHALK_NVME_EFFECT_NAMESPACE    0x04u               /* changes what a namespace can do */
-#define CHALK_NVME_EFFECT_INVENTORY    0x08u               /* changes which namespaces there are */
-#define CHALK_NVME_EFFECT_CONTROLLER   0x10u               /* changes what the controller can do */
-#define CHALK_NVME_EFFECT_ALONE(value) ((value) >> 16 & 7) /* 1: in its namespace, 2: on all, no other runs  \
-                                                            */
+#define CHALK_NVME_EFFECT_SUPPORTED  0x01u
+#define CHALK_NVME_EFFECT_BLOCKS     0x02u /* changes the contents of blocks */
+#define CHALK_NVME_EFFECT_NAMESPACE  0x04u /* changes what a namespace can do */
+#define CHALK_NVME_EFFECT_INVENTORY  0x08u /* changes which namespaces there are */
+#define CHALK_NVME_EFFECT_CONTROLLER 0x10u /* changes what the controller can do */
+#define CHALK_NVME_EFFECT_ALONE(value)                                                                       \
+    ((value) >> 16 & 7) /* 1: in its namespace, 2: on all, no other runs                                     \
+                         */
 int chalk_nvme_read_effects(struct chalk_nvme *nvme, enum chalk_nvme_command_set csi,
                             struct chalk_nvme_effects *effects);
 
@@ -149,6 +150,74 @@ struct chalk_nvme_sanitize_status {
     uint32_t overwrite_seconds, block_erase_seconds, crypto_erase_seconds; /* UINT32_MAX: not told */
 };
 int chalk_nvme_read_sanitize(struct chalk_nvme *nvme, struct chalk_nvme_sanitize_status *status);
+
+/* ---- asynchronous events [Base 5.2] ---------------------------------------------------------------- */
+
+/* Which events are wanted: CHALK_NVME_WARNS_..., and these, where the controller has them (info.notices).
+ * Errors cannot be left out. */
+#define CHALK_NVME_WATCH_NAMESPACES (1u << 8)  /* which there are, or what one is, has changed */
+#define CHALK_NVME_WATCH_FIRMWARE   (1u << 9)  /* new firmware is about to be started */
+#define CHALK_NVME_WATCH_TELEMETRY  (1u << 10) /* the controller has gathered some */
+#define CHALK_NVME_WATCH_ACCESS     (1u << 11) /* asymmetric namespace access */
+#define CHALK_NVME_WATCH_LATENCY    (1u << 12) /* predictable latency */
+#define CHALK_NVME_WATCH_BLOCKS     (1u << 13) /* LBA status */
+#define CHALK_NVME_WATCH_ENDURANCE  (1u << 14) /* endurance groups */
+#define CHALK_NVME_WATCH_ZONES      (1u << 27) /* a zone's descriptor has changed */
+#define CHALK_NVME_WATCH_ALL        UINT32_MAX
+
+enum chalk_nvme_event_type {
+    CHALK_NVME_EVENT_ERROR = 0,
+    CHALK_NVME_EVENT_HEALTH = 1,
+    CHALK_NVME_EVENT_NOTICE = 2,
+    CHALK_NVME_EVENT_IMMEDIATE = 3,   /* without a log page */
+    CHALK_NVME_EVENT_COMMAND_SET = 6, /* reservations, sanitize */
+    CHALK_NVME_EVENT_VENDOR = 7,
+};
+
+/* What has happened, and the log page that says more, as it was when it was read. */
+struct chalk_nvme_event {
+    uint8_t type;   /* enum chalk_nvme_event_type, or one that is reserved */
+    uint8_t what;   /* within that: see chalk_nvme_event_name() */
+    uint8_t log;    /* enum chalk_nvme_log, or another; 0: there is none */
+    uint32_t about; /* what it is about, where that is told: a namespace, of zones */
+    int error;      /* 0; or why the log page could not be read, of which nothing is here then */
+    unsigned count; /* CHALK_NVME_LOG_ERRORS, CHANGED (UINT_MAX: too many to be listed): how many */
+    union {         /* by `log` */
+        struct chalk_nvme_error errors[16]; /* the newest first */
+        struct chalk_nvme_health health;
+        struct chalk_nvme_firmware firmware;
+        uint32_t changed[1024]; /* namespaces */
+        struct chalk_nvme_sanitize_status sanitize;
+        uint8_t bytes[512]; /* of any other, as it is */
+    };
+};
+
+/*
+ * Has the controller report events, from now on, over all of its resets; what it does not have is left out of
+ * `events`. Another call changes which. Whatever is reported is kept for chalk_nvme_next_event(), without
+ * which the controller will not report much. Errors, beside those of all calls here: -ENOMEM (a page of
+ * shared memory).
+ */
+int chalk_nvme_watch(struct chalk_nvme *nvme, uint32_t events);
+
+/*
+ * The next event, if there is one: 0. Never waits, and so takes a few calls for each, between which the log
+ * page is read: that takes the event from the controller, which tells none of its type meanwhile. What a
+ * reset finds untold is lost. Errors: -EAGAIN (none now), -ENOTSUP (it takes no requests for events),
+ * or why the controller has failed.
+ */
+int chalk_nvme_next_event(struct chalk_nvme *nvme, struct chalk_nvme_event *event);
+
+/*
+ * The same for a task, which waits; others run meanwhile. The loop may sleep: if the controller has no
+ * interrupts, for a millisecond at a time. Errors: -ETIMEDOUT, as above.
+ */
+struct chalk_task;
+int chalk_nvme_await_event(struct chalk_task *self, struct chalk_nvme *nvme, struct chalk_nvme_event *event,
+                           uint64_t deadline);
+
+/* What it is called; never NULL. */
+const char *chalk_nvme_event_name(const struct chalk_nvme_event *event);
 
 /* ---- namespaces and controllers -------------------------------------------------------------------- */
 
