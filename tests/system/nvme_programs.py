@@ -5,10 +5,13 @@
 Each case is one command line, run as a Linux process over VFIO and as an image: both have to say what is expected,
 and the same.
 """
+import contextlib
 import json
 import os
+import socket
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
@@ -48,6 +51,7 @@ PLAIN = {
     'a format of no such size': ('nvme-format', '--block-size 100 --overwrite', 2, 'has no such format'),
     'a format of no namespace': ('nvme-format', '--namespace 9 --format 0 --overwrite', 1, 'has no namespace 9'),
     'no format at all': ('nvme-format', '--overwrite', 2, 'give one of them'),
+    'no events within a second': ('nvme-log', '--watch 1', 0, '  0 in all'),
 }
 ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, all are empty
     'zones, as a library does it': ('twin-zns', '', 0, 'ok     each gets a place, and no two the same'),
@@ -157,16 +161,61 @@ def subsystem(test, folder):
     detached = ' '.join(f'-drive id=at{i},if=none,format=raw,file={disk} -device nvme-ns,drive=at{i},bus=own,nsid={i}{more}'
                         for i, (disk, more) in enumerate(zip(disks, ('', ',detached=on')), 1))
     flexible = ',sriov_max_vfs=2,sriov_vq_flexible=4,sriov_vi_flexible=2,msix_qsize=9,max_ioqpairs=8'
-    program = os.path.join(BUILD, 'twin-nvme-commands')
-    for argument, properties, more in ('attach', '', detached), ('virtual', flexible, ''):
+    for name, argument, properties, more in (('twin-nvme-commands', 'attach', '', detached),
+                                             ('twin-nvme-commands', 'virtual', flexible, ''),
+                                             ('twin-nvme-events', '', '', detached)):
+        program = os.path.join(BUILD, name)
+        case = f'{name} {argument}'.strip()
         options = ['--qemu', '-device nvme-subsys,id=subsys0 -device nvme,id=own,serial=own,subsys=subsys0,bus=pcie.0,'
                    f'addr=0x10{properties} {more}']
-        command = f'rebind vfio-pci 0000:00:10.0 && twin-nvme-commands {argument}'
-        runs = (worlds.guest({argument: command}, programs=[program], options=options)[argument],
-                worlds.metal(program + '.elf', [argument], options=options))
+        command = f'rebind vfio-pci 0000:00:10.0 && {case}'
+        runs = (worlds.guest({case: command}, programs=[program], options=options)[case],
+                worlds.metal(program + '.elf', argument.split(), options=options))
         for world, run in zip(('hosted', 'bare'), runs):
-            test.result(run.status == 0, f'{world}: {argument}', run.output)
-        test.equal(said(runs[0]), said(runs[1]), f'{argument}: both say the same')
+            test.result(run.status == 0, f'{world}: {case}', run.output)
+        test.equal(said(runs[0]), said(runs[1]), f'{case}: both say the same')
+
+
+@contextlib.contextmanager
+def warm_and_cold(path):
+    """While it is in use, QEMU's controller `own` again and again gets too warm, and then cold enough."""
+    over = threading.Event()
+
+    def run():
+        while not over.wait(0.1):
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as monitor:  # when there is no machine
+                monitor.settimeout(10)
+                monitor.connect(path)
+                for command, arguments in ('qmp_capabilities', {}), *(
+                        ('qom-set', {'path': '/machine/peripheral/own', 'property': 'smart_critical_warning', 'value': value})
+                        for value in (0, 2)):
+                    monitor.sendall(json.dumps({'execute': command, 'arguments': arguments}).encode())
+                    monitor.recv(4096)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def events(test, folder):
+    """What a controller reports of its own accord, from outside of the machine, is printed as it comes."""
+    path, monitor = worlds.disk(folder, 'warm.img', 8), os.path.join(folder, 'qmp')
+    options = ['--qemu', f'-qmp unix:{monitor},server=on,wait=off -drive id=warm,if=none,format=raw,file={path} '
+               '-device nvme,id=own,serial=own,drive=warm,bus=pcie.0,addr=0x10']
+    program = os.path.join(BUILD, 'nvme-log')
+    says = '  temperature is out of bounds: 50 degrees Celsius, spare 0%'
+    with warm_and_cold(monitor):
+        runs = {
+            'hosted': worlds.guest({'watch': 'rebind vfio-pci 0000:00:10.0 && nvme-log --watch 100 --count 2'},
+                                   programs=[program], options=options)['watch'],
+            'bare': worlds.metal(program + '.elf', ['--watch', '100', '--count', '2'], options=options),
+        }
+    for world, run in runs.items():
+        test.equal(said(run), ['Events', says, says, '  2 in all'], f'{world}: events are printed as they come')
 
 
 def main():
@@ -178,6 +227,7 @@ def main():
         compare(test, [two + ZONES], ZONED)
         virtual_function(test, folder)
         subsystem(test, folder)
+        events(test, folder)
         disks = [worlds.disk(folder, name, 8) for name in ('e.img', 'f.img', 'g.img')]
         compare(test, [f'nvme:{disks[0]}+{disks[1]},ns2.logical_block_size=4096', f'nvme:{disks[2]}'], MANY)
         for properties, text in LIMITS.items():

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * nvme-log: a log page of an NVMe controller, in words; or any other, byte for byte.
+ * nvme-log: a log page of an NVMe controller, in words; any other, byte for byte; or what the controller
+ * reports of its own accord, as it comes.
  */
+#include <chalk/clock.h>
 #include <chalk/error.h>
 #include <chalk/main.h>
 #include <chalk/nvme_admin.h>
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,12 +211,63 @@ static int print_log(struct chalk_nvme *nvme, const char *name)
     return -EINVAL;
 }
 
+/* ---- events ---------------------------------------------------------------------------------------- */
+
+static void print_event(const struct chalk_nvme_event *event)
+{
+    printf("  %s", chalk_nvme_event_name(event));
+    if (event->error != 0)
+        printf("; its log page 0x%02x is not to be had: %s", event->log, chalk_error_name(event->error));
+    else if (event->log == CHALK_NVME_LOG_HEALTH)
+        printf(": %d degrees Celsius, spare %u%%", event->health.temperature - KELVIN, event->health.spare);
+    else if (event->log == CHALK_NVME_LOG_ERRORS && event->count != 0)
+        printf(": queue %u, command 0x%04x: %s", event->errors[0].queue, event->errors[0].command,
+               chalk_nvme_status_name(event->errors[0].status));
+    else if (event->log == CHALK_NVME_LOG_CHANGED && event->count == UINT_MAX)
+        printf(": more than can be listed");
+    else if (event->log == CHALK_NVME_LOG_CHANGED)
+        for (unsigned i = 0; i < event->count; i++)
+            printf("%s %" PRIu32, i == 0 ? ":" : ",", event->changed[i]);
+    else
+        printf(" (type %u, 0x%02x, log page 0x%02x)", event->type, event->what, event->log);
+    printf("\n");
+    fflush(stdout);
+}
+
+/* For so many seconds, or until so many were told. */
+static int print_events(const struct session *session, uint64_t seconds, uint64_t count)
+{
+    static struct chalk_nvme_event event;
+    uint64_t deadline = chalk_deadline(seconds * CHALK_S), told = 0;
+    uint64_t rest = chalk_nvme_info(session->nvme)->vectors != 0 ? 100 * CHALK_MS : CHALK_MS;
+    int error = chalk_nvme_watch(session->nvme, CHALK_NVME_WATCH_ALL);
+
+    if (error == 0)
+        printf("Events\n");
+    while (error == 0 && told < count && !chalk_expired(deadline) && !chalk_exit_requested()) {
+        uint32_t seen = atomic_load(session->events);
+
+        error = chalk_nvme_next_event(session->nvme, &event);
+        if (error == 0) {
+            print_event(&event);
+            told++;
+        } else if (error == -EAGAIN) {
+            chalk_core_wait(0, seen, chalk_deadline(rest));
+            error = 0;
+        }
+    }
+    if (error == 0)
+        printf("  %" PRIu64 " in all\n", told);
+    return error;
+}
+
 int chalk_main(int argc, char *argv[])
 {
     struct session_options wanted = {0};
     struct session session;
     const char *name = NULL;
     uint64_t page = UINT64_MAX, size = 512, offset = 0, specific = 0, nsid = CHALK_NVME_ALL;
+    uint64_t seconds = 0, count = UINT64_MAX;
     const struct option options[] = {
         {"log", OPTION_WORD, &name, 0, 0, "health|errors|firmware|changed|effects|self-tests|sanitize",
          "NAME", "which; health if absent"},
@@ -225,11 +279,15 @@ int chalk_main(int argc, char *argv[])
         {"specific", OPTION_NUMBER, &specific, 0, 127, NULL, "N", "its log specific parameter"},
         {"namespace", OPTION_NUMBER, &nsid, 0, UINT32_MAX, NULL, "N",
          "whose --page; the controller's if absent"},
+        {"watch", OPTION_NUMBER, &seconds, 1, 1u << 30, NULL, "SECONDS",
+         "what the controller reports of its own accord, as it comes"},
+        {"count", OPTION_NUMBER, &count, 1, UINT64_MAX, NULL, "N", "ends --watch after so many"},
     };
     const struct command command = {
         .name = "nvme-log",
-        .summary =
-            "Shows a log page of an NVMe controller. Reads only; but what was told once is not told again.",
+        .summary = "Shows a log page of an NVMe controller, or its events. Reads only; but what was told "
+                   "once is not "
+                   "told again.",
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
@@ -239,8 +297,8 @@ int chalk_main(int argc, char *argv[])
 
     if (!options_parse(&command, argc, argv, &wanted.address, &status))
         return status;
-    if (name && page != UINT64_MAX) {
-        complain("--log and --page: give only one of them");
+    if ((name != NULL) + (page != UINT64_MAX) + (seconds != 0) > 1) {
+        complain("--log, --page and --watch: give only one of them");
         return EXIT_USAGE;
     }
     if (size % 4 != 0 || offset % 4 != 0) {
@@ -248,9 +306,12 @@ int chalk_main(int argc, char *argv[])
                  size % 4 != 0 ? size : offset);
         return EXIT_USAGE;
     }
+    wanted.interrupts = seconds != 0;
     if (!session_open(&session, &wanted))
         return EXIT_BAD;
-    if (page != UINT64_MAX) {
+    if (seconds != 0) {
+        error = print_events(&session, seconds, count);
+    } else if (page != UINT64_MAX) {
         const struct chalk_nvme_log_page wanted_page = {
             .log = (uint8_t)page,
             .specific = (uint8_t)specific,
@@ -264,7 +325,8 @@ int chalk_main(int argc, char *argv[])
         error = print_log(session.nvme, name ? name : "health");
     }
     if (error != 0)
-        complain("%s does not give this log page: %s", session.bus.name, chalk_error_name(error));
+        complain("%s does not give this %s: %s", session.bus.name, seconds != 0 ? "kind of news" : "log page",
+                 chalk_error_name(error));
     session_close(&session);
     return error == 0 ? EXIT_GOOD : EXIT_BAD;
 }
