@@ -18,6 +18,8 @@
  *     cancelled by its owner                             -ECANCELED
  *     a read or flush; a write that may be repeated,     submitted again, NVME_TRIES times
  *     and overlaps no other request in flight            at most, then -EIO
+ *     (a command as its caller wrote it overlaps all
+ *     of its namespace)
  *     never given to the controller                      submitted
  *     any other                                          -EIO: its outcome is unknown
  *
@@ -73,7 +75,7 @@ int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot, struct 
         return 1;
     }
     queue->block.counters.failed++;
-    if (queue->warnings < 8) {
+    if (queue->warnings < 8 && request->op != CHALK_BLOCK_DRIVER) { /* who gave the command has its status */
         queue->warnings++;
         chalk_log(CHALK_WARNING,
                   "NVMe %s: namespace %u: %s of %u blocks at %llu failed: %s (status 0x%03x)%s",
@@ -205,13 +207,24 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
 
 /* ---- a queue without a pair ------------------------------------------------------------------------ */
 
+/* Of a command as its caller wrote it, it is not known which blocks it is about. */
+static bool overlap(const struct nvme_queue *queue, const struct chalk_block_request *one,
+                    const struct chalk_block_request *other)
+{
+    if (other->op == CHALK_BLOCK_DRIVER) {
+        uint32_t nsid = ((const struct chalk_nvme_request *)other)->command.nsid;
+
+        return nsid == queue->nsid || nsid == CHALK_NVME_ALL;
+    }
+    return other->lba < one->lba + one->count && one->lba < other->lba + other->count;
+}
+
 static bool overlaps(const struct nvme_queue *queue, const struct chalk_block_request *request)
 {
     for (unsigned i = 0; i < queue->depth; i++) {
         const struct chalk_block_request *other = queue->slots[i].request;
 
-        if (other != NULL && other != request && other->lba < request->lba + request->count &&
-            request->lba < other->lba + other->count)
+        if (other != NULL && other != request && overlap(queue, request, other))
             return true;
     }
     return false;

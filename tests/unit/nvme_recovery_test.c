@@ -248,6 +248,42 @@ static void a_reset_that_works_is_not_noticed(void **state)
     assert_int_equal(items[3].status, 0);
 }
 
+/* A command of the caller's own, on any block of `nsid`. */
+static void submit_raw(unsigned i, struct chalk_nvme_request *raw, uint32_t nsid)
+{
+    *raw = (struct chalk_nvme_request){
+        .block = {.op = CHALK_BLOCK_DRIVER, .done = done},
+        .command = {.opcode = NVME_FLUSH, .nsid = nsid},
+    };
+    raw->block.lba = 1000 + i;
+    assert_int_equal(submit(&raw->block), 1);
+}
+
+static void a_write_beside_a_raw_command_is_not_repeated(void **state)
+{
+    static const struct {
+        uint32_t nsid;
+        int status;
+    } cases[] = {{1, -EIO}, {CHALK_NVME_ALL, -EIO}, {2, 0}};
+    union { /* `done` takes the raw request for an item */
+        struct chalk_nvme_request request;
+        struct item item;
+    } raw;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        memset(&raw, 0, sizeof raw);
+        model->hold = true;
+        repeatable(0, 5);
+        submit_raw(0, &raw.request, cases[i].nsid);
+        assert_int_equal(chalk_nvme_reset(nvme), 0);
+        finished = 0;
+        model->hold = false;
+        poll_until(2);
+        assert_int_equal(items[0].status, cases[i].status);
+    }
+}
+
 static void what_is_repeated_has_its_limit(void **state)
 {
     unsigned resets = 0;
@@ -581,6 +617,7 @@ int main(void)
         TEST(a_controller_that_never_gets_better_is_stopped),
         TEST(progress_forgives),
         TEST(a_reset_that_works_is_not_noticed),
+        TEST(a_write_beside_a_raw_command_is_not_repeated),
         TEST(what_is_repeated_has_its_limit),
         TEST(all_queues_follow),
         TEST(sleeping_owners_are_woken),

@@ -235,6 +235,7 @@ static void commands_tell_their_status(void **state)
     assert_int_equal(run(&request.block), -EIO);
     assert_int_equal(request.status, 0x4281);
     assert_int_equal(request.result, 0);
+    assert_string_equal(fake.console, ""); /* who gave it knows */
     model->refuse = 0;
     assert_int_equal(run(&request.block), 0);
     assert_int_equal(request.status, 0);
