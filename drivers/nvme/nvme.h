@@ -544,8 +544,8 @@ void chalk_nvme_wind_up(struct nvme_queue *queue);
 
 /* queue.c */
 
-/* Makes the controller know the pair, as one in which nothing has happened. Errors: as
- * chalk_nvme_admin_run(). */
+/* Makes the controller know the pair, as one in which nothing has happened. Errors: -EPROTO (it makes no pair
+ * and does not forget the half of it; it was reset), as chalk_nvme_admin_run(). */
 int chalk_nvme_pair_create(struct nvme_queue *queue);
 
 /* Makes the controller forget it. Afterwards it no longer touches the requests in flight, whatever it takes.

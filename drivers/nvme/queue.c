@@ -274,8 +274,9 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
     error = run(queue, epoch, &commands, "Create I/O Submission Queue");
     if (error == 0)
         queue->epoch = epoch;
-    else if (run(queue, epoch, &undo, "Delete I/O Completion Queue") != 0)
-        (void)chalk_nvme_recover(nvme, epoch, -EIO); /* it still knows memory that is about to be freed */
+    else if (run(queue, epoch, &undo, "Delete I/O Completion Queue") != 0 &&
+             chalk_nvme_recover(nvme, epoch, -EIO)) /* it still knows memory that is about to be freed */
+        return -EPROTO;
     return error;
 }
 
@@ -298,16 +299,34 @@ void chalk_nvme_pair_delete(struct nvme_queue *queue)
         (void)chalk_nvme_recover(nvme, epoch, -EIO);
 }
 
+/*
+ * Whether another core has reset the controller since *epoch, which ended what was asked of it: then it is
+ * asked again, until the deadline. Who resets it has deadlines, too.
+ */
+static bool was_reset(const struct chalk_nvme *nvme, uint32_t *epoch, uint64_t deadline)
+{
+    uint32_t seen = *epoch;
+
+    while (nvme_state(nvme) == NVME_MENDING)
+        chalk_pause();
+    *epoch = nvme_epoch(nvme);
+    return *epoch != seen && NVME_STATE(*epoch) == NVME_LIVE && !chalk_expired(deadline);
+}
+
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **opened)
 {
     unsigned depth = options->depth != 0 ? options->depth : 128;
     struct chalk_nvme_namespace ns;
     struct nvme_queue *queue;
-    uint32_t stride;
+    uint32_t stride, epoch = nvme_epoch(nvme);
+    uint64_t deadline = chalk_deadline(nvme->timeout_ns + nvme->ready_ns);
     uint16_t id;
-    int error = pick_namespace(nvme, options, &ns);
+    int error;
 
+    do
+        error = pick_namespace(nvme, options, &ns);
+    while (error == -EIO && was_reset(nvme, &epoch, deadline));
     if (error == 0)
         error = pick_identifier(nvme, &id);
     if (error != 0)
@@ -338,7 +357,9 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     if (error == 0 && options->interrupts)
         error = chalk_nvme_vector_get(queue, options->core);
     if (error == 0)
-        error = chalk_nvme_pair_create(queue);
+        do
+            error = chalk_nvme_pair_create(queue);
+        while (error == -EIO && was_reset(nvme, &epoch, deadline));
     if (error != 0) {
         release(queue);
         return error;

@@ -333,7 +333,8 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
 
     if (model->execute != NULL && model->execute(model, 0, command, &status, &result)) {
         ;
-    } else if (model->refuse_admin != 0 && opcode == model->refuse_opcode) {
+    } else if (model->refuse_admin != 0 &&
+               (opcode == model->refuse_opcode || (opcode == model->refuse_other && opcode != 0))) {
         status = model->refuse_admin;
     } else if (opcode == NVME_IDENTIFY) {
         status = identify(model, command);

@@ -58,7 +58,7 @@ struct nvme_model {
     unsigned lose;         /* of I/O commands, the next so many are taken and forgotten */
     uint16_t refuse;       /* status of every I/O command */
     uint16_t refuse_admin; /* status of admin commands with opcode `refuse_opcode` */
-    uint8_t refuse_opcode;
+    uint8_t refuse_opcode, refuse_other; /* the other: 0, or one more */
     /* Called with each completion before it is posted to queue `id`; false: it is not. */
     bool (*tamper)(struct nvme_model *model, unsigned id, struct nvme_completion *completion);
 

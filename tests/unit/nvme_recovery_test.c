@@ -321,6 +321,61 @@ static void all_queues_follow(void **state)
     poll_until(2);
 }
 
+static unsigned commands_until_reset;
+
+/* Another core, as it were, resets the controller while a command of the opening is under way. */
+static void reset_meanwhile(void *argument)
+{
+    struct nvme_model_queue *admin = &model->queues[0];
+
+    (void)argument;
+    if (admin->head == admin->tail)
+        return;
+    if (commands_until_reset-- == 0) {
+        fake.idle = NULL;
+        model->hold_admin = false;
+        assert_int_equal(chalk_nvme_reset(nvme), 0);
+    } else {
+        model_run(model, 0, 1);
+    }
+}
+
+static void a_queue_opens_in_spite_of_a_reset(void **state)
+{
+    struct chalk_block_queue *first = queue;
+    const unsigned commands = 3; /* identify, create, create */
+
+    (void)state;
+    for (unsigned i = 0; i < commands; i++) {
+        commands_until_reset = i;
+        model->hold_admin = true;
+        fake.idle = reset_meanwhile;
+        assert_int_equal(open_queue(4), 0);
+        assert_null(fake.idle);
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+        finished = 0;
+        poll_until(1);
+        assert_int_equal(items[0].status, 0);
+        chalk_nvme_queue_close(queue);
+    }
+    assert_int_equal(model->enables, 1 + commands);
+    queue = first;
+}
+
+static void a_queue_that_is_neither_made_nor_forgotten_costs_a_reset(void **state)
+{
+    struct chalk_block_queue *first = queue;
+
+    (void)state;
+    model->refuse_other = NVME_DELETE_CQ;
+    model->refuse_opcode = NVME_CREATE_SQ;
+    model->refuse_admin = 0x006;
+    assert_int_equal(open_queue(4), -EPROTO);
+    assert_int_equal(model->enables, 2);
+    model->refuse_admin = 0;
+    queue = first;
+}
+
 static void sleeping_owners_are_woken(void **state)
 {
     struct chalk_core_info core;
@@ -620,6 +675,8 @@ int main(void)
         TEST(a_write_beside_a_raw_command_is_not_repeated),
         TEST(what_is_repeated_has_its_limit),
         TEST(all_queues_follow),
+        TEST(a_queue_opens_in_spite_of_a_reset),
+        TEST(a_queue_that_is_neither_made_nor_forgotten_costs_a_reset),
         TEST(sleeping_owners_are_woken),
         TEST(requests_of_callbacks_are_kept_meanwhile),
         TEST(a_callback_may_reset),

@@ -148,7 +148,8 @@ struct chalk_nvme_queue_options {
  * Opens a submission and completion queue pair for one namespace.
  * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, metadata among its data, or not the
  * protection information that was asked for), -ENOSPC (all queues that the controller grants are open),
- * -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO, -ETIMEDOUT.
+ * -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO, -ETIMEDOUT, -EPROTO (it neither makes a
+ * queue nor forgets it). Another core may reset the controller meanwhile: that is waited for.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);
