@@ -263,6 +263,8 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
     nvme->info.queues = (uint16_t)((granted < wanted ? granted : wanted) + 1);
     error = chalk_nvme_shadow_configure(nvme);
+    if (error == 0)
+        error = chalk_nvme_behaviour_configure(nvme);
     return error == 0 ? chalk_nvme_events_configure(nvme) : error;
 }
 
@@ -285,6 +287,8 @@ static void dismantle(struct chalk_nvme *nvme)
     chalk_nvme_admin_close(nvme);
     if (nvme->shadow.va != NULL)
         chalk_dma_put(nvme->memory, &nvme->shadow);
+    if (nvme->behaviour.va != NULL)
+        chalk_dma_put(nvme->memory, &nvme->behaviour);
     if (nvme->events.log.va != NULL)
         chalk_dma_put(nvme->memory, &nvme->events.log);
     if (nvme->answer.va != NULL)

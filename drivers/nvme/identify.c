@@ -91,6 +91,7 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
     info->firmware_piece = id->fwug != NVME_FWUG_NONE ? id->fwug * 4096u : 0;
     info->optional_commands = id->oncs;
     info->shadow_doorbells &= (id->oacs & NVME_OACS_DOORBELLS) != 0;
+    memcpy(nvme->retry_delays, id->crdt, sizeof nvme->retry_delays);
     info->notices = id->oaes;
     info->event_requests = (uint16_t)(id->aerl + 1);
     info->sgl_align = NVME_SGLS(id->sgls) == NVME_SGLS_ANY      ? 1

@@ -10,6 +10,7 @@
  *     encode.c      commands from their parameters
  *     lists.c       lists of namespaces and controllers
  *     log.c         log pages
+ *     behaviour.c   what the controller is told that this driver can do
  *     events.c      what the controller reports of its own accord
  *     await.c       the same, for a task that waits
  *     zns.c         zones; which command sets a controller is to use
@@ -165,7 +166,8 @@ struct chalk_nvme {
     struct chalk_dma shadow; /* two pages: shadow doorbells and their events; none: va is NULL */
     struct nvme_cmb cmb;
     struct nvme_events events;
-    struct chalk_dma answer; /* one page, into which the controller writes identify structures */
+    struct chalk_dma behaviour; /* a feature's data; va is NULL: the controller need not know */
+    struct chalk_dma answer;    /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
     uint64_t queue_ids;          /* bit n: queue n is in use */
@@ -173,10 +175,11 @@ struct chalk_nvme {
     struct nvme_vector vectors[NVME_QUEUES];
     bool vectors_short; /* and that was said */
     unsigned page_shift;
-    uint16_t command_sets; /* the combination of I/O command sets in use, if there is a choice */
-    uint64_t ready_ns;     /* CAP.TO */
-    uint64_t shutdown_ns;  /* RTD3E */
-    uint64_t timeout_ns;   /* of an admin command */
+    uint16_t retry_delays[3]; /* CRDT, in 100 ms */
+    uint16_t command_sets;    /* the combination of I/O command sets in use, if there is a choice */
+    uint64_t ready_ns;        /* CAP.TO */
+    uint64_t shutdown_ns;     /* RTD3E */
+    uint64_t timeout_ns;      /* of an admin command */
     unsigned core;
     bool interrupts;
     char name[CHALK_NAME_SIZE];
@@ -199,6 +202,7 @@ struct nvme_slot {
             uint8_t age;   /* sweeps that it has seen */
             uint8_t tries; /* how often it was submitted again */
             uint8_t marks; /* NVME_MARK_... */
+            uint8_t rest;  /* kept: sweeps until it may be submitted again */
         };
         uint64_t fresh; /* all of a request that was just submitted, for one store */
     };
@@ -454,6 +458,12 @@ unsigned chalk_nvme_parse_errors(const void *log, struct chalk_nvme_error *error
 
 /* Returns how many; UINT32_MAX: too many to be listed. */
 unsigned chalk_nvme_parse_changed(const void *log, uint32_t nsids[1024]);
+
+/* behaviour.c */
+
+/* Tells a controller that was enabled to say how long it wants to rest before a command is tried again, if it
+ * can. Errors: -ENOMEM; as chalk_nvme_admin_run() where there is no answer. */
+int chalk_nvme_behaviour_configure(struct chalk_nvme *nvme);
 
 /* events.c */
 

@@ -61,16 +61,29 @@ static void keep(struct nvme_queue *queue, struct nvme_slot *slot, struct chalk_
     slot->marks |= NVME_MARK_AGAIN;
 }
 
+/* How many sweeps a controller wants to be left alone by what it refused [Base 3.3.3.2.1, "Command Retry
+ * Delay"]: at least so long, and the first sweep may be at once. */
+static uint64_t sweeps_of_rest(const struct nvme_queue *queue, uint16_t status)
+{
+    unsigned which = NVME_STATUS_CRD(status);
+    uint64_t delay_ns = which != 0 ? queue->nvme->retry_delays[which - 1] * 100 * CHALK_MS : 0;
+
+    return delay_ns != 0 ? delay_ns * NVME_SWEEPS / queue->timeout_ns + 1 : 0;
+}
+
 int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot, struct chalk_block_request *request,
                        uint32_t outcome)
 {
     uint16_t status = NVME_OUTCOME_STATUS(outcome), code = NVME_STATUS_CODE(status);
+    uint64_t rest = sweeps_of_rest(queue, status);
 
     if (late(slot) || (slot->marks & NVME_MARK_UNWANTED) != 0) {
         queue->block.counters.failed++;
         return late(slot) ? -ETIMEDOUT : -ECANCELED;
     }
-    if (chalk_nvme_status_passes(status) && slot->tries < NVME_TRIES && request->op != CHALK_BLOCK_DRIVER) {
+    if (chalk_nvme_status_passes(status) && slot->tries < NVME_TRIES && request->op != CHALK_BLOCK_DRIVER &&
+        slot->age + rest <= NVME_SWEEPS) {
+        slot->rest = (uint8_t)rest;
         keep(queue, slot, request);
         return 1;
     }
@@ -146,6 +159,10 @@ static unsigned submit_kept(struct nvme_queue *queue)
             continue;
         if ((slot->marks & NVME_MARK_UNWANTED) != 0) {
             found += finish(queue, slot, late(slot) ? -ETIMEDOUT : -ECANCELED);
+            continue;
+        }
+        if (slot->rest != 0) {
+            slot->rest--;
             continue;
         }
         nvme_slot_free(queue, slot, slot->tag); /* and the next to be used */
@@ -328,7 +345,7 @@ static int submit_mending(struct chalk_block_queue *block, struct chalk_block_re
     for (; taken < count && queue->in_flight != queue->depth; taken++) {
         struct nvme_slot *slot = &queue->slots[nvme_next_slot(queue)];
 
-        slot->age = slot->tries = slot->marks = 0;
+        slot->age = slot->tries = slot->marks = slot->rest = 0;
         keep(queue, slot, requests[taken]);
         chalk_block_submitted(block, requests[taken]);
     }

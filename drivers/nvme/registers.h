@@ -178,6 +178,11 @@ _Static_assert(sizeof(struct nvme_range) == 16, "NVM 3.2.3: a range is 16 bytes"
 #define NVME_FEATURE_QUEUES       0x07
 #define NVME_FEATURE_COMMAND_SETS 0x19 /* dword 11 is the number of a combination, 8:0 [Base 5.27.1.21] */
 
+/* Host behaviour support: 512 bytes of data, of which byte 0 says that retry delays are understood
+ * [Base 5.27.1.18] */
+#define NVME_FEATURE_BEHAVIOUR 0x16
+#define NVME_BEHAVIOUR_SIZE    512
+
 /* Asynchronous event configuration: dword 11 has a bit for each critical warning of the health log 7:0, and
  * for each notice where OAES has it [Base 5.27.1.8] */
 #define NVME_FEATURE_EVENTS     0x0b
@@ -210,8 +215,9 @@ _Static_assert(offsetof(struct nvme_completion, outcome) == 12, "Base 3.3.3.2");
 #define NVME_OUTCOME_FAILED(outcome) (((outcome) >> 17 & 0x7ff) != 0) /* its status has a code */
 
 /* Status, shifted by the phase bit [Base 3.3.3.2.1] */
-#define NVME_STATUS_DNR          (1u << 14)        /* the same command would fail again */
-#define NVME_STATUS_CODE(status) ((status)&0x7ffu) /* type 10:8, code 7:0 */
+#define NVME_STATUS_DNR          (1u << 14)            /* the same command would fail again */
+#define NVME_STATUS_CRD(status)  ((status) >> 11 & 3u) /* which delay to wait before a retry; 0: none */
+#define NVME_STATUS_CODE(status) ((status)&0x7ffu)     /* type 10:8, code 7:0 */
 
 /* ---- identify controller, 01h [Base 5.17.2.1] ------------------------------------------------------ */
 
@@ -232,7 +238,9 @@ struct nvme_identify_controller {
     uint32_t oaes;  /* which notices it can give: NVME_EVENTS_... */
     uint8_t reserved96[15];
     uint8_t cntrltype; /* 0: not reported, 1: I/O controller */
-    uint8_t reserved112[144];
+    uint8_t reserved112[16];
+    uint16_t crdt[3]; /* command retry delay times 1 to 3, in 100 ms; the first 0: it has none */
+    uint8_t reserved134[122];
     uint16_t oacs; /* which admin commands it has besides those that all have */
     uint8_t acl;
     uint8_t aerl; /* asynchronous event requests at once, less one */
@@ -257,6 +265,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, mdts) == 77, "Base 5.17
 _Static_assert(offsetof(struct nvme_identify_controller, rtd3e) == 88, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, oaes) == 92, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, crdt) == 128, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, aerl) == 259, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");

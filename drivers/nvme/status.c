@@ -159,6 +159,10 @@ int chalk_nvme_status_error(uint16_t status)
 
 bool chalk_nvme_status_passes(uint16_t status)
 {
+    if ((status & NVME_STATUS_DNR) != 0)
+        return false;
+    if (NVME_STATUS_CRD(status) != 0)
+        return true;
     switch (NVME_STATUS_CODE(status)) {
     case 0x004: /* data transfer error */
     case 0x006: /* internal error */
@@ -168,7 +172,7 @@ bool chalk_nvme_status_passes(uint16_t status)
     case 0x082: /* namespace not ready */
     case 0x300: /* internal path error */
     case 0x303: /* asymmetric access: transition */
-        return (status & NVME_STATUS_DNR) == 0;
+        return true;
     default:
         return false;
     }

@@ -317,6 +317,9 @@ static uint16_t set_features(struct nvme_model *model, const struct nvme_command
     case NVME_FEATURE_QUEUES:
         *result = model->granted;
         return 0;
+    case NVME_FEATURE_BEHAVIOUR:
+        transfer(model, command, model->behaviour, sizeof model->behaviour, false);
+        return 0;
     case NVME_FEATURE_EVENTS:
         model->events_wanted = command->cdw11;
         return 0;

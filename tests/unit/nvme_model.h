@@ -75,6 +75,7 @@ struct nvme_model {
     uint64_t shadow, events;    /* where doorbells are in memory; 0: nowhere */
     uint16_t event_requests[8]; /* commands that wait for an event */
     unsigned event_count;
+    uint8_t behaviour[512];   /* host behaviour support, as it was set */
     uint32_t events_wanted;   /* as the feature was set */
     unsigned commands;        /* I/O commands executed */
     struct nvme_command last; /* of them */

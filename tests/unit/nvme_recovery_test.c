@@ -584,6 +584,67 @@ static void a_refusal_that_passes_is_waited_for(void **state)
     assert_int_equal(items[0].status, -EBUSY);
 }
 
+/* A controller that wants to be left alone for a while, as its Command Retry Delay Times say. */
+static void reopen_with_delays(uint64_t timeout_ns)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = DEPTH, .timeout_ns = timeout_ns};
+
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    model->controller.crdt[0] = 20; /* 2 s */
+    model->controller.crdt[1] = 200;
+    model->controller.crdt[2] = 65535;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(chalk_nvme_queue_open(nvme, &options, &queue), 0);
+}
+
+static void a_controller_is_left_alone_as_long_as_it_wants(void **state)
+{
+    static const uint64_t delays[] = {0, 2000 * MS, 20000 * MS};
+
+    (void)state;
+    reopen_with_delays(30000 * MS);
+    assert_int_equal(model->behaviour[0], 1);
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned before = model->commands;
+        uint64_t begin;
+
+        model->refuse = (uint16_t)(0x021 | i << 11); /* command interrupted */
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+        begin = fake.now;
+        assert_int_equal(chalk_block_poll(queue, 0), 0);
+        model->refuse = 0;
+        while (model->commands == before + 1)
+            assert_true(chalk_block_poll(queue, 0) >= 0);
+        assert_in_range(fake.now - begin, delays[i], delays[i] + 1000 * MS); /* two sweeps later at most */
+        poll_until(i + 1);
+        assert_int_equal(items[0].status, 0);
+    }
+}
+
+static void a_delay_beyond_the_time_limit_is_not_waited_for(void **state)
+{
+    (void)state;
+    reopen_with_delays(30000 * MS);
+    model->refuse = 0x021 | 3 << 11; /* almost two hours */
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(items[0].status, -EAGAIN);
+    model->refuse = 0x4021 | 1 << 11; /* and one that shall not be retried has none */
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(items[0].status, -EAGAIN);
+}
+
+static void a_reset_tells_again_that_delays_are_understood(void **state)
+{
+    (void)state;
+    reopen_with_delays(0);
+    memset(model->behaviour, 0, sizeof model->behaviour);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(model->behaviour[0], 1);
+}
+
 static void a_refusal_that_does_not_pass_is_told(void **state)
 {
     (void)state;
@@ -685,6 +746,9 @@ int main(void)
         TEST(one_that_is_gone_stays_gone),
         TEST(a_verify_run_survives_a_hundred_resets),
         TEST(a_refusal_that_passes_is_waited_for),
+        TEST(a_controller_is_left_alone_as_long_as_it_wants),
+        TEST(a_delay_beyond_the_time_limit_is_not_waited_for),
+        TEST(a_reset_tells_again_that_delays_are_understood),
         TEST(a_refusal_that_does_not_pass_is_told),
         TEST(a_cancelled_request_ends_once),
         TEST(a_request_is_cancelled_through_its_class),
