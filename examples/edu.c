@@ -19,6 +19,7 @@
 /* Registers: offsets into BAR 0. The device's own buffer is at BUFFER, for DMA only. */
 enum {
     IDENTITY = 0x00,
+    IDENTITY_EDU = 0x010000ed,
     FACTORIAL = 0x08,
     STATUS = 0x20,
     STATUS_BUSY = 0x01,
@@ -43,6 +44,7 @@ struct edu {
     struct chalk_device *device;
     struct chalk_mmio registers;
     _Atomic(uint32_t) interrupts; /* goes up in chalk_core_wait() */
+    bool shared;                  /* memory, with the domain */
 };
 
 static int edu_open(struct edu *edu, const char *name)
@@ -56,6 +58,7 @@ static int edu_open(struct edu *edu, const char *name)
             &edu->memory);
     if (!error)
         error = chalk_memory_share(edu->memory, edu->domain);
+    edu->shared = !error;
     if (!error)
         error = chalk_vector_attach(edu->device, 0, 0, &edu->interrupts);
     if (!error)
@@ -67,7 +70,7 @@ static void edu_close(struct edu *edu)
 {
     if (edu->device) {
         chalk_pci_bus_master(edu->device, false);
-        if (edu->memory)
+        if (edu->shared)
             chalk_memory_unshare(edu->memory, edu->domain);
         chalk_device_close(edu->device); /* vectors and windows go with it */
     }
@@ -75,24 +78,35 @@ static void edu_close(struct edu *edu)
         chalk_memory_destroy(edu->memory);
 }
 
-/* Sleeps until the device interrupts, then quiets it, and lets it interrupt again. */
+/* Why it interrupts; 0: it does not, and the interrupt was somebody else's, or nobody's. */
+static int edu_reason(struct edu *edu, uint32_t *reason)
+{
+    *reason = chalk_mmio_read32(&edu->registers, INTERRUPT_STATUS);
+    if (*reason == UINT32_MAX)
+        return -ENODEV;
+    if (*reason)
+        chalk_mmio_write32(&edu->registers, INTERRUPT_ACKNOWLEDGE, *reason);
+    return chalk_vector_rearm(edu->device, 0);
+}
+
+/* Sleeps until the device says that it interrupts, then quiets it, and lets it interrupt again. */
 static int edu_wait(struct edu *edu, uint32_t before, uint64_t deadline)
 {
     struct chalk_core_info core;
+    uint32_t reason = 0;
 
     chalk_core_info(0, &core);
     for (;;) {
         /* In this order no wake-up is lost: the event word, then the counter, then the wait. */
-        uint32_t seen = atomic_load(core.events);
-        if (atomic_load(&edu->interrupts) != before)
-            break;
+        uint32_t seen = atomic_load(core.events), now = atomic_load(&edu->interrupts);
+        int error = now != before ? edu_reason(edu, &reason) : 0;
+        if (error || reason)
+            return error;
         if (chalk_expired(deadline))
             return -ETIMEDOUT;
+        before = now;
         chalk_core_wait(0, seen, deadline);
     }
-    chalk_mmio_write32(&edu->registers, INTERRUPT_ACKNOWLEDGE,
-                       chalk_mmio_read32(&edu->registers, INTERRUPT_STATUS));
-    return chalk_vector_rearm(edu->device, 0);
 }
 
 static int edu_factorial(struct edu *edu, uint32_t n, uint32_t *result)
@@ -102,21 +116,26 @@ static int edu_factorial(struct edu *edu, uint32_t n, uint32_t *result)
     chalk_mmio_write32(&edu->registers, STATUS, STATUS_INTERRUPT);
     chalk_mmio_write32(&edu->registers, FACTORIAL, n);
     int error = edu_wait(edu, before, chalk_deadline(2 * CHALK_S));
-    *result = chalk_mmio_read32(&edu->registers, FACTORIAL);
+    if (error)
+        fprintf(stderr, "edu: no interrupt says that %u! is there\n", n);
+    else
+        *result = chalk_mmio_read32(&edu->registers, FACTORIAL);
     return error;
 }
 
 static int edu_copy(struct edu *edu, uint64_t source, uint64_t target, size_t size, uint32_t direction)
 {
-    uint64_t deadline = chalk_deadline(2 * CHALK_S);
+    uint64_t deadline = chalk_deadline(2 * CHALK_S), command;
 
     chalk_mmio_write64(&edu->registers, DMA_SOURCE, source);
     chalk_mmio_write64(&edu->registers, DMA_TARGET, target);
     chalk_mmio_write64(&edu->registers, DMA_COUNT, size);
     chalk_mmio_write64(&edu->registers, DMA_COMMAND, DMA_START | direction);
-    while (chalk_mmio_read64(&edu->registers, DMA_COMMAND) & DMA_START) {
-        if (chalk_expired(deadline))
-            return -ETIMEDOUT;
+    while ((command = chalk_mmio_read64(&edu->registers, DMA_COMMAND)) & DMA_START) {
+        if (command == UINT64_MAX || chalk_expired(deadline)) {
+            fprintf(stderr, "edu: it does not say that a copy is done\n");
+            return command == UINT64_MAX ? -ENODEV : -ETIMEDOUT;
+        }
         chalk_pause();
     }
     return 0;
@@ -134,14 +153,31 @@ static int show_copy(struct edu *edu)
         return error;
     memcpy(page.va, text, sizeof(text));
     error = edu_copy(edu, page.iova, BUFFER, sizeof(text), 0);
-    memset(page.va, 0, CHALK_PAGE);
-    if (!error)
+    if (!error) {
+        memset(page.va, 0, CHALK_PAGE);
         error = edu_copy(edu, BUFFER, page.iova, sizeof(text), DMA_TO_MEMORY);
+    }
+    if (error) /* the page may still be the device's */
+        return error;
     chalk_dma_observe(seen, page.va, sizeof(seen));
-    printf("copied: %.*s\n", (int)sizeof(seen) - 1, seen);
-    if (!error)
-        chalk_dma_put(edu->memory, &page);
-    return error ? error : memcmp(seen, text, sizeof(text)) ? -EIO : 0;
+    chalk_dma_put(edu->memory, &page);
+    if (memcmp(seen, text, sizeof(text)) != 0) {
+        fprintf(stderr, "edu: what came back is not what was sent\n");
+        return -EIO;
+    }
+    printf("copied: %s\n", seen);
+    return 0;
+}
+
+static int show_identity(struct edu *edu)
+{
+    uint32_t identity = chalk_mmio_read32(&edu->registers, IDENTITY);
+
+    printf("identity %08x\n", identity);
+    if (identity == IDENTITY_EDU)
+        return 0;
+    fprintf(stderr, "edu: that is another device, or it is gone\n");
+    return -ENODEV;
 }
 
 int chalk_main(int argc, char *argv[])
@@ -159,10 +195,11 @@ int chalk_main(int argc, char *argv[])
     }
     int error = edu_open(&edu, argc > 1 ? argv[1] : info.name);
     if (!error)
-        printf("identity %08x\n", chalk_mmio_read32(&edu.registers, IDENTITY));
+        error = show_identity(&edu);
     for (uint32_t n = 3; n <= 12 && !error; n += 3) {
         error = edu_factorial(&edu, n, &result);
-        printf("%u! = %u\n", n, result);
+        if (!error)
+            printf("%u! = %u\n", n, result);
     }
     if (!error)
         error = show_copy(&edu);
