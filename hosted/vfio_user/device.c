@@ -49,8 +49,8 @@ static int map_for(struct chalk_device *device, const struct mapping *mapping)
     return error;
 }
 
-/* A process that does not answer any more has lost its device. What it has mapped, nobody can take away. */
-static int unmap_for(struct chalk_device *device, const struct mapping *mapping)
+/* A process that does not do it has lost its device. What it has mapped, nobody can take away. */
+static void unmap_for(struct chalk_device *device, const struct mapping *mapping)
 {
     struct vfio_user_dma_unmap unmap = {
         .argsz = sizeof unmap, .address = mapping->iova, .size = mapping->size};
@@ -60,11 +60,8 @@ static int unmap_for(struct chalk_device *device, const struct mapping *mapping)
                                 .reply = {{&unmap, sizeof unmap}},
                             });
 
-    if (error == 0 || peer_gone(device->peer))
-        return 0;
-    chalk_log(CHALK_ERROR, "%s: its process does not unmap device address 0x%llx: %s", device->name,
-              (unsigned long long)mapping->iova, strerror(-error));
-    return -EIO;
+    if (error != 0 && !peer_gone(device->peer))
+        peer_give_up(device->peer, "it does not unmap what it was lent");
 }
 
 static int map(struct chalk_domain *domain, const struct mapping *mapping)
@@ -91,14 +88,9 @@ static int map(struct chalk_domain *domain, const struct mapping *mapping)
 
 static int unmap(struct chalk_domain *domain, const struct mapping *mapping)
 {
-    int error = 0;
-
-    for (struct chalk_device *device = domain->members; device != NULL; device = device->next_member) {
-        int failed = unmap_for(device, mapping);
-
-        error = failed != 0 ? failed : error;
-    }
-    return error;
+    for (struct chalk_device *device = domain->members; device != NULL; device = device->next_member)
+        unmap_for(device, mapping);
+    return 0;
 }
 
 /* ---- life ---- */
@@ -201,13 +193,14 @@ static int region_info(struct chalk_device *device, struct vfio_region_info *inf
 
     if (error != 0)
         return error;
-    *fd = message_take(&descriptors, 0);
+    if (info->index == index)
+        *fd = message_take(&descriptors, 0);
     message_drop(&descriptors);
     if (*fd >= 0 && !covers(*fd, info)) {
         close(*fd);
         *fd = -1; /* messages do it, too */
     }
-    return info->index == index ? 0 : -EPROTO;
+    return info->index == index ? 0 : peer_give_up(device->peer, "it described another region");
 }
 
 static int move(const struct region *region, uint64_t offset, enum vfio_user_command command, void *bytes,
@@ -226,7 +219,9 @@ static int move(const struct region *region, uint64_t offset, enum vfio_user_com
                                     .reply = {{&moved, sizeof moved}, {bytes, writes ? 0 : size}},
                                     .least = sizeof moved + (writes ? 0 : size),
                                 });
-    return error == 0 && moved.count != size ? -EIO : error;
+    if (error == 0 && moved.count != size)
+        error = peer_give_up(region->device->peer, "it moved another number of bytes than was asked for");
+    return error;
 }
 
 static int read_region(const struct region *region, uint64_t offset, void *bytes, size_t size)

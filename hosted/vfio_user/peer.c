@@ -40,6 +40,7 @@ struct peer {
     pthread_mutex_t lock;
     uint16_t id; /* of the last question */
     atomic_bool gone, closing;
+    bool refused; /* one of its commands */
     uint32_t max_fds, max_data, max_maps;
     pthread_t thread;
     int stop; /* an eventfd that ends the thread; -1: there is no thread */
@@ -85,6 +86,11 @@ static int break_off(struct peer *peer, int error, const char *what)
     return error == -ECONNRESET ? -ENODEV : error;
 }
 
+int peer_give_up(struct peer *peer, const char *what)
+{
+    return break_off(peer, -EPROTO, what);
+}
+
 /* ---- its commands ---- */
 
 /* Moves the data of a command between `bytes` and our memory. */
@@ -98,6 +104,17 @@ static int move(struct peer *peer, const struct vfio_user_header *header,
     if (access->count > VFIO_USER_DATA_MAX || size != sizeof *access + (writes ? access->count : 0))
         return -EINVAL;
     return hosted_domain_move(peer->device->domain, access->address, bytes, access->count, writes);
+}
+
+/* Said once: whoever asks for what is not his may ask for ever. */
+static void say_refused(struct peer *peer, const struct vfio_user_header *header,
+                        const struct vfio_user_dma_access *access)
+{
+    if (!peer->refused)
+        chalk_log(CHALK_ERROR, "%s: its process was refused to %s %llu bytes at device address 0x%llx",
+                  peer->device->name, header->command == VFIO_USER_DMA_WRITE ? "write" : "read",
+                  (unsigned long long)access->count, (unsigned long long)access->address);
+    peer->refused = true;
 }
 
 /* Serves the command whose header has come. */
@@ -124,6 +141,7 @@ static int serve(struct peer *peer, int socket, const struct vfio_user_header *h
             memcpy(&access, bytes, sizeof access);
         refused = move(peer, header, &access, bytes + sizeof access, size);
         if (refused != 0) {
+            say_refused(peer, header, &access);
             reply.flags |= VFIO_USER_ERROR;
             reply.error = (uint32_t)-refused;
         }

@@ -39,6 +39,9 @@ int peer_tell(struct peer *peer, struct question *question, uint64_t deadline);
 
 bool peer_gone(const struct peer *peer);
 
+/* Ends the connection: the other side did `what`, which its answer's form did not show. Returns -EPROTO. */
+int peer_give_up(struct peer *peer, const char *what);
+
 /* What the other side can take. */
 unsigned peer_max_fds(const struct peer *peer);  /* descriptors in a message */
 size_t peer_max_data(const struct peer *peer);   /* bytes of data in a message */
