@@ -101,6 +101,7 @@ bool session_open(struct session *session, const struct session_options *options
         .domain = session->domain,
         .interrupts = options->interrupts,
         .controller_memory = options->controller_memory,
+        .timeout_ns = options->timeout_ns,
         .name = address,
     };
 
@@ -119,6 +120,7 @@ bool session_open(struct session *session, const struct session_options *options
         .nsid = session->ns.nsid,
         .depth = options->depth,
         .interrupts = options->interrupts,
+        .timeout_ns = options->timeout_ns,
     };
 
     if ((error = chalk_nvme_queue_open(session->nvme, &queue, &session->queue)) == 0)

@@ -15,7 +15,8 @@ struct session_options {
     unsigned queues;     /* of that depth, that the program will open itself; 0: one is opened here */
     bool interrupts;
     bool controller_memory; /* keep commands there, if there is any */
-    size_t buffer_size; /* bytes of shared memory that the program itself will ask for */
+    size_t buffer_size;     /* bytes of shared memory that the program itself will ask for */
+    uint64_t timeout_ns;    /* of each command; 0: the driver's own */
 };
 
 struct session {

@@ -445,7 +445,7 @@ int chalk_main(int argc, char *argv[])
 {
     struct session_options wanted = {0};
     struct verify v = {0};
-    uint64_t nsid = 0, depth = 0, seed = 1;
+    uint64_t nsid = 0, depth = 0, seed = 1, timeout_ms = 0;
     bool write_only = false, read_only = false, crc_only = false, overwrite = false;
     const char *sizes = NULL;
     const struct option options[] = {
@@ -463,6 +463,8 @@ int chalk_main(int argc, char *argv[])
         {"interrupts", OPTION_FLAG, &v.interrupts, 0, 0, NULL, NULL, "sleep until the controller interrupts"},
         {"cmb", OPTION_FLAG, &v.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
+        {"timeout", OPTION_NUMBER, &timeout_ms, 1, 3600000, NULL, "MS",
+         "how long a command may take; 30000 if absent, and 5000 for those of administration"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the range holds"},
         {"write-only", OPTION_FLAG, &write_only, 0, 0, NULL, NULL, "write the pattern, do not read it back"},
         {"read-only", OPTION_FLAG, &read_only, 0, 0, NULL, NULL, "compare with the pattern, written earlier"},
@@ -495,6 +497,7 @@ int chalk_main(int argc, char *argv[])
     wanted.depth = depth ? (unsigned)depth : DEFAULT_DEPTH;
     wanted.interrupts = v.interrupts;
     wanted.controller_memory = v.controller_memory;
+    wanted.timeout_ns = timeout_ms * CHALK_MS;
     wanted.buffer_size = wanted.depth * scatter_pages(CHALK_PAGE, v.sizes.largest) * CHALK_PAGE;
     if (!session_open(&v.session, &wanted))
         return EXIT_BAD;
