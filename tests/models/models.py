@@ -86,7 +86,7 @@ def performance(test, folder):
 
 def wrong_models(test, folder):
     """What cannot be served, and what is said of it."""
-    path = os.path.join(folder, 'socket')
+    path, script = os.path.join(folder, 'socket'), os.path.join(folder, 'wrong.script')
     cases = {
         'no model': ([], 'name a model'),
         'no such model': (['toaster', '--socket', path], 'toaster is none'),
@@ -100,7 +100,13 @@ def wrong_models(test, folder):
         'a folder for a file': (['nvme', '--socket', path, '--backing', f'file:{folder}'], 'directory'),
         'a folder that there is not': (['edu', '--socket', f'{folder}/none/socket'], 'No such file'),
         'a path that is too long': (['edu', '--socket', '/' + 'x' * 200], 'too long'),
+        'a script that there is not': (['edu', '--socket', path, '--script', f'{path}.script'], 'No such file'),
+        'a script for another': (['edu', '--socket', path, '--script', script], 'is no script for edu, but for nvme'),
+        'a script that is wrong': (['nvme', '--size', '1M', '--socket', path, '--script', script],
+                                   f"{script}:2: 'explode' is nothing that nvme can do at 'completion'; it can: ignore"),
     }
+    with open(script, 'w', encoding='ascii') as file:
+        file.write('for nvme\ncompletion 3: explode\n')
     for name, (arguments, says) in cases.items():
         result = run('chalk-model', *arguments)
         test.result(result.status in (1, 2) and says in result.messages, f'chalk-model: {name}', result)

@@ -35,11 +35,12 @@ static void trespass(struct model *model)
 
 const struct script_rule *model_ask_script(struct model *model, enum script_when when, uint64_t which)
 {
+    static const struct script_rule nothing = {.what = WHAT_IGNORE};
     struct script *script = model->script;
     const struct script_rule *rule = script->vanished ? NULL : script_event(script, when, which);
 
     trespass(model);
-    return rule;
+    return script->vanished && when != WHEN_MESSAGE ? &nothing : rule; /* its process still answers */
 }
 
 /* ---- registers ---- */
@@ -57,7 +58,7 @@ void model_write(struct model *model, unsigned bar, uint64_t offset, unsigned wi
 {
     const struct script_rule *rule = model_event(model, WHEN_WRITE, offset);
 
-    if (has_vanished(model) || (rule != NULL && rule->what == WHAT_IGNORE))
+    if (rule != NULL && rule->what == WHAT_IGNORE)
         return;
     model->class->write(model, bar, offset, width, rule != NULL ? rule->value : value);
 }
@@ -80,7 +81,7 @@ void model_write_config(struct model *model, unsigned offset, const void *bytes,
 
 static bool is_mute(const struct model *model)
 {
-    return model->script != NULL && (model->script->mute || model->script->vanished);
+    return model->script != NULL && model->script->mute;
 }
 
 void model_interrupt(struct model *model, unsigned vector)

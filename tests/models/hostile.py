@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Drivers against devices that misbehave, natively and as an ordinary user: hostile.py FOLDER SUFFIX SCRIPTS
+
+FOLDER has the programs, whose names end with SUFFIX; SCRIPTS is a folder, too. Comments of a script (docs/models.md) say
+what comes of it:
+
+    #: model OPTIONS
+    #: DRIVER succeeds [and says: TEXT]
+    #: DRIVER fails and says: TEXT
+
+for each driver of the devices that it is for. A driver has to end in time, without a sanitizer's complaint, and say what
+the device did; the model has to survive that.
+"""
+import concurrent.futures
+import glob
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import tap  # noqa: E402
+
+NOBODY = 65534
+FOLDER, SUFFIX = os.path.abspath(sys.argv[1]), sys.argv[2]
+DEADLINE = 60  # seconds; no driver waits for as long as half of it
+AT_ONCE = 4  # most of them wait most of the time
+
+VERIFY = ['nvme-verify', '--overwrite', '--blocks', '4096', '--timeout', '1000']
+DRIVERS = {  # name -> the model, the program and its arguments
+    'nvme': ('nvme', VERIFY),
+    'nvme, asleep': ('nvme', [*VERIFY, '--interrupts']),
+    'edu': ('edu', ['edu']),
+}
+MODELS = {'nvme': ['nvme', '--size', '4M'], 'edu': ['edu']}
+EXPECTATION = re.compile(r'#: (.+?) (succeeds|fails)(?: and says: (.+))?$')
+
+
+def ordinary():
+    """Arguments for subprocess that give root away."""
+    return {'user': NOBODY, 'group': NOBODY, 'extra_groups': []} if os.geteuid() == 0 else {}
+
+
+def command(name, *arguments):
+    return [os.path.join(FOLDER, name + SUFFIX), *arguments]
+
+
+class Script:
+    """A script's devices, and what is expected of each driver: whether it succeeds, and what it says."""
+
+    def __init__(self, path):
+        self.path, self.name = path, os.path.basename(path).removesuffix('.script')
+        self.options, self.expected, devices = [], {}, []
+        with open(path, encoding='ascii') as file:
+            for line in file.read().splitlines():
+                if line.startswith('#: model '):
+                    self.options = line.removeprefix('#: model ').split()
+                elif line.startswith('#:'):
+                    driver, outcome, says = EXPECTATION.match(line).groups()
+                    self.expected[driver] = (outcome == 'succeeds', says or '')
+                elif line.startswith('for '):
+                    devices = line.split()[1:]
+        self.expected.setdefault('nvme, asleep', self.expected.get('nvme'))
+        self.drivers = [driver for driver, (model, _) in DRIVERS.items() if model in devices or 'any' in devices]
+        missing = [driver for driver in self.drivers if not self.expected.get(driver)]
+        if missing or not self.drivers:
+            raise ValueError(f'{path}: what is expected of {missing}?')
+
+
+def play(script, driver):
+    """What went wrong; empty: nothing."""
+    model, (program, *arguments) = DRIVERS[driver]
+    succeeds, says = script.expected[driver]
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        path = os.path.join(folder, 'socket')
+        server = subprocess.Popen(
+            command('chalk-model', *MODELS[model], '--socket', path, '--script', script.path, *script.options),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            **ordinary())
+        first = server.stdout.readline()
+        try:
+            done = subprocess.run(command(program, f'vfio-user:{path}', *arguments), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
+                                  timeout=DEADLINE, env={'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1'}, **ordinary())
+            said, status = done.stdout, done.returncode
+        except subprocess.TimeoutExpired as late:
+            said, status = f'{(late.stdout or b"").decode()}did not end in {DEADLINE} s', None
+        server.send_signal(signal.SIGTERM)
+        try:
+            rest = server.communicate(timeout=30)[0]
+        except subprocess.TimeoutExpired:
+            server.kill()
+            rest = server.communicate()[0] + 'did not end'
+    wrong = []
+    if status != (0 if succeeds else 1):
+        wrong.append(f'it ended with {status}')
+    if 'Sanitizer' in said or 'runtime error' in said:
+        wrong.append('a sanitizer complained')
+    if says not in said:
+        wrong.append(f'it did not say: {says}')
+    if server.returncode != 0 or 'Sanitizer' in rest:
+        wrong.append(f'the model ended with {server.returncode}: {first}{rest}')
+    return '\n'.join([*wrong, said]) if wrong else ''
+
+
+def main():
+    scripts = [Script(path) for path in sorted(glob.glob(os.path.join(sys.argv[3], '*.script')))]
+    with tap.Tap() as test, concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        plays = [(script, driver, pool.submit(play, script, driver))
+                 for script in scripts for driver in script.drivers]
+        for script, driver, result in plays:
+            wrong = result.result()
+            test.result(not wrong, f'{script.name}: {driver} {"succeeds" if script.expected[driver][0] else "fails"}',
+                        wrong)
+
+
+if __name__ == '__main__':
+    main()
