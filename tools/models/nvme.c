@@ -40,11 +40,59 @@ static char *view_of(struct nvme_model *nvme, struct nvme_ring *ring, uint32_t i
     return ring->view != NULL ? ring->view + index * size : NULL;
 }
 
+/* ---- doorbells, as registers or in memory [Base 5.8, B.5] ---- */
+
+#define OF_IO 2 /* the first that can be in memory: those of administration are always registers */
+
 /* The last value that was written to a doorbell: the program may be writing. */
-static uint32_t doorbell(const struct nvme_model *nvme, unsigned index)
+static uint32_t doorbell(struct nvme_model *nvme, unsigned index)
 {
-    return __atomic_load_n(&nvme->doorbells[index], __ATOMIC_ACQUIRE);
+    uint32_t *place = &nvme->doorbells[index], value;
+
+    if (nvme->shadow.entries != 0 && index >= OF_IO) {
+        place = (uint32_t *)(void *)view_of(nvme, &nvme->shadow, index, sizeof *place);
+        if (place == NULL)
+            return model_load(&nvme->model, nvme->shadow.address + 4 * index, &value, sizeof value)
+                       ? value
+                       : nvme->doorbells[index];
+    }
+    return __atomic_load_n(place, __ATOMIC_ACQUIRE);
 }
+
+/*
+ * Asks to be woken when the doorbell is no longer `value`; whether it is something else already. We say it
+ * and then look, the program writes and then looks: with a full fence on both sides one sees the other. Who
+ * looks at doorbells all the time need not be woken.
+ */
+static bool changed(struct nvme_model *nvme, unsigned index, uint32_t value)
+{
+    uint32_t *place;
+
+    if (nvme->shadow.entries == 0 || index < OF_IO || nvme->model.shared[0] != NULL)
+        return false;
+    place = (uint32_t *)(void *)view_of(nvme, &nvme->wanted, index, sizeof *place);
+    if (place != NULL)
+        __atomic_store_n(place, value, __ATOMIC_RELAXED);
+    else
+        model_store(&nvme->model, nvme->wanted.address + 4 * index, &value, sizeof value);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return doorbell(nvme, index) != value;
+}
+
+uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_t wanted)
+{
+    if (shadow % PAGE != 0 || wanted % PAGE != 0)
+        return NVME_PRP_OFFSET;
+    for (unsigned i = OF_IO; i < 2 * NVME_MODEL_QUEUES; i++) /* of queues that there are already */
+        if (!model_store(&nvme->model, shadow + 4 * i, &nvme->doorbells[i], 4) ||
+            !model_store(&nvme->model, wanted + 4 * i, &nvme->doorbells[i], 4))
+            return NVME_TRANSFER_ERROR;
+    nvme->shadow = (struct nvme_ring){.address = shadow, .entries = PAGE / 4};
+    nvme->wanted = (struct nvme_ring){.address = wanted, .entries = PAGE / 4};
+    return NVME_GOOD;
+}
+
+/* ---- entries ---- */
 
 static uint32_t after(uint32_t index, uint32_t entries)
 {
@@ -100,12 +148,14 @@ static bool show(struct nvme_model *nvme, struct nvme_cq *cq)
 /* Whether one more completion has room beside those that are still to come. */
 static bool has_room(struct nvme_model *nvme, struct nvme_cq *cq, unsigned id)
 {
-    for (unsigned look = 0; look < 2; look++) {
+    for (unsigned look = 0; look < 3; look++) {
         uint32_t used = cq->tail >= cq->head ? cq->tail - cq->head : cq->tail + cq->ring.entries - cq->head;
         uint32_t head;
 
         if (used + cq->under_way + 1 < cq->ring.entries)
             return true;
+        if (look == 1 && !changed(nvme, 2 * id + 1, cq->head))
+            break;
         head = doorbell(nvme, 2 * id + 1); /* the program's cache line: looked at only when it matters */
         if (head < cq->ring.entries)
             cq->head = head;
@@ -220,6 +270,8 @@ static bool run_queue(struct nvme_model *nvme, uint16_t id)
     if (sq->ring.entries == 0)
         return false;
     tail = doorbell(nvme, 2 * (unsigned)id);
+    if (tail == sq->head && changed(nvme, 2 * (unsigned)id, tail))
+        tail = doorbell(nvme, 2 * (unsigned)id);
     if (tail >= sq->ring.entries || tail == sq->head) /* an invalid doorbell is not heard */
         return false;
     prefetch(nvme, sq, tail);
@@ -285,6 +337,7 @@ static void stop(struct nvme_model *nvme)
     memset(nvme->sqs, 0, sizeof nvme->sqs);
     memset(nvme->cqs, 0, sizeof nvme->cqs);
     memset(nvme->doorbells, 0, 2 * NVME_MODEL_QUEUES * sizeof nvme->doorbells[0]);
+    nvme->shadow.entries = nvme->wanted.entries = 0;
     memset(nvme->features, 0, sizeof nvme->features);
     nvme->features[0x06] = 1; /* a write cache */
     nvme->last_queue = 0;

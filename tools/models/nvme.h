@@ -109,6 +109,7 @@ struct nvme_model {
     uint64_t asq, acq;
     uint32_t own_doorbells[2 * NVME_MODEL_QUEUES]; /* where the program does not write them by itself */
     uint32_t *doorbells;
+    struct nvme_ring shadow, wanted; /* doorbells in memory, and the values from which on the register is, too */
     struct nvme_sq sqs[NVME_MODEL_QUEUES];
     struct nvme_cq cqs[NVME_MODEL_QUEUES];
     unsigned last_queue; /* no submission queue above it exists */
@@ -135,6 +136,8 @@ struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid);
 
 /* nvme.c */
 
+/* From now on the doorbells of I/O queues are found in one page of memory, and another says when to wake us. */
+uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_t wanted);
 /* Room for one more completion has been kept since the command was fetched. */
 void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint32_t result);
 /* Puts an entry, but for its phase, at the end of the queue. */

@@ -35,6 +35,7 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->fwug = NVME_FWUG_NONE;
     id->sqes = 0x66;
     id->cqes = 0x44;
+    id->oacs = NVME_OACS_DOORBELLS;
     id->nn = NVME_MODEL_NAMESPACES;
     /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
      * transcript. */
@@ -239,9 +240,9 @@ static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command 
 
 static size_t fill_effects(struct nvme_effects *effects)
 {
-    static const uint8_t admin[] = {NVME_DELETE_SQ, NVME_CREATE_SQ, NVME_GET_LOG_PAGE, NVME_DELETE_CQ,
-                                    NVME_CREATE_CQ, NVME_IDENTIFY,  NVME_SET_FEATURES, NVME_GET_FEATURES,
-                                    ABORT,          EVENT_REQUEST};
+    static const uint8_t admin[] = {NVME_DELETE_SQ, NVME_CREATE_SQ, NVME_GET_LOG_PAGE,   NVME_DELETE_CQ,
+                                    NVME_CREATE_CQ, NVME_IDENTIFY,  NVME_SET_FEATURES,   NVME_GET_FEATURES,
+                                    ABORT,          EVENT_REQUEST,  NVME_DOORBELL_BUFFER};
     static const uint8_t io[] = {NVME_FLUSH,        NVME_WRITE,   NVME_READ,  NVME_COMPARE,
                                  NVME_WRITE_ZEROES, NVME_DATASET, NVME_VERIFY};
 
@@ -358,6 +359,8 @@ uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command,
         return request_event(nvme, command);
     case ABORT:
         return abort_command(nvme, command, result);
+    case NVME_DOORBELL_BUFFER:
+        return nvme_shadow_doorbells(nvme, command->prp1, command->prp2);
     default:
         return NVME_INVALID_OPCODE;
     }
