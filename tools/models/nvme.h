@@ -44,6 +44,7 @@ enum nvme_status {
     NVME_EVENT_LIMIT = 0x105,
     NVME_INVALID_VECTOR = 0x108,
     NVME_INVALID_LOG = 0x109,
+    NVME_INVALID_FORMAT = 0x10a,
     NVME_INVALID_DELETION = 0x10c,
     NVME_NOT_SAVEABLE = 0x10d,
     NVME_NOT_CHANGEABLE = 0x10e,
@@ -109,7 +110,8 @@ struct nvme_model {
     uint64_t asq, acq;
     uint32_t own_doorbells[2 * NVME_MODEL_QUEUES]; /* where the program does not write them by itself */
     uint32_t *doorbells;
-    struct nvme_ring shadow, wanted; /* doorbells in memory, and the values from which on the register is, too */
+    struct nvme_ring shadow,
+        wanted; /* doorbells in memory, and the values from which on the register is, too */
     struct nvme_sq sqs[NVME_MODEL_QUEUES];
     struct nvme_cq cqs[NVME_MODEL_QUEUES];
     unsigned last_queue; /* no submission queue above it exists */
@@ -136,7 +138,8 @@ struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid);
 
 /* nvme.c */
 
-/* From now on the doorbells of I/O queues are found in one page of memory, and another says when to wake us. */
+/* From now on the doorbells of I/O queues are found in one page of memory, and another says when to wake us.
+ */
 uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_t wanted);
 /* Room for one more completion has been kept since the command was fetched. */
 void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint32_t result);
@@ -157,6 +160,13 @@ void nvme_complete_wrongly(struct nvme_model *nvme, const struct script_rule *ru
                            struct nvme_completion entry);
 /* Posts the late ones whose time has come, or all. Returns whether any was. */
 bool nvme_post_late(struct nvme_model *nvme, bool all);
+
+/* nvme_namespaces.c: what a namespace says of itself, and its formatting. */
+void nvme_describe(const struct nvme_namespace *ns, struct nvme_identify_namespace *id);
+uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command);
+
+/* nvme_io.c: makes zeroes of bytes of the namespace. */
+uint16_t nvme_zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t offset, uint64_t size);
 
 /* Each executes one command, and returns its status. */
 uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result);

@@ -6,6 +6,8 @@
 
 #define PAGE 4096u
 
+#define OACS_FORMAT 0x02
+
 #define ABORT         0x08 /* [Base 5.1] */
 #define EVENT_REQUEST 0x0c /* [Base 5.2] */
 
@@ -35,7 +37,7 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->fwug = NVME_FWUG_NONE;
     id->sqes = 0x66;
     id->cqes = 0x44;
-    id->oacs = NVME_OACS_DOORBELLS;
+    id->oacs = NVME_OACS_DOORBELLS | OACS_FORMAT;
     id->nn = NVME_MODEL_NAMESPACES;
     /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
      * transcript. */
@@ -47,14 +49,6 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     ((uint8_t *)answer)[260] = 0x03;                  /* FRMW: one slot, read-only */
     ((uint8_t *)answer)[261] = 0x06;                  /* LPA: effects, extended data */
     ((uint8_t *)answer)[262] = 3;                     /* ELPE, error entries less one */
-}
-
-static void identify_namespace(const struct nvme_namespace *ns, void *answer)
-{
-    struct nvme_identify_namespace *id = answer;
-
-    id->nsze = id->ncap = id->nuse = ns->blocks;
-    id->lbaf[0] = ns->shift << 16;
 }
 
 /* A list of descriptors that say which namespace it is, across controllers [Base 5.17.2.3]. */
@@ -78,7 +72,7 @@ static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *com
         if (command->nsid == 0 || command->nsid > NVME_MODEL_NAMESPACES)
             return NVME_INVALID_NAMESPACE;
         if (ns != NULL) /* else it is not active, and all zeroes */
-            identify_namespace(ns, answer);
+            nvme_describe(ns, (struct nvme_identify_namespace *)(void *)answer);
         break;
     case 0x01:
         identify_controller(nvme, answer);
@@ -248,6 +242,7 @@ static size_t fill_effects(struct nvme_effects *effects)
 
     for (unsigned i = 0; i < sizeof admin; i++)
         effects->admin[admin[i]] = 1;
+    effects->admin[NVME_FORMAT] = 1 | 1 << 1 | 1 << 2; /* blocks, and what the namespace can do */
     for (unsigned i = 0; i < sizeof io; i++)
         effects->io[io[i]] = 1 | (io[i] == NVME_WRITE || io[i] == NVME_WRITE_ZEROES || io[i] == NVME_DATASET)
                                      << 1;
@@ -359,6 +354,8 @@ uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command,
         return request_event(nvme, command);
     case ABORT:
         return abort_command(nvme, command, result);
+    case NVME_FORMAT:
+        return nvme_format(nvme, command);
     case NVME_DOORBELL_BUFFER:
         return nvme_shadow_doorbells(nvme, command->prp1, command->prp2);
     default:

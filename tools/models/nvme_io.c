@@ -136,7 +136,7 @@ static uint16_t compare(struct nvme_model *nvme, uint16_t sq, const struct nvme_
 }
 
 /* Zeroes, piece by piece in a file. */
-static uint16_t zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t offset, uint64_t size)
+uint16_t nvme_zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t offset, uint64_t size)
 {
     struct nvme_slot *slot;
     uint16_t status = NVME_GOOD;
@@ -172,7 +172,7 @@ static uint16_t write_zeroes(struct nvme_model *nvme, const struct nvme_command 
     struct blocks blocks;
     uint16_t status = find_blocks(nvme, command, &blocks);
 
-    return status != NVME_GOOD ? status : zero(nvme, blocks.ns, blocks.offset, blocks.size);
+    return status != NVME_GOOD ? status : nvme_zero(nvme, blocks.ns, blocks.offset, blocks.size);
 }
 
 /* Deallocated blocks read as zeroes here. */
@@ -192,7 +192,7 @@ static uint16_t deallocate(struct nvme_model *nvme, const struct nvme_command *c
     if ((command->cdw11 & NVME_DATASET_DEALLOCATE) == 0)
         return status;
     for (unsigned i = 0; i < count && status == NVME_GOOD; i++)
-        status = zero(nvme, ns, ranges[i].slba << ns->shift, (uint64_t)ranges[i].blocks << ns->shift);
+        status = nvme_zero(nvme, ns, ranges[i].slba << ns->shift, (uint64_t)ranges[i].blocks << ns->shift);
     return status;
 }
 
