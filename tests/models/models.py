@@ -16,6 +16,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
 import worlds  # noqa: E402
+from system import nvme_programs  # noqa: E402
 
 FOLDER, SUFFIX = os.path.abspath(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ''
 
@@ -76,6 +77,26 @@ def disks(test, folder):
         os.unlink(file)
 
 
+PLAIN = ['the effects log has format and write', 'the zones of a namespace without', 'formatting asks first',
+         'formatting into 4096-byte blocks', 'formatting the other namespace', 'a format of no such number',
+         'a format of no such size', 'a format of no namespace', 'no format at all']
+ZONES = ['--size', '16M', '--block-size', 4096, '--size2', '8M', '--zone-size', '1M', '--zone-capacity', '768K',
+         '--open-zones', 4, '--active-zones', 6]
+
+
+def programs(test, folder):
+    """Programs of administration do and say what they do and say with QEMU's controller."""
+    path, file = os.path.join(folder, 'disk'), os.path.join(folder, 'disk.img')
+    plain = {name: nvme_programs.PLAIN[name] for name in PLAIN}
+    for kind, options, cases in (('plain', ['--size', '8M', '--size2', '8M'], plain),
+                                 ('zones', ZONES, nvme_programs.ZONED),
+                                 ('zones in a file', [*ZONES, '--backing', f'file:{file}'], nvme_programs.ZONED)):
+        with model('nvme', path, *options):
+            for name, (command, arguments, status, text) in cases.items():
+                result = run(command, *arguments.split(), bus=f'vfio-user:{path}')
+                test.result(result.status == status and text in result.output + result.messages, f'{kind}: {name}', result)
+
+
 def performance(test, folder):
     path = os.path.join(folder, 'disk')
     for way in ('events', 'shared doorbells'):
@@ -93,6 +114,7 @@ def wrong_models(test, folder):
         'no socket': (['edu'], '--socket is missing'),
         'no size': (['nvme', '--socket', path], '--size is missing'),
         'a size of half a block': (['nvme', '--socket', path, '--size', 4096 + 256], 'no whole blocks'),
+        'a zone larger than the disk': (['nvme', '--socket', path, '--size', '1M', '--zone-size', '2M'], 'at least one'),
         'a strange block size': (['nvme', '--socket', path, '--size', '1M', '--block-size', 1024], '512 or 4096'),
         'a backing that there is not': (['nvme', '--socket', path, '--size', '1M', '--backing', 'tape'],
                                         "'tape' is no backing"),
@@ -161,7 +183,7 @@ def clients(test, folder):
 
 def main():
     with tap.Tap() as test:
-        for part in (drivers, disks, performance, wrong_models, sockets, clients):
+        for part in (drivers, disks, programs, performance, wrong_models, sockets, clients):
             with tempfile.TemporaryDirectory() as folder:
                 if os.geteuid() == 0:
                     os.chown(folder, worlds.NOBODY, worlds.NOBODY)

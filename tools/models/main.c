@@ -17,6 +17,7 @@
 
 static const char *socket_path, *backing = "ram", *second_backing = "ram", *serial = "chalk", *script_path;
 static uint64_t size, second_size, block_size = 512, second_block_size = 512, processor = UINT64_MAX;
+static uint64_t zone_size, zone_capacity, open_zones, active_zones;
 static bool spin, copies, single, once;
 static struct script script;
 
@@ -31,6 +32,14 @@ static const struct option options[] = {
     {"size2", OPTION_NUMBER, &second_size, 4096, 1ull << 50, NULL, "BYTES", "nvme: of a second namespace"},
     {"block-size2", OPTION_NUMBER, &second_block_size, 512, 4096, NULL, "BYTES", "512 or 4096"},
     {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH", "where its bytes are"},
+    {"zone-size", OPTION_NUMBER, &zone_size, 512, 1ull << 40, NULL, "BYTES",
+     "the (first) namespace has zones of this size"},
+    {"zone-capacity", OPTION_NUMBER, &zone_capacity, 512, 1ull << 40, NULL, "BYTES",
+     "of each, so much can be written; all of it if absent"},
+    {"open-zones", OPTION_NUMBER, &open_zones, 1, UINT32_MAX - 1, NULL, "N",
+     "so many can be open at once; all if absent"},
+    {"active-zones", OPTION_NUMBER, &active_zones, 1, UINT32_MAX - 1, NULL, "N",
+     "so many open or begun; all if absent"},
     {"serial", OPTION_WORD, &serial, 0, 0, NULL, "TEXT", "nvme: its serial number"},
     {"poll", OPTION_FLAG, &spin, 0, 0, NULL, NULL,
      "look at doorbells all the time: fast, and takes a processor of its own"},
@@ -73,6 +82,25 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
     if (ns->blocks != 0)
         return true;
     complain("%s is too short for a disk", where);
+    return false;
+}
+
+static bool add_zones(struct nvme_namespace *ns)
+{
+    if (zone_size == 0)
+        return true;
+    ns->zone_size = zone_size >> ns->shift;
+    ns->zone_capacity = zone_capacity != 0 ? zone_capacity >> ns->shift : ns->zone_size;
+    ns->max_open = (unsigned)open_zones;
+    ns->max_active = (unsigned)active_zones;
+    if (ns->max_active != 0 && (ns->max_open == 0 || ns->max_open > ns->max_active))
+        ns->max_open = ns->max_active; /* what is open is active */
+    if (nvme_make_zones(ns) == 0)
+        return true;
+    complain("--zone-size %llu, --zone-capacity %llu: zones are whole blocks, the disk has at least one of "
+             "them, and "
+             "their capacity is no more than their size",
+             (unsigned long long)zone_size, (unsigned long long)zone_capacity);
     return false;
 }
 
@@ -126,7 +154,7 @@ static int serve_nvme(struct server *server)
     int status = EXIT_USAGE;
 
     nvme.serial = serial;
-    if (add_namespace(&nvme.namespaces[0], backing, size, block_size) &&
+    if (add_namespace(&nvme.namespaces[0], backing, size, block_size) && add_zones(&nvme.namespaces[0]) &&
         (second_size == 0 ||
          add_namespace(&nvme.namespaces[1], second_backing, second_size, second_block_size))) {
         nvme_model_init(&nvme, server_world(server));

@@ -180,11 +180,12 @@ static void note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint1
     nvme->health.errors[0]++;
 }
 
-void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t status, uint32_t result)
+void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t status, uint64_t result)
 {
     struct nvme_sq *sq = &nvme->sqs[id];
     struct nvme_completion entry = {
-        .result = result,
+        .result = (uint32_t)result,
+        .dword1 = (uint32_t)(result >> 32),
         .origin = (uint32_t)id << 16 | sq->head,
         .outcome = (uint32_t)status << 17 | cid,
     };
@@ -223,7 +224,7 @@ static bool reap(struct nvme_model *nvme, bool wait)
             struct nvme_slot *slot = (struct nvme_slot *)(void *)request;
             uint16_t status = nvme_io_finish(nvme, slot);
 
-            nvme_complete(nvme, slot->sq, (uint16_t)(slot->command.cdw0 >> 16), status, 0);
+            nvme_complete(nvme, slot->sq, (uint16_t)(slot->command.cdw0 >> 16), status, slot->result);
             nvme_slot_free(nvme, slot);
             any = true;
         }
@@ -245,7 +246,7 @@ static void prefetch(struct nvme_model *nvme, struct nvme_sq *sq, uint32_t tail)
 static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_command *command)
 {
     const struct script_rule *rule = nvme_command_event(nvme, id, command);
-    uint32_t result = 0;
+    uint64_t result = 0;
     uint16_t status;
 
     if (rule != NULL && rule->what == WHAT_IGNORE)
@@ -254,7 +255,7 @@ static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_comm
     nvme->spoiling = rule;
     status = rule != NULL && rule->what == WHAT_STATUS ? (uint16_t)rule->value & 0x7fff
              : id == 0                                 ? nvme_admin(nvme, command, &result)
-                                                       : nvme_io(nvme, id, command);
+                                                       : nvme_io(nvme, id, command, &result);
     nvme->spoiling = NULL;
     if (status != NVME_LATER)
         nvme_complete(nvme, id, (uint16_t)(command->cdw0 >> 16), status, result);
@@ -347,11 +348,18 @@ static void stop(struct nvme_model *nvme)
     nvme->masks = 0;
 }
 
+/* What is in CC of those that were chosen, if there is a choice. */
+static uint32_t command_sets(const struct nvme_model *nvme)
+{
+    return nvme_has_zones(nvme) && (nvme->cc & NVME_CC_CSS_ALL) == NVME_CC_CSS_ALL ? NVME_CC_CSS_ALL
+                                                                                   : NVME_CC_CSS_NVM;
+}
+
 static void start(struct nvme_model *nvme)
 {
     uint32_t sq = (nvme->aqa & 0xfff) + 1, cq = (nvme->aqa >> 16 & 0xfff) + 1;
     bool good = (nvme->cc & ~(uint32_t)NVME_CC_SHN_MASK) ==
-                    (NVME_CC_EN | NVME_CC_CSS_NVM | NVME_CC_MPS(12) | NVME_CC_IOSQES | NVME_CC_IOCQES) &&
+                    (NVME_CC_EN | command_sets(nvme) | NVME_CC_MPS(12) | NVME_CC_IOSQES | NVME_CC_IOCQES) &&
                 sq >= 2 && cq >= 2 && nvme->asq % PAGE == 0 && nvme->acq % PAGE == 0;
 
     stop(nvme);
@@ -388,7 +396,7 @@ static uint64_t nvme_read(struct model *model, unsigned bar, uint64_t offset, un
     (void)bar;
     switch (at) {
     case NVME_CAP:
-        value = CAPABILITIES;
+        value = CAPABILITIES | (nvme_has_zones(nvme) ? NVME_CAP_CSS_ALL : 0);
         break;
     case NVME_VS: /* and INTMS */
         value = VERSION | (uint64_t)nvme->masks << 32;
@@ -506,6 +514,8 @@ void nvme_model_init(struct nvme_model *nvme, struct world *world)
 void nvme_model_end(struct nvme_model *nvme)
 {
     stop(nvme);
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        free(nvme->namespaces[i].zones);
     while (nvme->slots != NULL) {
         struct nvme_slot *slot = nvme->slots;
 

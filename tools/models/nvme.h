@@ -2,7 +2,7 @@
 /*
  * An NVMe controller: NVM Express Base 2.0c, NVM Command Set 1.0c, PCIe Transport 1.0c, cited as in
  * drivers/nvme/registers.h. One administration queue pair and up to 64 for I/O, each with a vector of its
- * own; up to two namespaces.
+ * own; up to two namespaces, of which one or both can have zones [ZNS Command Set 1.1c].
  */
 #ifndef MODEL_NVME_H
 #define MODEL_NVME_H
@@ -20,6 +20,7 @@ enum {
     NVME_MODEL_MDTS = 7, /* 512 KiB */
     NVME_MODEL_TRANSFER = 4096 << NVME_MODEL_MDTS,
     NVME_MODEL_STAGE = 16, /* completions that are shown at once */
+    NVME_MODEL_ZASL = 4,   /* 64 KiB in one append */
     NVME_MODEL_EVENTS = 4, /* asynchronous event requests at once */
     NVME_MODEL_HELD = 64,  /* late completions at once */
 };
@@ -48,14 +49,33 @@ enum nvme_status {
     NVME_INVALID_DELETION = 0x10c,
     NVME_NOT_SAVEABLE = 0x10d,
     NVME_NOT_CHANGEABLE = 0x10e,
+    NVME_ZONE_BOUNDARY = 0x1b8,
+    NVME_ZONE_FULL = 0x1b9,
+    NVME_ZONE_READ_ONLY = 0x1ba,
+    NVME_ZONE_OFFLINE = 0x1bb,
+    NVME_ZONE_INVALID_WRITE = 0x1bc,
+    NVME_TOO_MANY_ACTIVE = 0x1bd,
+    NVME_TOO_MANY_OPEN = 0x1be,
+    NVME_ZONE_TRANSITION = 0x1bf,
     NVME_MISCOMPARE = 0x285,
     NVME_LATER = 0xfff, /* none: the completion comes later */
+};
+
+struct nvme_zone_of {
+    uint64_t written; /* blocks */
+    uint8_t state;    /* enum chalk_nvme_zone_state */
 };
 
 struct nvme_namespace {
     struct store *store; /* NULL: there is none */
     unsigned shift;      /* log2 of the block size */
     uint64_t blocks;
+
+    /* Zones, in blocks; no zone_count: it has none. */
+    uint64_t zone_size, zone_capacity;
+    unsigned zone_count, zones_open, zones_active;
+    unsigned max_open, max_active;
+    struct nvme_zone_of *zones;
 };
 
 /* A ring in the program's memory, and where it can be seen. */
@@ -90,6 +110,7 @@ struct nvme_slot {
     struct store_request request;
     struct nvme_slot *next;
     struct nvme_command command;
+    uint64_t result;
     uint16_t sq;
     char *buffer; /* twice NVME_MODEL_TRANSFER bytes: the second half is for what is compared */
 };
@@ -142,7 +163,7 @@ struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid);
  */
 uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_t wanted);
 /* Room for one more completion has been kept since the command was fetched. */
-void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint32_t result);
+void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t result);
 /* Puts an entry, but for its phase, at the end of the queue. */
 void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completion entry);
 /* Waits for everything that is at the stores, and completes it. */
@@ -168,9 +189,24 @@ uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command
 /* nvme_io.c: makes zeroes of bytes of the namespace. */
 uint16_t nvme_zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t offset, uint64_t size);
 
+/* nvme_zones.c */
+
+/* Makes zones of its blocks. -EINVAL: it has not a whole zone; -ENOMEM. */
+int nvme_make_zones(struct nvme_namespace *ns);
+bool nvme_has_zones(const struct nvme_model *nvme);
+/* Whether these blocks can be read or written where they are; a write moves the pointer of its zone. */
+uint16_t nvme_zone_read(const struct nvme_namespace *ns, uint64_t lba, uint64_t count);
+uint16_t nvme_zone_write(struct nvme_namespace *ns, uint64_t lba, uint64_t count);
+/* The same for blocks that go where the zone's pointer is: *lba is the zone's, and then theirs. */
+uint16_t nvme_zone_append(struct nvme_namespace *ns, uint64_t *lba, uint64_t count);
+uint16_t nvme_zone_send(struct nvme_model *nvme, const struct nvme_command *command);
+uint16_t nvme_zone_receive(struct nvme_model *nvme, const struct nvme_command *command);
+/* What the zoned command set says of a namespace, and of the controller. */
+void nvme_zone_describe(const struct nvme_namespace *ns, struct nvme_identify_zoned *id);
+
 /* Each executes one command, and returns its status. */
-uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result);
-uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command);
+uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);
+uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command, uint64_t *result);
 /* A store is done with a command. */
 uint16_t nvme_io_finish(struct nvme_model *nvme, struct nvme_slot *slot);
 void nvme_slot_free(struct nvme_model *nvme, struct nvme_slot *slot);

@@ -51,8 +51,16 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     ((uint8_t *)answer)[262] = 3;                     /* ELPE, error entries less one */
 }
 
+/* I/O command sets [Base 5.17.2.3.3] */
+enum { CSI_NVM = 0, CSI_ZONED = 2 };
+
+static uint8_t csi_of(const struct nvme_namespace *ns)
+{
+    return ns->zone_count != 0 ? CSI_ZONED : CSI_NVM;
+}
+
 /* A list of descriptors that say which namespace it is, across controllers [Base 5.17.2.3]. */
-static void identify_descriptors(uint32_t nsid, uint8_t *answer)
+static void identify_descriptors(const struct nvme_namespace *ns, uint32_t nsid, uint8_t *answer)
 {
     answer[0] = NVME_DESCRIPTOR_UUID;
     answer[1] = 16;
@@ -60,12 +68,24 @@ static void identify_descriptors(uint32_t nsid, uint8_t *answer)
     answer[19] = (uint8_t)nsid;
     answer[20] = NVME_DESCRIPTOR_CSI;
     answer[21] = 1;
+    answer[24] = csi_of(ns);
+}
+
+static void list_namespaces(struct nvme_model *nvme, uint32_t after, int csi, uint32_t *list)
+{
+    for (uint32_t i = after; i < NVME_MODEL_NAMESPACES; i++) {
+        const struct nvme_namespace *ns = nvme_namespace(nvme, i + 1);
+
+        if (ns != NULL && (csi < 0 || csi_of(ns) == csi))
+            *list++ = i + 1;
+    }
 }
 
 static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *command)
 {
     const struct nvme_namespace *ns = nvme_namespace(nvme, command->nsid);
     uint8_t answer[PAGE] __attribute__((aligned(8))) = {0};
+    unsigned csi = command->cdw11 >> 24;
 
     switch (command->cdw10 & 0xff) {
     case 0x00:
@@ -77,20 +97,35 @@ static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *com
     case 0x01:
         identify_controller(nvme, answer);
         break;
-    case 0x02: {
-        uint32_t *list = (uint32_t *)(void *)answer;
-
+    case 0x02:
+    case 0x07:
         if (command->nsid >= NVME_NSID_MAX)
             return NVME_INVALID_NAMESPACE;
-        for (uint32_t i = command->nsid; i < NVME_MODEL_NAMESPACES; i++)
-            if (nvme_namespace(nvme, i + 1) != NULL)
-                *list++ = i + 1;
+        list_namespaces(nvme, command->nsid, (command->cdw10 & 0xff) == 0x07 ? (int)csi : -1,
+                        (uint32_t *)(void *)answer);
         break;
-    }
     case 0x03:
         if (ns == NULL)
             return NVME_INVALID_NAMESPACE;
-        identify_descriptors(command->nsid, answer);
+        identify_descriptors(ns, command->nsid, answer);
+        break;
+    case 0x05: /* a namespace, as its command set has it */
+        if (ns == NULL)
+            return NVME_INVALID_NAMESPACE;
+        if (csi != csi_of(ns))
+            return NVME_INVALID_FIELD;
+        if (csi == CSI_ZONED)
+            nvme_zone_describe(ns, (struct nvme_identify_zoned *)(void *)answer);
+        break;
+    case 0x06: /* the controller, as a command set has it */
+        if (csi != CSI_NVM && (csi != CSI_ZONED || !nvme_has_zones(nvme)))
+            return NVME_INVALID_FIELD;
+        answer[NVME_ZASL] = csi == CSI_ZONED ? NVME_MODEL_ZASL : 0;
+        break;
+    case 0x1c: /* combinations of command sets: there is one */
+        if (!nvme_has_zones(nvme))
+            return NVME_INVALID_FIELD;
+        answer[0] = 1 << CSI_NVM | 1 << CSI_ZONED;
         break;
     default:
         return NVME_INVALID_FIELD;
@@ -189,13 +224,15 @@ static uint16_t delete_cq(struct nvme_model *nvme, const struct nvme_command *co
 
 /* ---- features [Base 5.27] ---- */
 
+#define COMMAND_SETS 0x19 /* I/O Command Set Profile */
+
 /* Those that have a value, and nothing else to them. */
 static bool is_feature(unsigned id)
 {
-    return (id >= 0x01 && id <= 0x0b && id != 0x03) || id == 0x16;
+    return (id >= 0x01 && id <= 0x0b && id != 0x03) || id == 0x16 || id == COMMAND_SETS;
 }
 
-static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
 {
     unsigned id = command->cdw10 & 0xff;
     uint32_t most = NVME_MODEL_QUEUES - 2; /* less one, as all counts here */
@@ -213,11 +250,13 @@ static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command 
         nvme->features[id] = *result;
         return NVME_GOOD;
     }
+    if (id == COMMAND_SETS && (command->cdw11 & 0x1ff) != 0)
+        return NVME_INVALID_FIELD; /* which there is one combination of */
     nvme->features[id] = command->cdw11;
     return NVME_GOOD;
 }
 
-static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
 {
     unsigned id = command->cdw10 & 0xff;
 
@@ -312,7 +351,7 @@ static uint16_t request_event(struct nvme_model *nvme, const struct nvme_command
 }
 
 /* What can be aborted is what waits for an event; all else is too fast [Base 5.1]. */
-static uint16_t abort_command(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+static uint16_t abort_command(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
 {
     uint16_t cid = (uint16_t)(command->cdw10 >> 16);
 
@@ -328,7 +367,7 @@ static uint16_t abort_command(struct nvme_model *nvme, const struct nvme_command
     return NVME_GOOD;
 }
 
-uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint32_t *result)
+uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
 {
     if ((command->cdw0 >> 8 & 3) != 0 ||
         (command->cdw0 >> 14 & 3) != 0) /* not fused, and with PRPs [PCIe 3.3] */

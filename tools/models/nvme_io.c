@@ -27,6 +27,7 @@ static struct nvme_slot *take_slot(struct nvme_model *nvme, uint16_t sq, const s
         }
     }
     slot->command = *command;
+    slot->result = 0;
     slot->sq = sq;
     return slot;
 }
@@ -80,8 +81,28 @@ static uint16_t begin(struct nvme_model *nvme, struct nvme_slot *slot, struct st
     return NVME_INTERNAL_ERROR;
 }
 
-static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command)
+/* Where the blocks of a zoned namespace go, or whether they may. */
+static uint16_t place(const struct nvme_command *command, struct blocks *blocks, uint64_t *lba)
 {
+    uint64_t count = blocks->size >> blocks->ns->shift;
+    unsigned opcode = command->cdw0 & 0xff;
+    uint16_t status = NVME_GOOD;
+
+    *lba = command->slba;
+    if (opcode == NVME_ZONE_APPEND)
+        status = nvme_zone_append(blocks->ns, lba, count);
+    else if (blocks->ns->zone_count != 0)
+        status = opcode == NVME_READ ? nvme_zone_read(blocks->ns, *lba, count)
+                                     : nvme_zone_write(blocks->ns, *lba, count);
+    blocks->offset = *lba << blocks->ns->shift;
+    return status;
+}
+
+static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command,
+                              uint64_t *result)
+{
+    bool appends = (command->cdw0 & 0xff) == NVME_ZONE_APPEND;
+    uint64_t lba;
     bool reads = (command->cdw0 & 0xff) == NVME_READ;
     struct nvme_slot *slot;
     struct blocks blocks;
@@ -91,6 +112,11 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
         return status;
     if (blocks.size > NVME_MODEL_TRANSFER)
         return NVME_INVALID_FIELD;
+    status = place(command, &blocks, &lba);
+    if (status != NVME_GOOD)
+        return status;
+    if (appends)
+        *result = lba;
     count(nvme, reads, blocks.size);
     if (store_is_null(blocks.ns->store))
         return (command->cdw0 >> 14 & 3) == 0 && command->prp1 % 4 != 0 ? NVME_PRP_OFFSET : NVME_GOOD;
@@ -100,6 +126,7 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
     slot = take_slot(nvme, sq, command);
     if (slot == NULL)
         return NVME_INTERNAL_ERROR;
+    slot->result = *result;
     if (!reads) {
         status = nvme_transfer(nvme, command, slot->buffer, blocks.size, false);
         if (status != NVME_GOOD) {
@@ -171,7 +198,10 @@ static uint16_t write_zeroes(struct nvme_model *nvme, const struct nvme_command 
 {
     struct blocks blocks;
     uint16_t status = find_blocks(nvme, command, &blocks);
+    uint64_t lba;
 
+    if (status == NVME_GOOD)
+        status = place(command, &blocks, &lba);
     return status != NVME_GOOD ? status : nvme_zero(nvme, blocks.ns, blocks.offset, blocks.size);
 }
 
@@ -216,14 +246,19 @@ static uint16_t verify(struct nvme_model *nvme, const struct nvme_command *comma
     return find_blocks(nvme, command, &blocks);
 }
 
-uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command)
+uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command, uint64_t *result)
 {
     if ((command->cdw0 >> 8 & 3) != 0) /* no fused operations */
         return NVME_INVALID_FIELD;
     switch (command->cdw0 & 0xff) {
     case NVME_READ:
     case NVME_WRITE:
-        return read_or_write(nvme, sq, command);
+    case NVME_ZONE_APPEND:
+        return read_or_write(nvme, sq, command, result);
+    case NVME_ZONE_SEND:
+        return nvme_zone_send(nvme, command);
+    case NVME_ZONE_RECEIVE:
+        return nvme_zone_receive(nvme, command);
     case NVME_FLUSH:
         return flush(nvme, sq, command);
     case NVME_COMPARE:

@@ -20,6 +20,8 @@ void nvme_describe(const struct nvme_namespace *ns, struct nvme_identify_namespa
 /* What was in its blocks is gone, whether that was asked for or not. */
 static uint16_t format(struct nvme_model *nvme, struct nvme_namespace *ns, unsigned index)
 {
+    if (ns->zone_count != 0) /* zones of other blocks would be other zones */
+        return NVME_INVALID_FORMAT;
     nvme_drain(nvme);
     ns->shift = formats[index];
     ns->blocks = store_size(ns->store) >> ns->shift;
