@@ -117,8 +117,9 @@ static void lend(void)
     close(fd);
 }
 
-/* A command of the administration queue, which is at 0, with its completions at 4096, both of 16 entries. */
-static void submit(struct nvme_model *model)
+/* A command of the administration queue, which is at 0, with its completions at 4096, or of the queue for
+ * I/O, whose are the pages after them; all of 16 entries. */
+static void submit(struct nvme_model *model, unsigned queue)
 {
     struct nvme_command command = {.cdw0 = (uint32_t)take(1) | (uint32_t)(take(1) & 0xc0) << 8,
                                    .nsid = (uint32_t)take(1),
@@ -126,16 +127,27 @@ static void submit(struct nvme_model *model)
                                    .prp2 = take(2) << 4,
                                    .cdw10 = (uint32_t)take(4),
                                    .cdw11 = (uint32_t)take(4),
-                                   .cdw12 = (uint32_t)take(4)};
-    uint32_t tail = model->doorbells[0] % 16;
+                                   .cdw12 = (uint32_t)take(4),
+                                   .cdw13 = (uint32_t)take(2)};
+    uint32_t tail = model->doorbells[2 * queue] % 16;
 
-    memcpy(memory + 64 * tail, &command, sizeof command);
-    model->doorbells[0] = (tail + 1) % 16;
-    model->doorbells[1] = model->cqs[0].tail;
+    memcpy(memory + 8192 * queue + 64 * tail, &command, sizeof command);
+    model->doorbells[2 * queue] = (tail + 1) % 16;
+    model->doorbells[2 * queue + 1] = model->cqs[queue].tail;
     model_run(&model->model);
 }
 
-/* A controller that is enabled: the fuzzer would take long to find it. */
+static void admin(const struct nvme_command *command)
+{
+    uint32_t tail = nvme.doorbells[0] % 16;
+
+    memcpy(memory + 64 * tail, command, sizeof *command);
+    nvme.doorbells[0] = (tail + 1) % 16;
+    nvme.model.class->run(&nvme.model);
+    nvme.doorbells[1] = nvme.cqs[0].tail;
+}
+
+/* A controller that is enabled, with a queue for I/O: the fuzzer would take long to find it. */
 static void enable(void)
 {
     static const struct {
@@ -151,6 +163,14 @@ static void enable(void)
     for (unsigned i = 0; i < sizeof writes / sizeof writes[0]; i++)
         nvme.model.class->write(&nvme.model, 0, writes[i].offset, writes[i].offset == NVME_ACQ ? 8 : 4,
                                 writes[i].value);
+    admin(&(struct nvme_command){.cdw0 = NVME_CREATE_CQ,
+                                 .prp1 = 8192 + 4096,
+                                 .cdw10 = NVME_QUEUE(1, 16),
+                                 .cdw11 = NVME_QUEUE_CONTIGUOUS});
+    admin(&(struct nvme_command){.cdw0 = NVME_CREATE_SQ,
+                                 .prp1 = 8192,
+                                 .cdw10 = NVME_QUEUE(1, 16),
+                                 .cdw11 = 1u << 16 | NVME_QUEUE_CONTIGUOUS});
 }
 
 /* A few rules of any kind. Nobody answers a device that trespasses, and one that shrinks memory shrinks ours.
@@ -220,6 +240,15 @@ static void set_up(void)
         abort();
     nvme.namespaces[0].shift = 9;
     nvme.namespaces[0].blocks = MEMORY >> 9;
+    nvme.namespaces[1] = (struct nvme_namespace){.shift = 9,
+                                                 .blocks = MEMORY >> 9,
+                                                 .zone_size = 64,
+                                                 .zone_capacity = 48,
+                                                 .max_open = 2,
+                                                 .max_active = 3};
+    if (store_open("ram", MEMORY, &nvme.namespaces[1].store) != 0 ||
+        nvme_make_zones(&nvme.namespaces[1]) != 0)
+        abort();
     nvme.serial = "fuzz";
     server.model = &edu.model;
     edu_model_init(&edu, &server.world);
@@ -258,7 +287,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             break;
         case 4:
             if (server.model == &nvme.model)
-                submit(&nvme);
+                submit(&nvme, take(1) & 1);
             break;
         default:
             server.model->due = 0;
