@@ -89,13 +89,23 @@ int hostile_answer(struct server *server, const struct script_rule *rule, struct
 
 /* ---- files ---- */
 
-/* We look at anonymous memory from now on; the client at pages that there are not. */
+/* We look at a copy from now on; the client at pages that there are not. */
 static void truncate_registers(struct server *server)
 {
-    for (unsigned bar = 0; bar < MODEL_BARS; bar++)
-        if (server->shared[bar] >= 0 && ftruncate(server->shared[bar], 0) == 0)
-            mmap(server->model->shared[bar], server->model->class->bars[bar].shared_size,
-                 PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    for (unsigned bar = 0; bar < MODEL_BARS; bar++) {
+        size_t size = server->model->class->bars[bar].shared_size;
+        void *shared = server->model->shared[bar], *copy;
+
+        if (server->shared[bar] < 0)
+            continue;
+        copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (copy == MAP_FAILED)
+            continue;
+        memcpy(copy, shared, size);
+        mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, shared);
+        if (ftruncate(server->shared[bar], 0) != 0)
+            server->model->script->close = true; /* nothing came of it, and nobody is to think so */
+    }
 }
 
 int hostile_deeds(struct server *server)
