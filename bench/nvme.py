@@ -68,7 +68,8 @@ def fio(depth, *options):
 
 CONTENDERS = {  # name: (driver, command of a depth and options)
     'chalk-polled': ('vfio-pci', chalk),
-    'chalk-interrupt': ('vfio-pci', lambda depth, *options: chalk(depth, '--interrupts', *options)),
+    'chalk-interrupt': ('vfio-pci', lambda depth, *options: chalk(depth, '--mode', 'interrupt', *options)),
+    'chalk-adaptive': ('vfio-pci', lambda depth, *options: chalk(depth, '--mode', 'adaptive', *options)),
     'io_uring': ('kernel', fio),
     'io_uring-polled': ('kernel', lambda depth, *options: fio(depth, '--hipri', *options)),
 }

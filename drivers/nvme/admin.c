@@ -51,13 +51,12 @@ void chalk_nvme_admin_rewind(struct chalk_nvme *nvme)
 
 static void lock(struct nvme_admin_queue *admin)
 {
-    while (atomic_flag_test_and_set_explicit(&admin->lock, memory_order_acquire))
-        chalk_pause();
+    nvme_lock(&admin->lock);
 }
 
 static void unlock(struct nvme_admin_queue *admin)
 {
-    atomic_flag_clear_explicit(&admin->lock, memory_order_release);
+    nvme_unlock(&admin->lock);
 }
 
 /* ---- starting -------------------------------------------------------------------------------------- */

@@ -316,6 +316,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     nvme->memory = options->memory;
     nvme->core = options->core;
     nvme->interrupts = options->interrupts;
+    nvme->vectors[0].listeners = options->interrupts;
     nvme->info.shadow_doorbells = options->shadow_doorbells;
     nvme->cmb.wanted = options->controller_memory;
     nvme->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 5 * CHALK_S;

@@ -325,3 +325,5 @@ static int poll(struct chalk_block_queue *block, unsigned max)
 
 const struct chalk_block_ops chalk_nvme_live_ops = {
     .submit = submit, .kick = kick, .poll = poll, .cancel = chalk_nvme_cancel};
+const struct chalk_block_ops chalk_nvme_adaptive_ops = {
+    .submit = submit, .kick = kick, .poll = chalk_nvme_poll_adaptive, .cancel = chalk_nvme_cancel};

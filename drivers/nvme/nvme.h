@@ -16,6 +16,7 @@
  *     zns.c         zones; which command sets a controller is to use
  *     queue.c       a queue pair's life
  *     vector.c      interrupt vectors, and who shares one
+ *     adapt.c       queues that turn their interrupts on and off
  *     io.c          the hot path: submit, kick, poll
  *     request.c     requests that are not a plain read or write
  *     recovery.c    what becomes of requests when the controller is late, lies or goes
@@ -103,6 +104,17 @@ struct nvme_admin_slot {
     uint16_t cid;                 /* the slot's index, and above it a count of its uses */
 };
 
+static inline void nvme_lock(atomic_flag *lock)
+{
+    while (atomic_flag_test_and_set_explicit(lock, memory_order_acquire))
+        chalk_pause();
+}
+
+static inline void nvme_unlock(atomic_flag *lock)
+{
+    atomic_flag_clear_explicit(lock, memory_order_release);
+}
+
 struct nvme_admin_queue {
     struct chalk_dma commands, completions;
     struct chalk_mmio doorbells;
@@ -113,8 +125,10 @@ struct nvme_admin_queue {
 
 struct nvme_vector {
     _Atomic(uint32_t) interrupts;
-    unsigned core;  /* to which they go, while it is in use */
-    unsigned users; /* queues, the admin queue not counted */
+    unsigned core;      /* to which they go, while it is in use */
+    unsigned users;     /* queues, the admin queue not counted */
+    unsigned listeners; /* of all its queues, those that want to be interrupted */
+    bool quiet;         /* it was turned off, since there is none */
 };
 
 /* The controller's own memory: cmb.c. */
@@ -173,6 +187,9 @@ struct chalk_nvme {
     uint64_t queue_ids;          /* bit n: queue n is in use */
     unsigned cores[NVME_QUEUES]; /* that own them */
     struct nvme_vector vectors[NVME_QUEUES];
+    atomic_flag vectors_lock;       /* of their listeners */
+    struct chalk_mmio vector_table; /* the MSI-X table, if vectors can be masked there; else its size is 0 */
+    bool vector_table_tried;
     bool vectors_short; /* and that was said */
     unsigned page_shift;
     uint16_t retry_delays[3]; /* CRDT, in 100 ms */
@@ -274,7 +291,15 @@ struct nvme_queue {
     uint32_t warnings; /* failed requests that were logged */
     int error;         /* not 0: dead, and this is what submissions get */
     uint16_t id;
-    struct nvme_vector *vector; /* NULL: it is polled */
+    struct nvme_vector *vector;         /* NULL: it is polled */
+    const struct chalk_block_ops *live; /* while the controller knows the pair */
+    struct {
+        uint64_t patience;  /* ticks */
+        uint64_t since;     /* ticks; listening: from when on it counts; quiet: when a request ended last */
+        uint64_t completed; /* quiet: requests, up to then */
+        unsigned heard;     /* listening: requests that ended since */
+        unsigned busy;      /* as many make it quiet */
+    } adapt;
     struct chalk_dma command_memory, completion_memory, list_memory;
     size_t size; /* bytes of this structure, its slots and its stack */
 };
@@ -498,7 +523,7 @@ void chalk_nvme_shadow_rewind(struct nvme_shadow *shadow);
 
 /* io.c */
 
-extern const struct chalk_block_ops chalk_nvme_live_ops;
+extern const struct chalk_block_ops chalk_nvme_live_ops, chalk_nvme_adaptive_ops;
 
 /* Calls back at most `limit` requests that the controller has finished, without a word to it: returns how
  * many. */
@@ -570,6 +595,28 @@ void chalk_nvme_pair_delete(struct nvme_queue *queue);
  */
 int chalk_nvme_vector_get(struct nvme_queue *queue, unsigned core);
 void chalk_nvme_vector_put(struct nvme_queue *queue);
+
+/* Finds out whether vectors can be masked; if not, turning one off takes a call of the platform. The queue
+ * listens to its own. */
+void chalk_nvme_vector_try_mask(struct nvme_queue *queue);
+
+/*
+ * Turns the queue's interrupts on and off. They are off only while all who share the vector have turned them
+ * off. When listen() has returned 0, what the controller completes from then on interrupts. Errors: as
+ * chalk_vector_attach(); then they stay off.
+ */
+int chalk_nvme_vector_listen(struct nvme_queue *queue);
+void chalk_nvme_vector_quiet(struct nvme_queue *queue);
+
+/* The device was reset, perhaps, which turns all interrupts on. */
+void chalk_nvme_vector_settle(struct nvme_queue *queue);
+
+/* adapt.c */
+
+/* Makes a queue that has a vector, and is not used yet, an adaptive one. */
+void chalk_nvme_adapt(struct nvme_queue *queue, uint64_t patience_ns);
+
+int chalk_nvme_poll_adaptive(struct chalk_block_queue *block, unsigned max);
 
 /* status.c */
 

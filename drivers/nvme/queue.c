@@ -268,6 +268,7 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
     int error;
 
     rewind_rings(queue);
+    chalk_nvme_vector_settle(queue);
     error = run(queue, epoch, &completions, "Create I/O Completion Queue");
     if (error != 0)
         return error;
@@ -354,8 +355,11 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     queue->sgl_align = options->pages_only ? 0 : nvme->info.sgl_align;
     describe(queue, &ns, options->protection);
     error = allocate_shared(nvme, queue);
-    if (error == 0 && options->interrupts)
+    if (error == 0 && options->interrupts != CHALK_NVME_POLLED)
         error = chalk_nvme_vector_get(queue, options->core);
+    queue->live = &chalk_nvme_live_ops;
+    if (error == 0 && options->interrupts == CHALK_NVME_ADAPTIVE && queue->vector != NULL)
+        chalk_nvme_adapt(queue, options->patience_ns);
     if (error == 0)
         do
             error = chalk_nvme_pair_create(queue);
@@ -366,7 +370,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     }
     nvme->cores[id] = options->core;
     nvme->queue_ids |= 1ull << id;
-    queue->block.ops = &chalk_nvme_live_ops;
+    queue->block.ops = queue->live;
     *opened = &queue->block;
     return 0;
 }

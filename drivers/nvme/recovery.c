@@ -325,7 +325,7 @@ static int mend(struct nvme_queue *queue, unsigned max)
         (void)chalk_nvme_recover(nvme, epoch, -EIO);
         return (int)found;
     }
-    block->ops = &chalk_nvme_live_ops;
+    block->ops = queue->live;
     queue->swept = block->counters.completed;
     return (int)(found + submit_kept(queue));
 }

@@ -102,10 +102,12 @@ PERF = {  # what it shows: arguments, what is to be true of the figures
         lambda f: f['cores'] == 2 and f['requests'] == 3000 and f['verified'] > 0 and f['interrupts_per_io'] == 0 and
         sum(f['latency_us_from'].values()) == 3000),
     'two cores, asleep until they are interrupted': (
-        '--cores 2 --op write --pattern sequential --verify --overwrite --count 3000 --interrupts',
+        '--cores 2 --op write --pattern sequential --verify --overwrite --count 3000 --mode interrupt',
         lambda f: f['requests'] == 3000 and f['verified'] >= 1500 and 0 < f['interrupts_per_io'] <= 1),
     'one core, polling at depth 32': (
         '--count 3000 --depth 32', lambda f: f['interrupts_per_io'] == 0 and f['reads_percent'] == 100),
+    'one core, adapting at depth 32': (
+        '--count 3000 --depth 32 --mode adaptive', lambda f: f['requests'] == 3000 and f['interrupts_per_io'] < 0.5),
 }
 
 

@@ -264,15 +264,14 @@ static void interrupt_waiter(struct chalk_task *self, void *argument)
     task_ends();
 }
 
-static void one_queue(struct world *w, bool interrupts)
+static void one_queue(struct world *w, enum chalk_nvme_interrupts interrupts, const char *what)
 {
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 2, .interrupts = interrupts};
     struct chalk_block_poller poller;
 
-    if (!expect_result(chalk_nvme_queue_open(w->nvme, &options, &w->queue), 0,
-                       interrupts ? "a queue with interrupts" : "a queue without interrupts"))
+    if (!expect_result(chalk_nvme_queue_open(w->nvme, &options, &w->queue), 0, what))
         return;
-    if (interrupts) {
+    if (interrupts == CHALK_NVME_INTERRUPTS) {
         start("interrupt waiter", interrupt_waiter, w);
         expect_result(chalk_loop_run(loop), 0, "running until it has interrupted");
     }
@@ -300,8 +299,9 @@ static void disk(void)
         const struct chalk_nvme_options options = {.memory = memory, .domain = w.domain, .interrupts = true};
 
         if (expect_result(chalk_nvme_open(w.device, &options, &w.nvme), 0, "opening the controller")) {
-            one_queue(&w, false);
-            one_queue(&w, true);
+            one_queue(&w, CHALK_NVME_POLLED, "a queue without interrupts");
+            one_queue(&w, CHALK_NVME_INTERRUPTS, "a queue with interrupts");
+            one_queue(&w, CHALK_NVME_ADAPTIVE, "an adaptive queue");
             chalk_nvme_close(w.nvme);
         }
         chalk_memory_unshare(memory, w.domain);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A controller with as few or as many queues, vectors and bytes in a command as there can be: every queue
- * that it grants works, by interrupt, whether its vector is its own or shared. The first namespace is written
- * to.
+ * that it grants works, by interrupt and adaptive, whether its vector is its own or shared. The first
+ * namespace is written to.
  */
 #include <chalk/clock.h>
 #include <chalk/main.h>
@@ -26,14 +26,15 @@ static void note(struct chalk_block_request *request, int status)
 }
 
 /* One request, whose end is waited for if the queue says that one may. */
-static int run(struct chalk_block_queue *queue, enum chalk_block_op op, uint64_t lba)
+static int run(struct chalk_block_queue *queue, enum chalk_block_op op, uint64_t lba, size_t size)
 {
+    const struct chalk_dma part = {data.va, data.iova, size};
     int status = 1;
     struct chalk_block_request request = {
         .op = op,
-        .count = (uint32_t)(SIZE / queue->info.block_size),
+        .count = (uint32_t)(size / queue->info.block_size),
         .lba = lba,
-        .segments = &data,
+        .segments = &part,
         .segment_count = 1,
         .done = note,
         .context = &status,
@@ -76,7 +77,7 @@ static bool write_all(unsigned count)
     for (unsigned i = 0; i < count; i++) {
         for (size_t at = 0; at < SIZE; at++)
             bytes[at] = byte_of(i, at);
-        good &= run(queues[i], CHALK_BLOCK_WRITE, place(i)) == 0;
+        good &= run(queues[i], CHALK_BLOCK_WRITE, place(i), SIZE) == 0;
     }
     return good;
 }
@@ -88,17 +89,52 @@ static bool read_all(unsigned count)
 
     for (unsigned i = 0; i < count; i++) {
         memset(data.va, 0, SIZE);
-        good &= run(queues[i], CHALK_BLOCK_READ, place(i)) == 0;
+        good &= run(queues[i], CHALK_BLOCK_READ, place(i), SIZE) == 0;
         for (size_t at = 0; at < SIZE; at++)
             good &= bytes[at] == byte_of(i, at);
     }
     return good;
 }
 
-static void use(struct chalk_nvme *nvme)
+/* Short reads, one after the other, until the queue thinks so. */
+static bool gets_busy(struct chalk_block_queue *queue)
+{
+    uint64_t deadline = chalk_deadline(PATIENCE);
+    bool good = true;
+
+    while (good && queue->may_wait && !chalk_expired(deadline))
+        good = run(queue, CHALK_BLOCK_READ, 0, queue->info.block_size) == 0;
+    return good && !queue->may_wait;
+}
+
+static bool gets_idle(struct chalk_block_queue *queue)
+{
+    uint64_t deadline = chalk_deadline(PATIENCE);
+
+    while (!queue->may_wait && !chalk_expired(deadline))
+        chalk_block_poll(queue, 0);
+    return queue->may_wait;
+}
+
+static void adapt(struct chalk_nvme *nvme, unsigned opened)
+{
+    bool busy = true, idle = true;
+
+    for (unsigned i = 0; i < opened; i++)
+        busy &= gets_busy(queues[i]);
+    expect(busy, "each polls under load");
+    expect(write_all(opened), "and still writes");
+    for (unsigned i = 0; i < opened; i++)
+        idle &= gets_idle(queues[i]);
+    expect(idle, "each may wait again when it is idle");
+    expect_result(chalk_nvme_reset(nvme), 0, "a reset");
+    expect(read_all(opened), "and each still reads what was written");
+}
+
+static void use(struct chalk_nvme *nvme, enum chalk_nvme_interrupts interrupts)
 {
     const struct chalk_nvme_info *info = chalk_nvme_info(nvme);
-    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4, .interrupts = true};
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4, .interrupts = interrupts};
     unsigned count = info->queues < QUEUES ? info->queues : QUEUES, opened;
     struct chalk_block_queue *more;
     bool wait = true, interrupted = true;
@@ -120,6 +156,8 @@ static void use(struct chalk_nvme *nvme)
     for (unsigned i = 0; i < opened; i++)
         interrupted &= *queues[i]->interrupts != 0;
     expect(interrupted, "each was interrupted for");
+    if (interrupts == CHALK_NVME_ADAPTIVE)
+        adapt(nvme, opened);
     while (opened > 0)
         chalk_nvme_queue_close(queues[--opened]);
 }
@@ -139,7 +177,8 @@ int chalk_main(int argc, char *argv[])
     events = core.events;
     if (expect_result(chalk_dma_get(options.memory, SIZE, CHALK_PAGE, &data), 0, "memory for data")) {
         if (expect_result(chalk_nvme_open(device, &options, &nvme), 0, "opening the controller")) {
-            use(nvme);
+            use(nvme, CHALK_NVME_INTERRUPTS);
+            use(nvme, CHALK_NVME_ADAPTIVE);
             chalk_nvme_close(nvme);
         }
         chalk_dma_put(options.memory, &data);

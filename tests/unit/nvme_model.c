@@ -175,7 +175,9 @@ void model_post(struct nvme_model *model, unsigned id, struct nvme_completion co
     queue->posted = next;
     if (next == 0)
         queue->phase ^= 1;
-    if (queue->interrupts)
+    if (queue->interrupts && (model->masks[queue->vector] & 1) != 0)
+        model->pending[queue->vector] = true;
+    else if (queue->interrupts)
         fake_interrupt(model->device, queue->vector);
 }
 
@@ -565,6 +567,32 @@ static void doorbell(struct nvme_model *model, size_t offset, uint32_t value)
         model_run(model, id, 0);
 }
 
+static uint32_t *control_word(struct nvme_model *model, uint64_t at)
+{
+    static uint32_t none;
+    uint64_t entry = (at - MODEL_TABLE) / 16;
+
+    if (at % 16 == 12 && entry < FAKE_VECTORS)
+        return &model->masks[entry];
+    fault(model, "the vectors' table is touched at 0x%llx", (unsigned long long)(at - MODEL_TABLE));
+    return &none;
+}
+
+/* What came while it was masked comes when it is not. */
+static void write_mask(struct nvme_model *model, uint64_t at, uint32_t value)
+{
+    uint32_t *control = control_word(model, at);
+    uint64_t vector = (at - MODEL_TABLE) / 16;
+
+    if (model->table_hidden)
+        return;
+    *control = value;
+    if ((value & 1) != 0 || !model->pending[vector])
+        return;
+    model->pending[vector] = false;
+    fake_interrupt(model->device, (unsigned)vector);
+}
+
 static uint64_t read_register(const struct chalk_mmio *window, size_t offset, unsigned width)
 {
     struct nvme_model *model = window->owner;
@@ -575,6 +603,8 @@ static uint64_t read_register(const struct chalk_mmio *window, size_t offset, un
         fault(model, "read of %u bytes at 0x%llx", width, (unsigned long long)at);
     if (model->device->gone)
         return UINT32_MAX;
+    if (at >= MODEL_TABLE)
+        return model->table_hidden ? UINT32_MAX : *control_word(model, at);
     switch (at) {
     case NVME_CAP:
         return (uint32_t)model->cap;
@@ -607,6 +637,10 @@ static void write_register(const struct chalk_mmio *window, size_t offset, unsig
         fault(model, "write of %u bytes at 0x%llx", width, (unsigned long long)at);
     if (model->device->gone)
         return;
+    if (at >= MODEL_TABLE) {
+        write_mask(model, at, (uint32_t)value);
+        return;
+    }
     if (at >= NVME_REGISTERS_SIZE) {
         doorbell(model, at - NVME_REGISTERS_SIZE, (uint32_t)value);
         return;
@@ -669,7 +703,7 @@ static void pad(char *field, size_t size, const char *text)
 
 struct nvme_model *model_add(void)
 {
-    static const uint8_t msix[] = {CHALK_PCI_CAP_MSIX, 0, FAKE_VECTORS - 1, 0};
+    static const uint8_t msix[] = {CHALK_PCI_CAP_MSIX, 0, FAKE_VECTORS - 1, 0, 0, MODEL_TABLE >> 8, 0, 0};
     struct nvme_model *model = &the_model;
     struct nvme_identify_controller *id = &model->controller;
 

@@ -18,6 +18,7 @@
 #define MODEL_QUEUES 8 /* the admin queue included */
 #define MODEL_CMB    16384
 #define MODEL_DISK   ((size_t)4 << 20)
+#define MODEL_TABLE  0x2000u /* the vectors' table, in BAR 0 */
 
 /* An I/O command of this model alone: gives 64 bytes that begin with "vendor", and dwords 10, 11 and 15 as
  * its result, the last one exclusive-or-ed into the upper half. */
@@ -45,6 +46,7 @@ struct nvme_model {
     bool no_active_list;
     uint32_t lists; /* not 0: the only active namespace, by its list */
     bool admin_interrupts;
+    bool table_hidden; /* of the vectors: reads as ones, and cannot be written */
 
     /* how it misbehaves */
     bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
@@ -75,10 +77,12 @@ struct nvme_model {
     uint64_t shadow, events;    /* where doorbells are in memory; 0: nowhere */
     uint16_t event_requests[8]; /* commands that wait for an event */
     unsigned event_count;
-    uint8_t behaviour[512];   /* host behaviour support, as it was set */
-    uint32_t events_wanted;   /* as the feature was set */
-    unsigned commands;        /* I/O commands executed */
-    struct nvme_command last; /* of them */
+    uint8_t behaviour[512];       /* host behaviour support, as it was set */
+    uint32_t events_wanted;       /* as the feature was set */
+    uint32_t masks[FAKE_VECTORS]; /* the control words of the vectors' table */
+    bool pending[FAKE_VECTORS];   /* interrupts that were masked */
+    unsigned commands;            /* I/O commands executed */
+    struct nvme_command last;     /* of them */
     unsigned doorbells, register_reads, enables, shutdowns, asked_to_abort;
     unsigned stray_doorbells; /* of queues that a reset took: allowed, since their owners cannot know yet */
     uint32_t

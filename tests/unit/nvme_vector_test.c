@@ -3,6 +3,8 @@
 #include "nvme_session.h"
 
 #define QUEUES 5
+#define MANY   200     /* more requests in a row than it takes to be busy */
+#define LONG   1100000 /* ns: an adaptive queue's patience, and some */
 
 static struct chalk_block_queue *queues[QUEUES];
 static struct chalk_dma data;
@@ -47,11 +49,17 @@ static int teardown(void **state)
     return session_teardown(state);
 }
 
-static int open_queue(unsigned i, unsigned core)
+static int open_with(unsigned i, unsigned core, enum chalk_nvme_interrupts interrupts)
 {
-    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4, .core = core, .interrupts = true};
+    const struct chalk_nvme_queue_options options = {
+        .nsid = 1, .depth = 4, .core = core, .interrupts = interrupts};
 
     return chalk_nvme_queue_open(nvme, &options, &queues[i]);
+}
+
+static int open_queue(unsigned i, unsigned core)
+{
+    return open_with(i, core, CHALK_NVME_INTERRUPTS);
 }
 
 static void note(struct chalk_block_request *request, int status)
@@ -60,22 +68,49 @@ static void note(struct chalk_block_request *request, int status)
     *(bool *)request->context = true;
 }
 
+/* A read of one block, on its way. */
+static void start_read(unsigned i, bool *finished)
+{
+    static struct chalk_block_request request;
+    static struct chalk_dma block;
+    struct chalk_block_request *list = &request;
+
+    block = (struct chalk_dma){data.va, data.iova, 512};
+    request = (struct chalk_block_request){
+        .count = 1, .segments = &block, .segment_count = 1, .done = note, .context = finished};
+    *finished = false;
+    assert_int_equal(chalk_block_submit(queues[i], &list, 1), 1);
+    chalk_block_kick(queues[i]);
+}
+
 /* Reads a block, and returns how often that has interrupted. */
 static unsigned read_block(unsigned i)
 {
-    const struct chalk_dma block = {data.va, data.iova, 512};
-    bool finished = false;
-    struct chalk_block_request request = {
-        .count = 1, .segments = &block, .segment_count = 1, .done = note, .context = &finished};
-    struct chalk_block_request *list = &request;
     uint32_t before = *queues[i]->interrupts;
+    bool finished;
 
-    assert_int_equal(chalk_block_submit(queues[i], &list, 1), 1);
-    chalk_block_kick(queues[i]);
+    start_read(i, &finished);
     assert_int_equal(chalk_block_poll(queues[i], 0), 1);
     assert_true(finished);
     chalk_core_wait(0, 0, 0);
     return *queues[i]->interrupts - before;
+}
+
+static unsigned read_many(unsigned i)
+{
+    unsigned interrupts = 0;
+
+    for (unsigned n = 0; n < MANY; n++)
+        interrupts += read_block(i);
+    return interrupts;
+}
+
+/* Polls, as an owner with nothing to do, for `ns`. */
+static void idle(unsigned i, uint64_t ns)
+{
+    assert_int_equal(chalk_block_poll(queues[i], 0), 0);
+    fake.now += ns;
+    assert_int_equal(chalk_block_poll(queues[i], 0), 0);
 }
 
 /* ---- sharing --------------------------------------------------------------------------------------- */
@@ -167,6 +202,160 @@ static void asking_for_interrupts_needs_vectors(void **state)
     assert_true(fake_console_has("no MSI-X"));
 }
 
+/* ---- adapting -------------------------------------------------------------------------------------- */
+
+static bool masked(unsigned vector)
+{
+    return (model->masks[vector] & 1) != 0;
+}
+
+static bool detached(unsigned vector)
+{
+    return model->device->vectors[vector].counter == NULL;
+}
+
+static void an_adaptive_queue_is_quiet_under_load(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    assert_true(queues[0]->may_wait);
+    assert_in_range(read_many(0), 1, MANY / 2);
+    assert_false(queues[0]->may_wait);
+    assert_true(masked(1));
+    assert_int_equal(read_many(0), 0);
+}
+
+static void an_adaptive_queue_listens_when_it_is_idle(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    read_many(0);
+    idle(0, LONG / 10);
+    assert_false(queues[0]->may_wait);
+    idle(0, LONG);
+    assert_true(queues[0]->may_wait);
+    assert_false(masked(1));
+    chalk_core_wait(0, 0, 0); /* the one that was masked */
+    assert_int_equal(read_block(0), 1);
+}
+
+static void requests_that_come_seldom_interrupt(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    for (unsigned n = 0; n < MANY; n++) {
+        fake.now += LONG;
+        assert_int_equal(read_block(0), 1);
+        assert_true(queues[0]->may_wait);
+    }
+}
+
+/* The device completes a command when a poll has found nothing, and looks at the time. */
+static void complete_one(void *argument)
+{
+    (void)argument;
+    if (model_run(model, 1, 1) == 1)
+        fake.idle = NULL;
+}
+
+static void finds_what_came_before_it_listens(void)
+{
+    bool finished;
+
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    read_many(0);
+    assert_int_equal(chalk_block_poll(queues[0], 0), 0);
+    model->hold = true;
+    start_read(0, &finished);
+    fake.now += 16 * LONG;
+    fake.idle = complete_one;
+    assert_int_equal(chalk_block_poll(queues[0], 0), 1);
+    assert_true(finished);
+    assert_true(queues[0]->may_wait);
+}
+
+static void what_came_before_it_listens_is_found(void **state)
+{
+    (void)state;
+    finds_what_came_before_it_listens();
+}
+
+static void what_came_while_it_was_detached_is_found(void **state)
+{
+    (void)state;
+    model->table_hidden = true;
+    finds_what_came_before_it_listens();
+}
+
+static void a_vector_that_cannot_be_masked_is_detached(void **state)
+{
+    (void)state;
+    model->table_hidden = true;
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    read_many(0);
+    assert_true(detached(1));
+    assert_int_equal(read_many(0), 0);
+    idle(0, LONG);
+    assert_true(detached(1)); /* which is not undone as soon as a mask */
+    idle(0, 16 * LONG);
+    assert_false(detached(1));
+    assert_int_equal(read_block(0), 1);
+}
+
+static void a_vector_that_cannot_be_attached_again_is_polled_for(void **state)
+{
+    (void)state;
+    model->table_hidden = true;
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    read_many(0);
+    fake_fail("chalk_vector_attach", 0, -ENOMEM);
+    idle(0, 16 * LONG);
+    assert_true(fake_console_has("queue 1: its interrupts cannot be turned on again"));
+    idle(0, 16 * LONG);
+    assert_false(queues[0]->may_wait);
+    assert_int_equal(read_block(0), 0);
+}
+
+static void a_shared_vector_is_quiet_when_all_are(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < QUEUES; i++)
+        assert_int_equal(open_with(i, 0, CHALK_NVME_ADAPTIVE), 0);
+    assert_ptr_equal(queues[4]->interrupts, queues[0]->interrupts);
+    read_many(0);
+    assert_false(queues[0]->may_wait);
+    assert_false(masked(1));
+    read_many(4);
+    assert_true(masked(1));
+    idle(0, LONG);
+    assert_true(queues[0]->may_wait);
+    assert_false(queues[4]->may_wait);
+    assert_false(masked(1));
+}
+
+static void a_vector_of_another_queue_stays_on(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < QUEUES; i++)
+        assert_int_equal(open_with(i, 0, i == 4 ? CHALK_NVME_ADAPTIVE : CHALK_NVME_INTERRUPTS), 0);
+    read_many(4);
+    assert_false(queues[4]->may_wait);
+    assert_int_equal(read_block(0), 1);
+}
+
+static void a_reset_does_not_make_it_loud(void **state)
+{
+    (void)state;
+    assert_int_equal(open_with(0, 0, CHALK_NVME_ADAPTIVE), 0);
+    read_many(0);
+    assert_true(masked(1));
+    memset(model->masks, 0, sizeof model->masks); /* as a reset of the function does */
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_block_poll(queues[0], 0), 0);
+    assert_true(masked(1));
+    assert_int_equal(read_many(0), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +367,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_only_vector_is_shared_with_the_admin_queue, setup_one, teardown),
         cmocka_unit_test_setup_teardown(a_platform_may_have_fewer_vectors_than_the_device, setup, teardown),
         cmocka_unit_test_setup_teardown(asking_for_interrupts_needs_vectors, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_adaptive_queue_is_quiet_under_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_adaptive_queue_listens_when_it_is_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(requests_that_come_seldom_interrupt, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_came_before_it_listens_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_came_while_it_was_detached_is_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_vector_that_cannot_be_masked_is_detached, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_vector_that_cannot_be_attached_again_is_polled_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_shared_vector_is_quiet_when_all_are, setup_three, teardown),
+        cmocka_unit_test_setup_teardown(a_vector_of_another_queue_stays_on, setup_three, teardown),
+        cmocka_unit_test_setup_teardown(a_reset_does_not_make_it_loud, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("nvme_vector", tests, NULL, NULL);

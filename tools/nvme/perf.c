@@ -18,6 +18,12 @@
 
 #define MAX_CORES 64u
 
+static const char *const modes[] = {
+    [CHALK_NVME_POLLED] = "polled",
+    [CHALK_NVME_INTERRUPTS] = "interrupt",
+    [CHALK_NVME_ADAPTIVE] = "adaptive",
+};
+
 struct perf {
     struct session session;
     struct plan plan;
@@ -225,7 +231,7 @@ static void print_text(const struct perf *p, const char *unit)
 
     printf("%s %s of %" PRIu64 " bytes, depth %u, %s, namespace %" PRIu32,
            p->plan.random ? "random" : "sequential", op_of(p), p->plan.size, p->plan.depth,
-           p->plan.interrupts ? "by interrupt" : "polled", p->session.ns.nsid);
+           modes[p->plan.interrupts], p->session.ns.nsid);
     if (p->plan.reads != 0 && p->plan.reads != 100)
         printf(", %u%% reads", p->plan.reads);
     if (p->cores != 1)
@@ -271,10 +277,10 @@ static void print_json(const struct perf *p, const char *unit)
 {
     const struct figures *f = p->figures;
 
-    printf("{\"pattern\": \"%s\", \"op\": \"%s\", \"size\": %" PRIu64 ", \"depth\": %u, \"interrupts\": %s, "
+    printf("{\"pattern\": \"%s\", \"op\": \"%s\", \"size\": %" PRIu64 ", \"depth\": %u, \"mode\": \"%s\", "
            "\"namespace\": %" PRIu32 ", ",
            p->plan.random ? "random" : "sequential", op_of(p), p->plan.size, p->plan.depth,
-           p->plan.interrupts ? "true" : "false", p->session.ns.nsid);
+           modes[p->plan.interrupts], p->session.ns.nsid);
     printf("\"cores\": %u, \"reads_percent\": %u, ", p->cores, p->plan.reads);
     if (p->plan.verify)
         printf("\"verified\": %" PRIu64 ", ", verified(p));
@@ -329,7 +335,7 @@ int chalk_main(int argc, char *argv[])
 {
     struct session_options wanted = {0};
     static struct perf p;
-    const char *pattern = "random", *op = "read";
+    const char *pattern = "random", *op = "read", *mode = modes[CHALK_NVME_POLLED];
     uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096, trace = 0, cores = 1,
              reads = 70;
     bool warm_up = false, json = false, overwrite = false, instructions = false;
@@ -349,8 +355,8 @@ int chalk_main(int argc, char *argv[])
          "requests to measure, instead of seconds"},
         {"seed", OPTION_NUMBER, &seed, 0, UINT32_MAX, NULL, "N",
          "of the random places and contents; 1 if absent"},
-        {"interrupts", OPTION_FLAG, &p.plan.interrupts, 0, 0, NULL, NULL,
-         "sleep until the controller interrupts"},
+        {"mode", OPTION_WORD, &mode, 0, 0, "polled|interrupt|adaptive", NULL,
+         "how completions are waited for; polled if absent"},
         {"cmb", OPTION_FLAG, &wanted.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
         {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL, "first run a tenth as long, unmeasured"},
@@ -394,6 +400,8 @@ int chalk_main(int argc, char *argv[])
     }
     p.cores = (unsigned)cores;
     p.plan.depth = (unsigned)depth;
+    while (strcmp(modes[p.plan.interrupts], mode) != 0)
+        p.plan.interrupts++;
     p.plan.random = strcmp(pattern, "random") == 0;
     p.plan.reads = strcmp(op, "read") == 0 ? 100 : strcmp(op, "write") == 0 ? 0 : (unsigned)reads;
     p.plan.size = size;

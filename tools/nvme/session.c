@@ -99,7 +99,7 @@ bool session_open(struct session *session, const struct session_options *options
     const struct chalk_nvme_options controller = {
         .memory = session->memory,
         .domain = session->domain,
-        .interrupts = options->interrupts,
+        .interrupts = options->interrupts != CHALK_NVME_POLLED,
         .controller_memory = options->controller_memory,
         .timeout_ns = options->timeout_ns,
         .name = address,

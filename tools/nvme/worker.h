@@ -14,7 +14,8 @@
 
 /* What all workers do. Constant while they run, but for `stop`. */
 struct plan {
-    bool random, interrupts, verify;
+    bool random, verify;
+    enum chalk_nvme_interrupts interrupts;
     unsigned depth;
     unsigned reads; /* of a hundred requests */
     uint64_t size;  /* bytes a request */

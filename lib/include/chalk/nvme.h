@@ -132,13 +132,21 @@ enum chalk_nvme_protection {
                                     * controller checks it, both ways */
 };
 
+/* How the owner of a queue learns that there is something to poll for. */
+enum chalk_nvme_interrupts {
+    CHALK_NVME_POLLED,     /* it looks */
+    CHALK_NVME_INTERRUPTS, /* it is interrupted, always */
+    CHALK_NVME_ADAPTIVE,   /* it looks while requests end in quick succession, and is interrupted otherwise */
+};
+
 struct chalk_nvme_queue_options {
     uint32_t nsid;
     unsigned depth; /* requests in flight, at most 4095; 0: 128; lowered to what the controller has */
     unsigned core;  /* that owns the queue, and to which its interrupts go */
-    /* Whether the controller interrupts. A queue has a vector of its own, or else shares one with others of
-     * its core; where neither is to be had it is polled: see `may_wait` of struct chalk_block_queue. */
-    bool interrupts;
+    /* A queue has a vector of its own, or else shares one with others of its core; where neither is to be had
+     * it is polled. At any moment `may_wait` of struct chalk_block_queue tells. */
+    enum chalk_nvme_interrupts interrupts;
+    uint64_t patience_ns; /* adaptive: polls find nothing for so long before the owner may wait; 0: 1 ms */
     enum chalk_nvme_protection protection;
     bool pages_only;     /* data is described by pages (PRP), though the controller knows SGLs */
     uint64_t timeout_ns; /* for a request, in a queue that is polled 64 times in that time; 0: 30 s */

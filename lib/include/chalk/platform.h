@@ -183,7 +183,8 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size);
  * leaves chalk_core_wait(). Counters change only inside chalk_core_wait() of that core, in every world: no
  * driver code ever runs in an interrupt handler. Vectors are MSI-X entries; a device with only an INTx pin
  * has vector 0, masked at delivery. counter NULL detaches. The first attach enables MSI-X for the device, so
- * it comes before the device is started.
+ * it comes before the device is started. A driver may quiet an attached vector by its mask bit in the device's
+ * MSI-X table, where a window there takes the write; the platform may clear it when it writes the entry.
  * Errors: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none), -EINVAL (core).
  * Why: only the platform owns interrupt controllers.
  */
