@@ -262,7 +262,9 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
     granted = call.result;
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
     nvme->info.queues = (uint16_t)((granted < wanted ? granted : wanted) + 1);
-    error = chalk_nvme_shadow_configure(nvme);
+    error = chalk_nvme_coalesce(nvme);
+    if (error == 0)
+        error = chalk_nvme_shadow_configure(nvme);
     if (error == 0)
         error = chalk_nvme_behaviour_configure(nvme);
     return error == 0 ? chalk_nvme_events_configure(nvme) : error;
@@ -317,6 +319,8 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     nvme->core = options->core;
     nvme->interrupts = options->interrupts;
     nvme->vectors[0].listeners = options->interrupts;
+    nvme->coalesce = options->coalesce;
+    nvme->coalesce_us = options->coalesce_us;
     nvme->info.shadow_doorbells = options->shadow_doorbells;
     nvme->cmb.wanted = options->controller_memory;
     nvme->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 5 * CHALK_S;

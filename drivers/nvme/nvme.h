@@ -129,6 +129,7 @@ struct nvme_vector {
     unsigned users;     /* queues, the admin queue not counted */
     unsigned listeners; /* of all its queues, those that want to be interrupted */
     bool quiet;         /* it was turned off, since there is none */
+    bool prompt;        /* one of its queues does not want interrupts to be put off */
 };
 
 /* The controller's own memory: cmb.c. */
@@ -184,8 +185,9 @@ struct chalk_nvme {
     struct chalk_dma answer;    /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
-    uint64_t queue_ids;          /* bit n: queue n is in use */
-    unsigned cores[NVME_QUEUES]; /* that own them */
+    uint64_t queue_ids;             /* bit n: queue n is in use */
+    unsigned cores[NVME_QUEUES];    /* that own them */
+    unsigned coalesce, coalesce_us; /* as in the options */
     struct nvme_vector vectors[NVME_QUEUES];
     atomic_flag vectors_lock;       /* of their listeners */
     struct chalk_mmio vector_table; /* the MSI-X table, if vectors can be masked there; else its size is 0 */
@@ -590,10 +592,10 @@ void chalk_nvme_pair_delete(struct nvme_queue *queue);
 /* vector.c */
 
 /*
- * Gives the queue a vector that interrupts `core`, of its own if there is one; or none, and then it is
+ * Gives the queue a vector that interrupts its core, of its own if there is one; or none, and then it is
  * polled. Errors, said: -ENOTSUP (there are none at all); as chalk_vector_attach().
  */
-int chalk_nvme_vector_get(struct nvme_queue *queue, unsigned core);
+int chalk_nvme_vector_get(struct nvme_queue *queue, const struct chalk_nvme_queue_options *options);
 void chalk_nvme_vector_put(struct nvme_queue *queue);
 
 /* Finds out whether vectors can be masked; if not, turning one off takes a call of the platform. The queue
@@ -607,6 +609,13 @@ void chalk_nvme_vector_try_mask(struct nvme_queue *queue);
  */
 int chalk_nvme_vector_listen(struct nvme_queue *queue);
 void chalk_nvme_vector_quiet(struct nvme_queue *queue);
+
+/* Tells a controller that was enabled to put interrupts off, if that is wanted. That it cannot is no error.
+ * Errors: as chalk_nvme_admin_run(). */
+int chalk_nvme_coalesce(struct chalk_nvme *nvme);
+
+/* Once the controller knows the pair: whether interrupts of its vector are left out of that. */
+void chalk_nvme_vector_configure(struct nvme_queue *queue);
 
 /* The device was reset, perhaps, which turns all interrupts on. */
 void chalk_nvme_vector_settle(struct nvme_queue *queue);

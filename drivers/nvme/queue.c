@@ -273,11 +273,13 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
     if (error != 0)
         return error;
     error = run(queue, epoch, &commands, "Create I/O Submission Queue");
-    if (error == 0)
+    if (error == 0) {
         queue->epoch = epoch;
-    else if (run(queue, epoch, &undo, "Delete I/O Completion Queue") != 0 &&
-             chalk_nvme_recover(nvme, epoch, -EIO)) /* it still knows memory that is about to be freed */
+        chalk_nvme_vector_configure(queue);
+    } else if (run(queue, epoch, &undo, "Delete I/O Completion Queue") != 0 &&
+               chalk_nvme_recover(nvme, epoch, -EIO)) { /* it still knows memory that is about to be freed */
         return -EPROTO;
+    }
     return error;
 }
 
@@ -356,7 +358,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     describe(queue, &ns, options->protection);
     error = allocate_shared(nvme, queue);
     if (error == 0 && options->interrupts != CHALK_NVME_POLLED)
-        error = chalk_nvme_vector_get(queue, options->core);
+        error = chalk_nvme_vector_get(queue, options);
     queue->live = &chalk_nvme_live_ops;
     if (error == 0 && options->interrupts == CHALK_NVME_ADAPTIVE && queue->vector != NULL)
         chalk_nvme_adapt(queue, options->patience_ns);

@@ -9,6 +9,7 @@
  */
 #include "nvme.h"
 #include <chalk/device.h>
+#include <chalk/nvme_admin.h>
 
 /* Of the capability, and of an entry of the table that it tells of [PCI 3.0 6.8.2]. */
 #define PCI_MSIX_TABLE     0x04
@@ -138,9 +139,47 @@ void chalk_nvme_vector_settle(struct nvme_queue *queue)
     nvme_unlock(&nvme->vectors_lock);
 }
 
+/* ---- coalescing [Base 5.27.1.6, 5.27.1.7] ---------------------------------------------------------- */
+
+int chalk_nvme_coalesce(struct chalk_nvme *nvme)
+{
+    const struct nvme_command command = {
+        .cdw0 = NVME_SET_FEATURES,
+        .cdw10 = CHALK_NVME_FEATURE_COALESCING,
+        .cdw11 = CHALK_NVME_COALESCING(nvme->coalesce, (nvme->coalesce_us + 99) / 100),
+    };
+    struct nvme_admin_call call = {.mends = nvme->open};
+    int error;
+
+    if (nvme->coalesce == 0)
+        return 0;
+    error = chalk_nvme_admin_run(nvme, &call, &command);
+    nvme->info.coalesces = error == 0;
+    if (call.status == 0)
+        return error;
+    nvme->coalesce = 0;
+    chalk_log(CHALK_WARNING, "NVMe %s: its interrupts come at once: it does not coalesce them (%s)",
+              nvme->name, chalk_nvme_status_name(call.status));
+    return 0;
+}
+
+/* If it fails, interrupts come later, or sooner; whatever is the reason, the next command finds it. */
+void chalk_nvme_vector_configure(struct nvme_queue *queue)
+{
+    struct chalk_nvme *nvme = queue->nvme;
+    struct nvme_admin_call call = {
+        .what = "Set Features (interrupt vector)", .epoch = queue->epoch, .awake = true};
+    struct nvme_command command = {.cdw0 = NVME_SET_FEATURES, .cdw10 = CHALK_NVME_FEATURE_VECTOR};
+
+    if (queue->vector == NULL || !nvme->info.coalesces)
+        return;
+    command.cdw11 = CHALK_NVME_VECTOR(index_of(nvme, queue->vector), queue->vector->prompt);
+    (void)chalk_nvme_admin_run(nvme, &call, &command);
+}
+
 /* ---- theirs ---------------------------------------------------------------------------------------- */
 
-int chalk_nvme_vector_get(struct nvme_queue *queue, unsigned core)
+int chalk_nvme_vector_get(struct nvme_queue *queue, const struct chalk_nvme_queue_options *options)
 {
     struct chalk_nvme *nvme = queue->nvme;
     struct nvme_vector *vector;
@@ -152,9 +191,9 @@ int chalk_nvme_vector_get(struct nvme_queue *queue, unsigned core)
     }
     do {
         error = 0;
-        vector = pick(nvme, core);
+        vector = pick(nvme, options->core);
         if (vector != NULL && vector != nvme->vectors && vector->users == 0)
-            error = attach(nvme, vector, core);
+            error = attach(nvme, vector, options->core);
         else if (!nvme->vectors_short) {
             nvme->vectors_short = true;
             chalk_log(
@@ -166,6 +205,7 @@ int chalk_nvme_vector_get(struct nvme_queue *queue, unsigned core)
     } while (error == -ERANGE);
     if (error != 0 || vector == NULL)
         return error;
+    vector->prompt = options->prompt || (vector->users != 0 && vector->prompt);
     vector->users++;
     queue->vector = vector;
     queue->block.interrupts = &vector->interrupts;

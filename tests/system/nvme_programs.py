@@ -106,6 +106,8 @@ PERF = {  # what it shows: arguments, what is to be true of the figures
         lambda f: f['requests'] == 3000 and f['verified'] >= 1500 and 0 < f['interrupts_per_io'] <= 1),
     'one core, polling at depth 32': (
         '--count 3000 --depth 32', lambda f: f['interrupts_per_io'] == 0 and f['reads_percent'] == 100),
+    'one core, interrupted though QEMU does not coalesce': (
+        '--count 3000 --mode interrupt --coalesce 8', lambda f: f['requests'] == 3000 and f['interrupts_per_io'] > 0),
     'one core, adapting at depth 32': (
         '--count 3000 --depth 32 --mode adaptive', lambda f: f['requests'] == 3000 and f['interrupts_per_io'] < 0.5),
 }
@@ -235,6 +237,7 @@ def main():
         for properties, text in LIMITS.items():
             compare(test, [f'nvme:{disks[0]},{properties}'], {properties: ('twin-nvme-limits', '', 0, text)})
         compare(test, [f'nvme:{disks[0]},max_ioqpairs=1'], {
+            'coalescing without interrupts': ('nvme-perf', '--coalesce 8', 2, 'only with --mode interrupt or adaptive'),
             'more cores than queues': ('nvme-perf', '--cores 2', 2, '--cores 2: 0000:00:03.0 grants only 1 queues')})
         perf(test, ['nvme:' + worlds.disk(folder, 'h.img', 16)])
 

@@ -356,6 +356,79 @@ static void a_reset_does_not_make_it_loud(void **state)
     assert_int_equal(read_many(0), 0);
 }
 
+/* ---- coalescing ------------------------------------------------------------------------------------ */
+
+static uint32_t coalescing, vector_settings[3]; /* as the controller was told */
+
+static bool take_settings(struct nvme_model *of, unsigned id, const struct nvme_command *command,
+                          uint16_t *status, uint64_t *result)
+{
+    (void)of;
+    if (id != 0 || (command->cdw0 & 0xff) != NVME_SET_FEATURES || command->cdw10 < 8 || command->cdw10 > 9)
+        return false;
+    if (command->cdw10 == 8)
+        coalescing = command->cdw11;
+    else
+        vector_settings[(command->cdw11 & 0xffff) % 3] = command->cdw11;
+    *status = 0;
+    *result = 0;
+    return true;
+}
+
+static void forget_settings(void)
+{
+    coalescing = UINT32_MAX;
+    memset(vector_settings, 0xff, sizeof vector_settings);
+}
+
+/* Two queues, the second one prompt. */
+static void open_coalescing(void)
+{
+    const struct chalk_nvme_options options = {
+        .memory = memory, .domain = domain, .coalesce = 16, .coalesce_us = 250, .name = MODEL_NAME};
+    struct chalk_nvme_queue_options queue = {.nsid = 1, .depth = 4, .interrupts = CHALK_NVME_INTERRUPTS};
+
+    chalk_nvme_close(nvme);
+    forget_settings();
+    assert_int_equal(chalk_nvme_open(device, &options, &nvme), 0);
+    assert_int_equal(chalk_nvme_queue_open(nvme, &queue, &queues[0]), 0);
+    queue.prompt = true;
+    assert_int_equal(chalk_nvme_queue_open(nvme, &queue, &queues[1]), 0);
+}
+
+static void interrupts_are_coalesced_but_for_prompt_queues(void **state)
+{
+    (void)state;
+    model->execute = take_settings;
+    open_coalescing();
+    assert_true(chalk_nvme_info(nvme)->coalesces);
+    assert_int_equal(coalescing, 3 << 8 | 15); /* [Base 5.27.1.6]: 300 us, one less */
+    assert_int_equal(vector_settings[1], 1);
+    assert_int_equal(vector_settings[2], 1 << 16 | 2);
+}
+
+static void a_reset_does_not_end_coalescing(void **state)
+{
+    (void)state;
+    model->execute = take_settings;
+    open_coalescing();
+    forget_settings();
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_block_poll(queues[1], 0), 0);
+    assert_int_equal(coalescing, 3 << 8 | 15);
+    assert_int_equal(vector_settings[2], 1 << 16 | 2);
+}
+
+static void a_controller_need_not_coalesce(void **state)
+{
+    (void)state;
+    open_coalescing();
+    assert_false(chalk_nvme_info(nvme)->coalesces);
+    assert_true(fake_console_has("it does not coalesce them"));
+    assert_false(fake_console_has("Set Features (interrupt vector)"));
+    assert_int_equal(read_block(1), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -378,6 +451,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_shared_vector_is_quiet_when_all_are, setup_three, teardown),
         cmocka_unit_test_setup_teardown(a_vector_of_another_queue_stays_on, setup_three, teardown),
         cmocka_unit_test_setup_teardown(a_reset_does_not_make_it_loud, setup, teardown),
+        cmocka_unit_test_setup_teardown(interrupts_are_coalesced_but_for_prompt_queues, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_reset_does_not_end_coalescing, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_controller_need_not_coalesce, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("nvme_vector", tests, NULL, NULL);

@@ -337,7 +337,7 @@ int chalk_main(int argc, char *argv[])
     static struct perf p;
     const char *pattern = "random", *op = "read", *mode = modes[CHALK_NVME_POLLED];
     uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096, trace = 0, cores = 1,
-             reads = 70;
+             coalesce = 0, coalesce_us = 100, reads = 70;
     bool warm_up = false, json = false, overwrite = false, instructions = false;
     const struct option options[] = {
         {"pattern", OPTION_WORD, &pattern, 0, 0, "random|sequential", NULL, "random if absent"},
@@ -357,6 +357,10 @@ int chalk_main(int argc, char *argv[])
          "of the random places and contents; 1 if absent"},
         {"mode", OPTION_WORD, &mode, 0, 0, "polled|interrupt|adaptive", NULL,
          "how completions are waited for; polled if absent"},
+        {"coalesce", OPTION_NUMBER, &coalesce, 2, 256, NULL, "N",
+         "put interrupts off until there are N completions"},
+        {"coalesce-us", OPTION_NUMBER, &coalesce_us, 100, 25500, NULL, "US",
+         "but no longer than this; 100 if absent"},
         {"cmb", OPTION_FLAG, &wanted.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
         {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL, "first run a tenth as long, unmeasured"},
@@ -390,6 +394,10 @@ int chalk_main(int argc, char *argv[])
         complain("--verify: knows only what it has written itself; with --op write or mixed");
         return EXIT_USAGE;
     }
+    if (coalesce != 0 && strcmp(mode, modes[CHALK_NVME_POLLED]) == 0) {
+        complain("--coalesce: there are interrupts only with --mode interrupt or adaptive");
+        return EXIT_USAGE;
+    }
     if (trace != 0 && cores != 1) {
         complain("--trace: of one core only");
         return EXIT_USAGE;
@@ -410,6 +418,8 @@ int chalk_main(int argc, char *argv[])
     wanted.depth = p.plan.depth;
     wanted.queues = p.cores;
     wanted.interrupts = p.plan.interrupts;
+    wanted.coalesce = (unsigned)coalesce;
+    wanted.coalesce_us = (unsigned)coalesce_us;
     wanted.buffer_size = cores * (depth * size + CHALK_PAGE);
     if (!session_open(&p.session, &wanted))
         return EXIT_BAD;

@@ -100,6 +100,8 @@ bool session_open(struct session *session, const struct session_options *options
         .memory = session->memory,
         .domain = session->domain,
         .interrupts = options->interrupts != CHALK_NVME_POLLED,
+        .coalesce = options->coalesce,
+        .coalesce_us = options->coalesce_us,
         .controller_memory = options->controller_memory,
         .timeout_ns = options->timeout_ns,
         .name = address,

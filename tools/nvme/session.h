@@ -14,9 +14,10 @@ struct session_options {
     unsigned depth;      /* of the queue; 0: open none */
     unsigned queues;     /* of that depth, that the program will open itself; 0: one is opened here */
     enum chalk_nvme_interrupts interrupts;
-    bool controller_memory; /* keep commands there, if there is any */
-    size_t buffer_size;     /* bytes of shared memory that the program itself will ask for */
-    uint64_t timeout_ns;    /* of each command; 0: the driver's own */
+    unsigned coalesce, coalesce_us; /* interrupts, as struct chalk_nvme_options has it */
+    bool controller_memory;         /* keep commands there, if there is any */
+    size_t buffer_size;             /* bytes of shared memory that the program itself will ask for */
+    uint64_t timeout_ns;            /* of each command; 0: the driver's own */
 };
 
 struct session {

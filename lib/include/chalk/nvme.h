@@ -31,9 +31,13 @@ struct chalk_nvme_options {
      * registers seldom. That pays where a register costs an exit of a virtual machine; where processors are
      * emulated it costs more than it saves: a read from QEMU took 24 us instead of 17. */
     bool shadow_doorbells;
-    /* Keep submission queues in the controller's own memory, if it has some for that (CMB): the controller need
-     * not fetch commands. Where its memory is emulated each store to it is an exit. */
+    /* Keep submission queues in the controller's own memory, if it has some for that (CMB): the controller
+     * need not fetch commands. Where its memory is emulated each store to it is an exit. */
     bool controller_memory;
+    /* Put interrupts of I/O off until so many completions of a vector are there (2 to 256; 0: do not), or so
+     * many microseconds have passed (up to 25500, in steps of 100). A message says if the controller has no
+     * such thing. */
+    unsigned coalesce, coalesce_us;
     const char *name; /* the device's, for messages; NULL: its PCI identifiers */
 };
 
@@ -89,6 +93,7 @@ struct chalk_nvme_info {
     bool shadow_doorbells;      /* in use */
     uint8_t sgl_align;          /* bytes, of pieces in a scatter gather list; 0: it knows pages (PRP) only */
     bool volatile_cache;
+    bool coalesces; /* interrupts, as it was asked to */
     struct {
         uint64_t size; /* bytes; 0: none */
         uint32_t used; /* bytes: for submission queues that are open */
@@ -147,6 +152,7 @@ struct chalk_nvme_queue_options {
      * it is polled. At any moment `may_wait` of struct chalk_block_queue tells. */
     enum chalk_nvme_interrupts interrupts;
     uint64_t patience_ns; /* adaptive: polls find nothing for so long before the owner may wait; 0: 1 ms */
+    bool prompt;          /* its interrupts are not put off, though the controller coalesces others */
     enum chalk_nvme_protection protection;
     bool pages_only;     /* data is described by pages (PRP), though the controller knows SGLs */
     uint64_t timeout_ns; /* for a request, in a queue that is polled 64 times in that time; 0: 30 s */
