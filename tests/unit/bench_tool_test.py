@@ -9,7 +9,7 @@ import tempfile
 ROOT = os.path.abspath(sys.argv[1])
 sys.path[:0] = [os.path.join(ROOT, 'tests'), ROOT]
 import tap  # noqa: E402
-from bench import peers  # noqa: E402
+from bench import nvme, peers  # noqa: E402
 
 
 def bench(*arguments):
@@ -41,10 +41,19 @@ def figures(test):
     test.equal(rows[1]['met'], False, 'a ratio above the one that is wanted is not met')
 
 
+def verdicts(test):
+    for ratios, met, wanted in (([4] * 5, True, 5), ([1] * 5, False, 5), ([4] * 4, None, 5), ([4] * 4 + [1], None, 8),
+                                ([4] * 7 + [0.1], True, 8), ([1] * 7 + [4], False, 8), ([4] * 8 + [1] * 2, None, 11),
+                                ([4, 1], None, 8)):
+        told = nvme.verdict(ratios)
+        test.equal((told['met'], told['wanted']), (met, wanted), f'{ratios}: met, and rounds that would do')
+
+
 def main():
     with tap.Tap() as test:
         refusals(test)
         figures(test)
+        verdicts(test)
 
 
 if __name__ == '__main__':
