@@ -179,6 +179,20 @@ static const char *late(struct nvme_admin_queue *admin, uint64_t now, unsigned *
     return what;
 }
 
+/* What the controller did, and what is done about it. */
+static void say_silent(const struct chalk_nvme *nvme, const char *what, unsigned timeout_ms, uint32_t csts,
+                       const char *then)
+{
+    chalk_log(CHALK_ERROR, "NVMe %s: no answer to %s within %u ms, status 0x%08x; %s", nvme->name, what,
+              timeout_ms, csts, then);
+}
+
+static void say_stray(const struct chalk_nvme *nvme, uint16_t cid, const char *then)
+{
+    chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not under way; %s", nvme->name,
+              cid, then);
+}
+
 static void owes(struct chalk_nvme *nvme, uint32_t epoch, const char *what, unsigned timeout_ms)
 {
     uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
@@ -187,8 +201,7 @@ static void owes(struct chalk_nvme *nvme, uint32_t epoch, const char *what, unsi
         if (chalk_nvme_fail(nvme, epoch, -ENODEV))
             chalk_log(CHALK_ERROR, "NVMe %s: gone during %s", nvme->name, what);
     } else if (nvme_epoch(nvme) == epoch) {
-        chalk_log(CHALK_ERROR, "NVMe %s: no answer to %s within %u ms, status 0x%08x; %s", nvme->name, what,
-                  timeout_ms, csts, nvme->open ? "resetting it" : "stopped");
+        say_silent(nvme, what, timeout_ms, csts, nvme->open ? "resetting it" : "stopped");
         (void)chalk_nvme_recover(nvme, epoch, -ETIMEDOUT);
     }
 }
@@ -226,8 +239,7 @@ void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
         return;
     if (!reap(nvme, &stray)) {
         if (chalk_nvme_fail(nvme, epoch, -EPROTO))
-            chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not under way; stopped",
-                      nvme->name, stray);
+            say_stray(nvme, stray, "stopped");
         return;
     }
     what = late(&nvme->admin, now, &timeout_ms);
@@ -255,16 +267,20 @@ void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)
 
 /* ---- one command, to its end ----------------------------------------------------------------------- */
 
-/* While the controller is being mended, by this core, a failure is the caller's to handle. */
+/* While the controller is being mended, by this core, a failure is said, and the caller's to handle. */
 static void mending_poll(struct chalk_nvme *nvme, struct nvme_admin_call *call)
 {
     bool expired = chalk_expired(call->deadline);
     uint16_t stray;
 
-    if (!reap(nvme, &stray))
+    if (!reap(nvme, &stray)) {
+        say_stray(nvme, stray, "so the reset has failed");
         chalk_nvme_admin_cancel(nvme, -EPROTO);
-    else if (expired && !atomic_load(&call->finished))
+    } else if (expired && !atomic_load(&call->finished)) {
+        say_silent(nvme, call->what, (unsigned)(call->timeout_ns / CHALK_MS),
+                   chalk_mmio_read32(&nvme->registers, NVME_CSTS), "so the reset has failed");
         chalk_nvme_admin_cancel(nvme, -ETIMEDOUT);
+    }
 }
 
 int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,

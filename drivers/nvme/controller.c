@@ -134,10 +134,20 @@ int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struc
     return error;
 }
 
+static int set_bus_master(const struct chalk_nvme *nvme, bool on)
+{
+    int error = chalk_pci_bus_master(nvme->device, on);
+
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "NVMe %s: its configuration space does not answer (%s); was it unplugged?",
+                  nvme->name, chalk_error_name(error));
+    return error;
+}
+
 /* Maps the registers, takes the controller out of whatever state it was left in, and reads what it can do. */
 static int take_control(struct chalk_nvme *nvme)
 {
-    int error = chalk_pci_bus_master(nvme->device, false); /* memory decoding on */
+    int error = set_bus_master(nvme, false); /* memory decoding on */
 
     if (error == 0)
         error = chalk_nvme_window(nvme, 0, NVME_REGISTERS_SIZE, &nvme->registers);
@@ -162,7 +172,9 @@ static int take_control(struct chalk_nvme *nvme)
         if (error == 0)
             error = chalk_nvme_disable(nvme, nvme->ready_ns);
     }
-    if (error != 0)
+    if (error == -ENODEV)
+        chalk_log(CHALK_ERROR, "NVMe %s: gone while it was being disabled", nvme->name);
+    else if (error != 0)
         chalk_log(CHALK_ERROR, "NVMe %s: cannot be disabled (status 0x%08x); power the machine off and on",
                   nvme->name, status(nvme));
     return error;
@@ -214,7 +226,7 @@ int chalk_nvme_enable(struct chalk_nvme *nvme)
         chalk_mmio_write32(&nvme->registers, NVME_INTMS, UINT32_MAX); /* nor may its pin disturb others */
     }
 
-    error = chalk_pci_bus_master(nvme->device, true);
+    error = set_bus_master(nvme, true);
     if (error != 0)
         return error;
     chalk_mmio_write32(&nvme->registers, NVME_CC,
