@@ -118,6 +118,22 @@ static void gives_up_on_one_that_is_never_ready(void **state)
     assert_int_equal(model->device->resets, 1);
 }
 
+static void gives_up_after_half_a_second_where_no_time_is_told(void **state)
+{
+    uint64_t start = fake.now;
+
+    (void)state;
+    model->cap &= ~(0xffull << 24); /* CAP.TO */
+    assert_int_equal(open_controller(), 0);
+    chalk_nvme_close(nvme);
+    fake.step = MS;
+    model->never_ready = true;
+    assert_int_equal(open_controller(), -ETIMEDOUT);
+    assert_in_range(fake.now - start, 500 * MS, 3000 * MS);
+    assert_true(
+        fake_console_has("not ready 500 ms after it was enabled (status 0x00000000, CAP.TO is 0 ms)"));
+}
+
 static void gives_up_on_a_fatal_status(void **state)
 {
     (void)state;
@@ -327,6 +343,20 @@ static void lies_in_capabilities(void **state)
     }
 }
 
+/* Nothing but what a newer one has besides depends on it. */
+static void lies_in_the_version(void **state)
+{
+    static const uint32_t versions[] = {0, 0x010000, 0x00ff00, 0x7fffffff, UINT32_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        model->version = versions[i];
+        assert_int_equal(open_controller(), 0);
+        assert_int_equal(chalk_nvme_info(nvme)->version, versions[i]);
+        chalk_nvme_close(nvme);
+    }
+}
+
 static void lies_in_identify_controller(void **state)
 {
     struct nvme_identify_controller honest = model->controller;
@@ -344,6 +374,12 @@ static void lies_in_identify_controller(void **state)
     assert_int_equal(chalk_nvme_info(nvme)->namespace_count, 0xfffffffe);
     assert_string_equal(chalk_nvme_info(nvme)->model, "????????????????????????????????????????");
     assert_string_equal(chalk_nvme_info(nvme)->serial, "??[2J?evil");
+    chalk_nvme_close(nvme);
+
+    model->controller = honest;
+    model->controller.mdts = 0; /* no limit */
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(chalk_nvme_info(nvme)->max_transfer, 1 << 20);
     chalk_nvme_close(nvme);
 
     model->controller = honest;
@@ -465,6 +501,7 @@ int main(void)
         TEST(reports_a_device_that_is_gone),
         TEST(reports_registers_of_all_ones),
         TEST(gives_up_on_one_that_is_never_ready),
+        TEST(gives_up_after_half_a_second_where_no_time_is_told),
         TEST(gives_up_on_a_fatal_status),
         TEST(takes_over_what_firmware_left_running),
         TEST(resets_one_that_cannot_be_disabled),
@@ -480,6 +517,7 @@ int main(void)
         TEST(gives_everything_back_wherever_opening_fails),
         TEST(reports_too_little_memory),
         TEST(lies_in_capabilities),
+        TEST(lies_in_the_version),
         TEST(lies_in_identify_controller),
         TEST(lists_active_namespaces),
         TEST(lies_in_the_list_of_namespaces),

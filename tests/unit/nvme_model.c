@@ -599,6 +599,8 @@ static uint64_t read_register(const struct chalk_mmio *window, size_t offset, un
     uint64_t at = window->origin + offset;
 
     model->register_reads++;
+    if (model->access != NULL)
+        model->access(model);
     if (width != 4 || at % 4 != 0 || offset + width > window->size)
         fault(model, "read of %u bytes at 0x%llx", width, (unsigned long long)at);
     if (model->device->gone)
@@ -633,6 +635,8 @@ static void write_register(const struct chalk_mmio *window, size_t offset, unsig
     struct nvme_model *model = window->owner;
     uint64_t at = window->origin + offset;
 
+    if (model->access != NULL)
+        model->access(model);
     if (width != 4 || at % 4 != 0 || offset + width > window->size)
         fault(model, "write of %u bytes at 0x%llx", width, (unsigned long long)at);
     if (model->device->gone)

@@ -64,6 +64,9 @@ struct nvme_model {
     /* Called with each completion before it is posted to queue `id`; false: it is not. */
     bool (*tamper)(struct nvme_model *model, unsigned id, struct nvme_completion *completion);
 
+    /* Called before each access to a register. */
+    void (*access)(struct nvme_model *model);
+
     /* Called with each command of queue `id` first: true, with its status and result, if that was all there
      * is to it. */
     bool (*execute)(struct nvme_model *model, unsigned id, const struct nvme_command *command,

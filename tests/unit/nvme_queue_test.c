@@ -548,6 +548,67 @@ static void wrong_requests_never_reach_the_device(void **state)
     chalk_nvme_queue_close(queue);
 }
 
+static void a_full_queue_takes_no_more_and_loses_nothing(void **state)
+{
+    struct chalk_block_request *batch[6];
+
+    (void)state;
+    assert_int_equal(open_queue(1, 4), 0);
+    model->hold = true;
+    for (unsigned i = 0; i < 6; i++)
+        batch[i] = prepare(i, CHALK_BLOCK_READ, i, 1, i * 512);
+    assert_int_equal(chalk_block_submit(queue, batch, 6), 4);
+    assert_int_equal(chalk_block_submit(queue, batch + 4, 2), -EAGAIN);
+    assert_int_equal(submit(batch[4]), -EAGAIN);
+    chalk_block_kick(queue);
+    finished = 0;
+    model_run(model, 1, 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    assert_int_equal(chalk_block_submit(queue, batch + 4, 2), 1);
+    chalk_block_kick(queue);
+    model->hold = false;
+    model_run(model, 1, 0);
+    while (finished < 5)
+        assert_true(chalk_block_poll(queue, 0) > 0);
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(items[i].finished, i < 5);
+    chalk_nvme_queue_close(queue);
+}
+
+static void data_of_another_block_size_never_reaches_the_device(void **state)
+{
+    (void)state;
+    model->namespaces[0].lbaf[0] = 12 << 16;
+    assert_int_equal(open_queue(1, 4), 0);
+    assert_int_equal(queue->info.block_size, 4096);
+    for (unsigned op = CHALK_BLOCK_READ; op <= CHALK_BLOCK_WRITE; op++) {
+        struct chalk_block_request *request = prepare(0, (enum chalk_block_op)op, 0, 1, 0);
+
+        items[0].segments[0].size = 512;
+        assert_int_equal(submit(request), -EINVAL);
+        request->count = 8; /* which are 4096 bytes, of that size */
+        items[0].segments[0].size = 4096;
+        assert_int_equal(submit(request), -EINVAL);
+    }
+    assert_int_equal(model->commands, 0);
+    chalk_nvme_queue_close(queue);
+}
+
+static void data_that_was_not_shared_with_the_device_ends_the_program(void **state)
+{
+    struct chalk_block_request *request;
+
+    (void)state;
+    assert_int_equal(open_queue(1, 4), 0);
+    request = prepare(0, CHALK_BLOCK_READ, 0, 1, 0);
+    items[0].segments[0].iova = 0x123456000;
+    assert_true(fake_exits(submit(request)));
+    assert_true(fake_console_has(MODEL_NAME " is lent 512 bytes"));
+    assert_true(fake_console_has("never shared"));
+    assert_int_equal(model->commands, 0);
+    chalk_nvme_queue_close(queue);
+}
+
 static void a_namespace_smaller_than_a_transfer_has_its_end(void **state)
 {
     (void)state;
@@ -896,6 +957,9 @@ int main(void)
         TEST(queues_are_separate_and_their_identifiers_reused),
         TEST(namespaces_that_cannot_be_used),
         TEST(wrong_requests_never_reach_the_device),
+        TEST(a_full_queue_takes_no_more_and_loses_nothing),
+        TEST(data_of_another_block_size_never_reaches_the_device),
+        TEST(data_that_was_not_shared_with_the_device_ends_the_program),
         TEST(a_namespace_smaller_than_a_transfer_has_its_end),
         TEST(statuses_become_errors),
         TEST(a_command_that_was_never_issued),
