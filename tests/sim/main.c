@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ *     sim-DRIVER FIRST COUNT               runs that many seeds
+ *     sim-DRIVER [--verbose] --seed N      one seed
+ *     sim-DRIVER [--verbose] --file FILE   a scenario from a text
+ *     sim-DRIVER --print N                 writes the text of a seed
+ *
+ * It ends with 1 if something does not hold, and says the seed; with 2 if it was not understood.
+ */
+#include "driver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A hash of all that happened in them. */
+static uint64_t run_seeds(uint64_t first, uint64_t count)
+{
+    struct scenario scenario;
+    uint64_t sum = 0;
+
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        scenario_draw(&scenario, driver_names, seed);
+        trace_name(seed);
+        driver_run(&scenario);
+        sum = sum * 31 + sim_trace_hash();
+    }
+    return sum;
+}
+
+int main(int argc, char *argv[])
+{
+    struct scenario scenario;
+    const char *name = argv[0];
+
+    if (argc > 1 && strcmp(argv[1], "--verbose") == 0) {
+        sim_verbose = true;
+        argc--;
+        argv++;
+    }
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s FIRST COUNT | [--verbose] (--seed N | --file FILE) | --print N\n", name);
+        return 2;
+    }
+    trace_watch();
+    if (strcmp(argv[1], "--file") == 0) {
+        scenario_read(&scenario, driver_names, argv[2]);
+        driver_run(&scenario);
+    } else if (strcmp(argv[1], "--print") == 0) {
+        scenario_draw(&scenario, driver_names, strtoull(argv[2], NULL, 0));
+        scenario_print(&scenario, driver_names);
+    } else {
+        bool one = strcmp(argv[1], "--seed") == 0;
+        uint64_t first = strtoull(argv[one ? 2 : 1], NULL, 0);
+
+        printf("%016llx\n", (unsigned long long)run_seeds(first, one ? 1 : strtoull(argv[2], NULL, 0)));
+    }
+    return 0;
+}

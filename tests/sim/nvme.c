@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The NVMe driver and its model, in one process. Each core has a queue and blocks of its own, and does its
+ * steps; core 0 opens and closes everything.
+ *
+ * Whatever the device does: each request is called back once and in time, all memory comes back, and nobody
+ * touches what the device owns. If it does not lie, it is never sent to memory that it was not given, and a
+ * read gives what was last acknowledged, or what was written after that by requests that failed. If it does
+ * nothing wrong at all, nothing fails.
+ */
+#include "driver.h"
+
+#include "tools/models/nvme.h"
+
+#include <chalk/clock.h>
+#include <chalk/core.h>
+#include <chalk/error.h>
+#include <chalk/memory.h>
+#include <chalk/nvme.h>
+#include <chalk/random.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK         512u
+#define ROOM          (SCENARIO_BLOCKS * BLOCK + 4096) /* of a request: whole pages */
+#define TIMEOUT       (20 * CHALK_MS)
+#define ADMIN_TIMEOUT (5 * CHALK_MS)
+#define BOUND         (10 * CHALK_S) /* from submission to callback, with all recovery in between */
+
+struct slot {
+    struct chalk_block_request request;
+    struct worker *worker;
+    struct chalk_dma data;
+    bool flies, cancelled;
+    uint32_t version;
+    uint64_t begun;
+};
+
+struct worker {
+    unsigned core;
+    struct chalk_block_queue *queue;
+    struct slot slots[SCENARIO_DEPTH];
+    unsigned flying;
+    bool failed; /* the controller is no more */
+    uint32_t issued[SCENARIO_BLOCKS], acknowledged[SCENARIO_BLOCKS];
+};
+
+static const struct scenario *scenario;
+static bool honest, flawless;
+static _Atomic(unsigned) resets; /* that were asked for */
+static struct nvme_model model;
+static struct worker workers[SIM_CORES];
+static struct chalk_nvme *nvme;
+
+/* ---- what is in a block ---- */
+
+static uint64_t first_word(uint64_t lba, uint32_t version)
+{
+    return version == 0 ? 0 : lba << 32 | version;
+}
+
+static uint64_t word_of(uint64_t lba, uint32_t version, unsigned i)
+{
+    return version == 0 ? 0
+           : i == 0     ? first_word(lba, version)
+                        : chalk_random_at(first_word(lba, version), i);
+}
+
+static void fill(struct slot *slot)
+{
+    uint64_t *word = slot->data.va;
+
+    for (uint32_t block = 0; block < slot->request.count; block++)
+        for (unsigned i = 0; i < BLOCK / 8; i++)
+            *word++ = word_of(slot->request.lba + block, slot->version, i);
+}
+
+static void check(const struct slot *slot)
+{
+    const struct worker *worker = slot->worker;
+    const uint64_t *word = slot->data.va;
+
+    for (uint32_t block = 0; block < slot->request.count; block++) {
+        uint64_t lba = slot->request.lba + block;
+        uint32_t version = (uint32_t)*word, own = (uint32_t)(lba - worker->core * SCENARIO_BLOCKS);
+
+        if (version < worker->acknowledged[own] || version > worker->issued[own])
+            sim_fail("block %llu has version %u, but %u was acknowledged and %u issued",
+                     (unsigned long long)lba, version, worker->acknowledged[own], worker->issued[own]);
+        for (unsigned i = 0; i < BLOCK / 8; i++)
+            if (*word++ != word_of(lba, version, i))
+                sim_fail("block %llu is not as version %u was written, from word %u on",
+                         (unsigned long long)lba, version, i);
+    }
+}
+
+/* ---- requests ---- */
+
+static void done(struct chalk_block_request *request, int status)
+{
+    struct slot *slot = request->context;
+    struct worker *worker = slot->worker;
+    uint64_t took = sim_now() - slot->begun;
+
+    sim_trace("request of block %llu ends with -%llu", request->lba, (uint64_t)-status, 0, 0);
+    if (!slot->flies)
+        sim_fail("a request is called back twice");
+    if (status > 0)
+        sim_fail("a request ends with %d", status);
+    if (took > BOUND)
+        sim_fail("a request took %llu ms", (unsigned long long)(took / CHALK_MS));
+    if (flawless && status != 0 && !(status == -ECANCELED && slot->cancelled) &&
+        !(status == -EIO && resets != 0))
+        sim_fail("a request of a device without a fault ends with %d", status);
+    slot->flies = false;
+    worker->flying--;
+    for (uint32_t i = 0; request->op == CHALK_BLOCK_WRITE && status == 0 && i < request->count; i++)
+        worker->acknowledged[request->lba - worker->core * SCENARIO_BLOCKS + i] = slot->version;
+    if (request->op == CHALK_BLOCK_READ && status == 0 && honest)
+        check(slot);
+}
+
+static bool overlaps(const struct worker *worker, const struct step *step)
+{
+    for (unsigned i = 0; i < scenario->depth; i++) {
+        const struct chalk_block_request *other = &worker->slots[i].request;
+        uint64_t lba = worker->core * SCENARIO_BLOCKS + step->lba;
+
+        if (worker->slots[i].flies && (step->op == OP_WRITE || other->op == CHALK_BLOCK_WRITE) &&
+            lba < other->lba + other->count && other->lba < lba + step->count)
+            return true;
+    }
+    return false;
+}
+
+static struct slot *free_slot(struct worker *worker)
+{
+    for (unsigned i = 0; i < scenario->depth; i++)
+        if (!worker->slots[i].flies)
+            return &worker->slots[i];
+    return NULL;
+}
+
+/* Looks for what has ended; after a look in vain it may sleep. */
+static void poll(struct worker *worker)
+{
+    struct chalk_core_info info;
+    uint32_t seen;
+    int polled;
+
+    chalk_core_info(worker->core, &info);
+    seen = atomic_load(info.events);
+    chalk_block_kick(worker->queue);
+    polled = chalk_block_poll(worker->queue, (unsigned)sim_below(3));
+    if (polled < 0) {
+        if (flawless)
+            sim_fail("the queue of a device without a fault fails with %d", polled);
+        if (worker->flying != 0)
+            sim_fail("the queue has failed, but %u requests were not called back", worker->flying);
+        worker->failed = true;
+    } else if (polled == 0 && worker->flying != 0 && worker->queue->may_wait) {
+        chalk_core_wait(worker->core, seen, flawless ? CHALK_FOREVER : chalk_deadline(TIMEOUT / 64));
+    } else if (polled == 0) {
+        chalk_pause();
+    }
+}
+
+static void submit(struct worker *worker, const struct step *step)
+{
+    static const uint8_t block_ops[] = {
+        [OP_READ] = CHALK_BLOCK_READ, [OP_WRITE] = CHALK_BLOCK_WRITE, [OP_FLUSH] = CHALK_BLOCK_FLUSH};
+    struct slot *slot;
+    struct chalk_block_request *request;
+    int taken;
+
+    while (!worker->failed && ((slot = free_slot(worker)) == NULL || overlaps(worker, step)))
+        poll(worker);
+    if (worker->failed)
+        return;
+    slot->data.size = step->count * BLOCK;
+    request = &slot->request;
+    *request = (struct chalk_block_request){
+        .op = block_ops[step->op],
+        .flags = step->op == OP_WRITE && sim_below(2) == 0 ? CHALK_BLOCK_REPEATABLE : 0,
+        .count = step->count,
+        .lba = step->op == OP_FLUSH ? 0 : worker->core * SCENARIO_BLOCKS + step->lba,
+        .segments = &slot->data,
+        .segment_count = step->op != OP_FLUSH,
+        .done = done,
+        .context = slot,
+    };
+    slot->cancelled = false;
+    slot->begun = sim_now();
+    if (step->op == OP_WRITE) {
+        slot->version = 0;
+        for (uint32_t i = 0; i < step->count; i++)
+            if (worker->issued[step->lba + i] > slot->version)
+                slot->version = worker->issued[step->lba + i];
+        slot->version++;
+        fill(slot);
+    }
+    while ((taken = chalk_block_submit(worker->queue, &request, 1)) == -EAGAIN)
+        poll(worker);
+    if (taken != 1 && flawless)
+        sim_fail("a device without a fault takes no request: %d", taken);
+    if (taken != 1) {
+        worker->failed = true;
+        return;
+    }
+    slot->flies = true;
+    worker->flying++;
+    for (uint32_t i = 0; step->op == OP_WRITE && i < step->count; i++)
+        worker->issued[step->lba + i] = slot->version;
+    if (sim_below(4) != 0)
+        chalk_block_kick(worker->queue);
+}
+
+static void cancel(struct worker *worker)
+{
+    struct slot *slot = &worker->slots[sim_below(scenario->depth)];
+    int error;
+
+    if (!slot->flies)
+        return;
+    slot->cancelled = true;
+    error = chalk_block_cancel(worker->queue, &slot->request);
+    if (error > 0)
+        sim_fail("a cancellation ends with %d", error);
+}
+
+static void pause(struct worker *worker, uint64_t ns)
+{
+    uint64_t deadline = chalk_deadline(ns);
+
+    while (!chalk_expired(deadline) && !worker->failed) {
+        int polled = chalk_block_poll(worker->queue, 0);
+
+        worker->failed |= polled < 0;
+        if (polled == 0)
+            chalk_sleep(worker->core, ns / 4 + 1);
+    }
+}
+
+static void take_step(struct worker *worker, const struct step *step)
+{
+    int error;
+
+    switch (step->op) {
+    case OP_CANCEL:
+        cancel(worker);
+        break;
+    case OP_RESET:
+        resets++;
+        error = chalk_nvme_reset(nvme);
+        if (error != 0 && flawless)
+            sim_fail("a device without a fault is not reset: %d", error);
+        break;
+    case OP_DRAIN:
+        while (worker->flying != 0 && !worker->failed)
+            poll(worker);
+        break;
+    case OP_PAUSE:
+        pause(worker, step->lba);
+        break;
+    default:
+        submit(worker, step);
+    }
+}
+
+/* A core's life. */
+static void work(unsigned core, void *argument)
+{
+    struct worker *worker = argument;
+
+    for (unsigned i = 0; i < scenario->count && !worker->failed; i++)
+        if (scenario->steps[i].core == core)
+            take_step(worker, &scenario->steps[i]);
+    while (scenario->drains && worker->flying != 0 && !worker->failed)
+        poll(worker);
+}
+
+/* ---- the whole ---- */
+
+static void require(int error, const char *what)
+{
+    if (error != 0)
+        sim_fail("%s: %d", what, error);
+}
+
+static bool open_queue(struct chalk_memory *memory, struct worker *worker)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1,
+                                                     .depth = scenario->depth,
+                                                     .core = worker->core,
+                                                     .interrupts = scenario->interrupts,
+                                                     .timeout_ns = TIMEOUT};
+    int error = chalk_nvme_queue_open(nvme, &options, &worker->queue);
+
+    if (error != 0 && flawless)
+        sim_fail("a device without a fault opens no queue: %d", error);
+    for (unsigned i = 0; error == 0 && i < scenario->depth; i++) {
+        worker->slots[i].worker = worker;
+        require(chalk_dma_get(memory, ROOM, CHALK_PAGE, &worker->slots[i].data), "memory for data");
+        worker->slots[i].data.va = (char *)worker->slots[i].data.va + 8 * i;
+        worker->slots[i].data.iova += 8 * i;
+    }
+    return error == 0;
+}
+
+static void close_queue(struct chalk_memory *memory, struct worker *worker)
+{
+    chalk_nvme_queue_close(worker->queue);
+    if (worker->flying != 0)
+        sim_fail("the queue of core %u is closed, but %u requests were not called back", worker->core,
+                 worker->flying);
+    for (unsigned i = 0; i < scenario->depth; i++) {
+        struct chalk_dma data = {(char *)worker->slots[i].data.va - 8 * i, worker->slots[i].data.iova - 8 * i,
+                                 ROOM};
+
+        chalk_dma_put(memory, &data);
+    }
+}
+
+static void use(struct chalk_memory *memory)
+{
+    unsigned opened = 0;
+
+    for (; opened < scenario->cores; opened++) {
+        workers[opened].core = opened;
+        if (!open_queue(memory, &workers[opened]))
+            break;
+    }
+    if (opened == scenario->cores) {
+        for (unsigned core = 1; core < opened; core++)
+            require(chalk_core_start(core, work, &workers[core]), "starting a core");
+        work(0, &workers[0]);
+        for (unsigned core = 1; core < opened; core++)
+            if (chalk_core_join(0, core, CHALK_FOREVER) != 0)
+                sim_fail("core %u does not end", core);
+    }
+    flawless &= scenario->drains; /* else what is left ends with -ECANCELED */
+    while (opened-- > 0)
+        close_queue(memory, &workers[opened]);
+}
+
+static void run(unsigned core, void *argument)
+{
+    const struct chalk_memory_options sizes = {
+        .private_size = 128 << 10, .shared_size = 512 << 10, .node = -1};
+    struct chalk_domain *domain = NULL;
+    struct chalk_device *device;
+    struct chalk_memory *memory;
+    struct chalk_memory_usage usage;
+    int error;
+
+    (void)core, (void)argument;
+    require(chalk_device_open(SIM_DEVICE, &domain, &device), "opening the device");
+    require(chalk_memory_create(&sizes, &memory), "memory");
+    require(chalk_memory_share(memory, domain), "sharing memory");
+    error = chalk_nvme_open(device,
+                            &(struct chalk_nvme_options){.memory = memory,
+                                                         .domain = domain,
+                                                         .interrupts = scenario->interrupts,
+                                                         .timeout_ns = ADMIN_TIMEOUT},
+                            &nvme);
+    if (error != 0 && flawless)
+        sim_fail("a device without a fault is not opened: %d", error);
+    if (error == 0) {
+        use(memory);
+        chalk_nvme_close(nvme);
+    }
+    chalk_memory_usage(memory, &usage);
+    if (usage.private_used != 0 || usage.shared_used != 0)
+        sim_fail("%zu bytes of private and %zu of shared memory were not given back", usage.private_used,
+                 usage.shared_used);
+    chalk_memory_unshare(memory, domain);
+    chalk_device_close(device);
+    chalk_memory_destroy(memory);
+}
+
+const struct script_names *const driver_names = &nvme_names;
+
+static void explain(void)
+{
+    scenario_print(scenario, driver_names);
+}
+
+void driver_run(const struct scenario *given)
+{
+    struct nvme_slot *slots = model.slots;
+    static struct scenario copy;
+
+    copy = *given;
+    scenario = &copy;
+    honest = scenario_honest(scenario);
+    flawless = scenario->script.count == 0;
+    resets = 0;
+    memset(workers, 0, sizeof workers);
+    memset(&model, 0, sizeof model);
+    model.serial = "SIM";
+    model.namespaces[0] =
+        (struct nvme_namespace){.store = store_begin_run(SIM_CORES * SCENARIO_BLOCKS * BLOCK),
+                                .shift = 9,
+                                .blocks = SIM_CORES * SCENARIO_BLOCKS};
+    nvme_model_init(&model, NULL);
+    model.slots = slots; /* they are large, and the same in every run */
+    model.model.script = scenario->script.count != 0 ? &copy.script : NULL;
+    sim_run(&(struct sim_options){.seed = scenario->seed,
+                                  .pace = scenario->pace,
+                                  .limit_ns = 60 * CHALK_S,
+                                  .model = &model.model,
+                                  .honest = honest,
+                                  .explain = explain},
+            run, NULL);
+    model.model.class->reset(&model.model); /* gives back the slots of what is still under way */
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* See scenario.h. */
+#include "scenario.h"
+
+#include <chalk/random.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const ops[] = {"read", "write", "flush", "cancel", "reset", "drain", "pause"};
+_Static_assert(sizeof ops / sizeof ops[0] == OP_COUNT, "each has a name");
+
+/* ---- drawing ---- */
+
+static void draw_steps(struct scenario *scenario, uint64_t *random)
+{
+    static const uint8_t often[] = {OP_READ,  OP_READ,  OP_READ,  OP_READ,  OP_READ,  OP_WRITE, OP_WRITE,
+                                    OP_WRITE, OP_WRITE, OP_WRITE, OP_FLUSH, OP_DRAIN, OP_PAUSE, OP_CANCEL};
+    bool resets = chalk_random_below(random, 3) == 0;
+
+    scenario->count = 2 + (unsigned)chalk_random_below(random, 24);
+    for (unsigned i = 0; i < scenario->count; i++) {
+        struct step *step = &scenario->steps[i];
+
+        step->core = (unsigned)chalk_random_below(random, scenario->cores);
+        step->op = often[chalk_random_below(random, sizeof often)];
+        if (resets && chalk_random_below(random, 12) == 0)
+            step->op = OP_RESET;
+        if (step->op == OP_READ || step->op == OP_WRITE) {
+            step->lba = (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS);
+            step->count = 1 + (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS - step->lba);
+        } else if (step->op == OP_PAUSE) {
+            step->lba = (uint32_t)(1u << chalk_random_below(random, 24));
+        }
+    }
+}
+
+/* A way to misbehave, as the words of a rule: %1 is a small number, %2 a time, %3 any number. */
+static const char *const honest[] = {
+    "completion io %1: ignore",
+    "completion io %1: late %2",
+    "completion io %1-: late %2",
+    "completion admin %1: ignore",
+    "completion admin %1: late %2",
+    "command io %1: ignore",
+    "command admin %1: ignore",
+    "command io %1: status 0x6",
+    "command io %1: status 0x4281",
+    "command admin %1: status 0x6",
+    "time %2: vanish",
+    "completion io %1: vanish",
+    "completion admin %1: vanish",
+    "time %2: mute",
+    "interrupt %1: ignore",
+    "interrupt %1: twice",
+    "interrupt %1: storm 20",
+    "read csts %1: value 0x3",
+    "completion io %1-: ignore",
+    "command io %1: mute",
+};
+static const char *const lies[] = {
+    "completion io %1: twice",    "completion io %1: id %3",          "completion io %1: queue %1",
+    "completion io %1: head %3",  "completion io %1: stale",          "completion admin %1: twice",
+    "completion admin %1: id %3", "completion admin %1: stale",       "command identify %1: garbage",
+    "command read %1: garbage",   "command identify %1: put 77 1 %1", "read csts %1: value %3",
+    "read cap %1: value %3",      "read csts %1-: value 0",           "completion io %1-: id %1",
+    "command admin %1: garbage",
+};
+
+static void draw_rule(struct scenario *scenario, const struct script_names *names, const char *words,
+                      uint64_t *random)
+{
+    char text[160], error[256];
+    struct script parsed;
+    size_t at = (size_t)snprintf(text, sizeof text, "for any\n");
+
+    for (const char *c = words; *c != '\0'; c++) {
+        if (*c != '%') {
+            text[at++] = *c;
+            text[at] = '\0';
+            continue;
+        }
+        switch (*++c) {
+        case '1':
+            at += (size_t)snprintf(text + at, sizeof text - at, "%u",
+                                   1 + (unsigned)chalk_random_below(random, 12));
+            break;
+        case '2':
+            at += (size_t)snprintf(text + at, sizeof text - at, "%uns", 1u << chalk_random_below(random, 28));
+            break;
+        default:
+            at += (size_t)snprintf(text + at, sizeof text - at, "0x%x",
+                                   (unsigned)chalk_random_next(random) &
+                                       ((1u << chalk_random_below(random, 17)) - 1));
+        }
+    }
+    if (script_parse(&parsed, names, "a drawn rule", text, strlen(text), error, sizeof error) != 0) {
+        fprintf(stderr, "%s\n%s\n", text, error);
+        abort();
+    }
+    script_add(&scenario->script, &parsed.rules[0]);
+}
+
+static void draw_rules(struct scenario *scenario, const struct script_names *names, uint64_t *random)
+{
+    unsigned kind = (unsigned)chalk_random_below(random, 3);
+    unsigned count = kind == 0 ? 0 : 1 + (unsigned)chalk_random_below(random, 3);
+
+    for (unsigned i = 0; i < count; i++)
+        if (kind == 2 && chalk_random_below(random, 2) == 0)
+            draw_rule(scenario, names, lies[chalk_random_below(random, sizeof lies / sizeof lies[0])],
+                      random);
+        else
+            draw_rule(scenario, names, honest[chalk_random_below(random, sizeof honest / sizeof honest[0])],
+                      random);
+}
+
+void scenario_draw(struct scenario *scenario, const struct script_names *names, uint64_t number)
+{
+    static const unsigned paces[] = {4, 20, 60, 200, 1000};
+    uint64_t random = number;
+
+    memset(scenario, 0, sizeof *scenario);
+    scenario->seed = chalk_random_next(&random);
+    scenario->pace = paces[chalk_random_below(&random, sizeof paces / sizeof paces[0])];
+    scenario->cores = 1 + (unsigned)chalk_random_below(&random, SIM_CORES);
+    scenario->depth = 1 + (unsigned)chalk_random_below(&random, SCENARIO_DEPTH);
+    scenario->interrupts = chalk_random_below(&random, 2) == 0;
+    scenario->drains = chalk_random_below(&random, 4) != 0;
+    draw_steps(scenario, &random);
+    draw_rules(scenario, names, &random);
+}
+
+bool scenario_honest(const struct scenario *scenario)
+{
+    for (unsigned i = 0; i < scenario->script.count; i++) {
+        const struct script_rule *rule = &scenario->script.rules[i];
+
+        switch (rule->what) {
+        case WHAT_IGNORE:
+        case WHAT_LATE:
+        case WHAT_VANISH:
+        case WHAT_MUTE:
+        case WHAT_STORM:
+            break;
+        case WHAT_TWICE:
+            if (rule->when != WHEN_INTERRUPT)
+                return false;
+            break;
+        case WHAT_STATUS:
+            if (rule->when != WHEN_COMMAND)
+                return false;
+            break;
+        case WHAT_VALUE:
+            if (rule->when != WHEN_READ || rule->value != 3)
+                return false;
+            break;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- its text ---- */
+
+void scenario_print(const struct scenario *scenario, const struct script_names *names)
+{
+    char line[160];
+
+    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s\n", names->device,
+            (unsigned long long)scenario->seed, scenario->pace, scenario->cores, scenario->depth,
+            scenario->interrupts ? "interrupts" : "polls", scenario->drains ? "drains" : "leaves");
+    for (unsigned i = 0; i < scenario->count; i++) {
+        const struct step *step = &scenario->steps[i];
+
+        fprintf(stderr, "core %u: %s", step->core, ops[step->op]);
+        if (step->op == OP_READ || step->op == OP_WRITE)
+            fprintf(stderr, " %u %u", step->lba, step->count);
+        else if (step->op == OP_PAUSE)
+            fprintf(stderr, " %u", step->lba);
+        fputc('\n', stderr);
+    }
+    for (unsigned i = 0; i < scenario->script.count; i++) {
+        script_print(&scenario->script, names, i, line, sizeof line);
+        fprintf(stderr, "%s\n", line);
+    }
+}
+
+static _Noreturn void wrong(const char *path, const char *line)
+{
+    fprintf(stderr, "%s: '%.*s' is not understood\n", path, (int)strcspn(line, "\n"), line);
+    exit(2);
+}
+
+static bool read_run(struct scenario *scenario, const char *line)
+{
+    char how[16], end[16];
+    unsigned long long seed;
+
+    if (sscanf(line, "run %llx pace %u cores %u depth %u %15s %15s", &seed, &scenario->pace, &scenario->cores,
+               &scenario->depth, how, end) != 6)
+        return false;
+    scenario->seed = seed;
+    scenario->interrupts = strcmp(how, "interrupts") == 0;
+    scenario->drains = strcmp(end, "drains") == 0;
+    return scenario->pace >= 1 && scenario->pace <= SIM_PACE_MAX && scenario->cores >= 1 &&
+           scenario->cores <= SIM_CORES && scenario->depth >= 1 && scenario->depth <= SCENARIO_DEPTH;
+}
+
+static bool read_step(struct scenario *scenario, const char *line)
+{
+    struct step *step = &scenario->steps[scenario->count];
+    char op[16];
+    int words;
+
+    if (scenario->count == SCENARIO_STEPS)
+        return false;
+    words = sscanf(line, "core %u: %15s %u %u", &step->core, op, &step->lba, &step->count);
+    for (step->op = 0; step->op < OP_COUNT && strcmp(op, ops[step->op]) != 0;)
+        step->op++;
+    scenario->count++;
+    return words >= 2 && step->op < OP_COUNT && step->core < SIM_CORES &&
+           (step->op == OP_READ || step->op == OP_WRITE
+                ? words == 4 && step->count > 0 && step->lba < SCENARIO_BLOCKS &&
+                      step->count <= SCENARIO_BLOCKS - step->lba
+                : words == (step->op == OP_PAUSE ? 3 : 2));
+}
+
+void scenario_read(struct scenario *scenario, const struct script_names *names, const char *path)
+{
+    static char script[16384];
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
+    char line[256], error[256];
+    unsigned rules = 0;
+
+    if (file == NULL) {
+        perror(path);
+        exit(2);
+    }
+    memset(scenario, 0, sizeof *scenario);
+    while (fgets(line, sizeof line, file) != NULL) {
+        bool is_run = strncmp(line, "run ", 4) == 0, is_step = strncmp(line, "core ", 5) == 0;
+
+        if ((is_run && !read_run(scenario, line)) || (is_step && !read_step(scenario, line)))
+            wrong(path, line);
+        if (is_run || is_step)
+            continue;
+        if (strlen(script) + strlen(line) >= sizeof script)
+            wrong(path, line);
+        rules += line[0] != '#' && line[0] != '\n' && strncmp(line, "for ", 4) != 0;
+        strcat(script, line);
+    }
+    if (scenario->cores == 0)
+        wrong(path, "no line begins with run");
+    if (rules != 0 &&
+        script_parse(&scenario->script, names, path, script, strlen(script), error, sizeof error) != 0) {
+        fprintf(stderr, "%s\n", error);
+        exit(2);
+    }
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is run: how the device misbehaves, what the program does, and the seed of all choices in between. It
+ * is drawn from a number, or read from a text, which is a script for models (docs/models.md) with lines of
+ * two more kinds:
+ *
+ *     for nvme
+ *     run 0x5eed pace 40 cores 2 depth 4 interrupts drains
+ *     core 1: write 8 4
+ *     core 0: reset
+ *     completion io 3: ignore
+ */
+#ifndef TESTS_SIM_SCENARIO_H
+#define TESTS_SIM_SCENARIO_H
+
+#include "sim.h"
+
+enum op { OP_READ, OP_WRITE, OP_FLUSH, OP_CANCEL, OP_RESET, OP_DRAIN, OP_PAUSE, OP_COUNT };
+
+struct step {
+    unsigned core;
+    enum op op;
+    uint32_t lba, count; /* OP_PAUSE: nanoseconds are lba */
+};
+
+enum { SCENARIO_STEPS = 64, SCENARIO_DEPTH = 8, SCENARIO_BLOCKS = 16 /* of each core */ };
+
+struct scenario {
+    uint64_t seed;
+    unsigned pace, cores, depth;
+    bool interrupts, drains; /* waits for the last requests, or leaves them to the queue's end */
+    struct step steps[SCENARIO_STEPS];
+    unsigned count;
+    struct script script;
+};
+
+/* Draws the one of this number. */
+void scenario_draw(struct scenario *scenario, const struct script_names *names, uint64_t number);
+/* Reads one; or says what is wrong with it, and ends the process. */
+void scenario_read(struct scenario *scenario, const struct script_names *names, const char *path);
+void scenario_print(const struct scenario *scenario, const struct script_names *names);
+
+/* Nothing of it lies: what the device says it did is what it did. */
+bool scenario_honest(const struct scenario *scenario);
+
+#endif

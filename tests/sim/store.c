@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A store in memory whose requests take their time, and finish in any order. */
+#include "sim.h"
+
+#include "tools/models/store.h"
+
+#include <chalk/error.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEPTH = 64, SLOWEST = 20000 /* ns */, SIZE = 1 << 20 };
+
+struct store {
+    uint64_t size;
+    struct {
+        struct store_request *request;
+        uint64_t due;
+    } under_way[DEPTH];
+    unsigned count;
+};
+
+static struct store store;
+static char bytes[SIZE];
+
+struct store *store_begin_run(size_t size)
+{
+    if (size > SIZE)
+        abort();
+    store = (struct store){.size = size};
+    memset(bytes, 0, size);
+    return &store;
+}
+
+uint64_t store_due(void)
+{
+    uint64_t due = UINT64_MAX;
+
+    for (unsigned i = 0; i < store.count; i++)
+        if (store.under_way[i].due < due)
+            due = store.under_way[i].due;
+    return due;
+}
+
+uint64_t store_size(const struct store *of)
+{
+    return of->size;
+}
+
+bool store_is_null(const struct store *of)
+{
+    (void)of;
+    return false;
+}
+
+char *store_memory(const struct store *of)
+{
+    (void)of;
+    return NULL;
+}
+
+int store_begin(struct store *of, struct store_request *request)
+{
+    if (of->count == DEPTH)
+        return -EAGAIN;
+    of->under_way[of->count].request = request;
+    of->under_way[of->count++].due = sim_now() + sim_below(SLOWEST);
+    return 0;
+}
+
+static void move(const struct store_request *request)
+{
+    if (request->op == STORE_READ)
+        memcpy(request->bytes, bytes + request->offset, request->size);
+    else if (request->op == STORE_WRITE)
+        memcpy(bytes + request->offset, request->bytes, request->size);
+}
+
+struct store_request *store_finished(struct store *of, bool wait)
+{
+    for (unsigned i = 0; i < of->count; i++) {
+        struct store_request *request = of->under_way[i].request;
+
+        if (!wait && of->under_way[i].due > sim_now())
+            continue;
+        of->under_way[i] = of->under_way[--of->count];
+        move(request);
+        request->error = 0;
+        return request;
+    }
+    return NULL;
+}
+
+int store_wake(const struct store *of)
+{
+    (void)of;
+    return -1;
+}
