@@ -399,10 +399,10 @@ void driver_run(const struct scenario *given)
     memset(workers, 0, sizeof workers);
     memset(&model, 0, sizeof model);
     model.serial = "SIM";
-    model.namespaces[0] =
-        (struct nvme_namespace){.store = store_begin_run(SIM_CORES * SCENARIO_BLOCKS * BLOCK),
-                                .shift = 9,
-                                .blocks = SIM_CORES * SCENARIO_BLOCKS};
+    model.namespaces[0] = (struct nvme_namespace){
+        .store = store_begin_run(SIM_CORES * SCENARIO_BLOCKS * BLOCK, honest && !flawless),
+        .shift = 9,
+        .blocks = SIM_CORES * SCENARIO_BLOCKS};
     nvme_model_init(&model, NULL);
     model.slots = slots; /* they are large, and the same in every run */
     model.model.script = scenario->script.count != 0 ? &copy.script : NULL;

@@ -90,8 +90,8 @@ void device_collect(unsigned core);
 /* ---- store.c: the store of a model, whose requests finish in any order ---------------------------- */
 
 struct store;
-/* Of `size` bytes, zeroes, for the next run. */
-struct store *store_begin_run(size_t size);
+/* Of `size` bytes, zeroes, for the next run; a slow one is sometimes later than any driver waits. */
+struct store *store_begin_run(size_t size, bool slow);
 uint64_t store_due(void);
 
 /* ---- platform.c ---------------------------------------------------------------------------------- */

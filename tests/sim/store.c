@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 64, SLOWEST = 20000 /* ns */, SIZE = 1 << 20 };
+enum { DEPTH = 64, SIZE = 1 << 20 };
+
+/* Nanoseconds that a request takes, at most: usually, and seldom, of a slow store. */
+enum { USUAL = 20000, SLOW = 1 << 26, SELDOM = 32 };
 
 struct store {
     uint64_t size;
@@ -17,16 +20,17 @@ struct store {
         uint64_t due;
     } under_way[DEPTH];
     unsigned count;
+    bool slow;
 };
 
 static struct store store;
 static char bytes[SIZE];
 
-struct store *store_begin_run(size_t size)
+struct store *store_begin_run(size_t size, bool slow)
 {
     if (size > SIZE)
         abort();
-    store = (struct store){.size = size};
+    store = (struct store){.size = size, .slow = slow};
     memset(bytes, 0, size);
     return &store;
 }
@@ -63,7 +67,7 @@ int store_begin(struct store *of, struct store_request *request)
     if (of->count == DEPTH)
         return -EAGAIN;
     of->under_way[of->count].request = request;
-    of->under_way[of->count++].due = sim_now() + sim_below(SLOWEST);
+    of->under_way[of->count++].due = sim_now() + sim_below(of->slow && sim_below(SELDOM) == 0 ? SLOW : USUAL);
     return 0;
 }
 

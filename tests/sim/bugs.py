@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Writes a source of the library with a bug in it, to see that it is found: bugs.py NAME ROOT OUTPUT; --names lists them."""
+import os
+import sys
+
+BUGS = {  # name: (source, what is right, what is not)
+    'freed-twice': (
+        'drivers/nvme/io.c',
+        '    if (NVME_OUTCOME_FAILED(outcome)) {\n',
+        '    if (NVME_OUTCOME_FAILED(outcome)) {\n        queue->cids[--queue->in_flight] = (uint16_t)slot->tag;\n'),
+    'doorbell-early': (
+        'drivers/nvme/admin.c',
+        '    memcpy(entry, command, sizeof *entry);\n',
+        '    chalk_mmio_write32(&admin->doorbells, 0, (admin->tail + 1) % NVME_ADMIN_ENTRIES);\n'
+        '    memcpy(entry, command, sizeof *entry);\n'),
+    'id-unchecked': (
+        'drivers/nvme/io.c',
+        'if ((slot->tag & ~NVME_TAG_RESULT) != cid || origin - queue->origin >= queue->entries) {',
+        'if (origin - queue->origin >= queue->entries) {'),
+    'wake-lost': (
+        'drivers/nvme/reset.c',
+        '            chalk_core_wake(nvme->cores[id]);\n',
+        '            continue;\n'),
+    'wake-early': (
+        'drivers/nvme/reset.c',
+        '    atomic_store_explicit(&nvme->epoch, epoch, memory_order_release);\n    for (',
+        '    for ('),
+    'head-untold': (
+        'drivers/nvme/io.c',
+        '    chalk_mmio_write32(&queue->head_doorbell, 0, queue->cq_head);\n',
+        ''),
+    'lock-missing': (
+        'drivers/nvme/admin.c',
+        'while (atomic_flag_test_and_set_explicit(&admin->lock, memory_order_acquire))\n        chalk_pause();',
+        '(void)admin;'),
+    'memory-leaked': (
+        'drivers/nvme/admin.c',
+        '    if (nvme->admin.completions.va != NULL)\n        chalk_dma_put(',
+        '    if (nvme->admin.completions.va == NULL)\n        chalk_dma_put('),
+}
+
+
+def main():
+    if sys.argv[1] == '--names':
+        print('\n'.join(f'{name} {source}' for name, (source, _, _) in BUGS.items()))
+        return
+    name, root, output = sys.argv[1:]
+    source, right, wrong = BUGS[name]
+    text = open(os.path.join(root, source)).read()
+    if text.count(right) != 1:
+        sys.exit(f'bugs.py: {name}: {source} has not once:\n{right}')
+    with open(output, 'w') as file:
+        file.write(text.replace(right, wrong))
+
+
+if __name__ == '__main__':
+    main()
