@@ -19,14 +19,17 @@ static struct chalk_device *devices;
 
 /* ---- configuration space ---- */
 
-/* No device has vendor 0xffff, which is what nobody's answer reads as (PCI 3.0 6.1). */
+/* Linux answers for vendor and device itself, be there a device or not. But there is no header of layout
+ * 0x7f, which is what nobody's answer reads as (PCI 3.0 6.2.1). */
+#define CONFIG_HEADER_TYPE 0x0e
+
 static bool gone(const struct chalk_device *device)
 {
-    uint16_t vendor;
+    uint8_t header;
 
     return hosted_device_lost(device) ||
-           device->transport->read(&device->regions[REGION_CONFIG], 0, &vendor, sizeof vendor) != 0 ||
-           vendor == 0xffff;
+           device->transport->read(&device->regions[REGION_CONFIG], CONFIG_HEADER_TYPE, &header, 1) != 0 ||
+           header == 0xff;
 }
 
 int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned width, uint32_t *value)
@@ -42,7 +45,10 @@ int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned wid
         *value = ones; /* as a conventional device answers above 255 */
     else
         error = device->transport->read(region, offset, value, width);
-    return error != 0 ? error : *value == ones && gone(device) ? -ENODEV : 0;
+    if (error != 0 || (*value != ones && offset >= 4) || !gone(device))
+        return error;
+    *value = ones;
+    return -ENODEV;
 }
 
 /* Reading it back pushes the DMA that is under way ahead of the answer (PCI 3.0 3.2.5). */

@@ -825,6 +825,23 @@ static void so_does_what_the_bus_gives_up(void **state)
     expect_taken_away(FAILURE, FIRST ": an error on the bus");
 }
 
+/* Vendor and device are Linux's to answer; its wait for a function that is not there takes a minute. */
+static void one_that_does_not_answer_is_not_reset(void **state)
+{
+    const off_t header = ((off_t)VFIO_PCI_CONFIG_REGION_INDEX << 20) + 0x0e;
+    const uint8_t ones = 0xff;
+    uint32_t identity;
+
+    (void)state;
+    open_first();
+    assert_int_equal(chalk_config_read(device, 0, 4, &identity), 0);
+    assert_int_equal(pwrite(device->fd, &ones, 1, header), 1);
+    assert_int_equal(chalk_config_read(device, 0, 4, &identity), -ENODEV);
+    assert_int_equal(identity, UINT32_MAX);
+    assert_int_equal(chalk_device_reset(device, chalk_deadline(CHALK_S)), -ENODEV);
+    assert_int_equal(linux_.resets, 0);
+}
+
 static void a_device_need_not_ask(void **state)
 {
     (void)state;
@@ -934,6 +951,7 @@ int main(void)
         BOTH(what_is_still_open_is_closed_at_the_end),
         WATCHING(what_linux_wants_back_reads_as_all_ones),
         WATCHING(so_does_what_the_bus_gives_up),
+        ONE(one_that_does_not_answer_is_not_reset),
         WATCHING(a_device_need_not_ask),
         ONE(without_the_option_nobody_listens),
         ONE(registers_that_are_gone_read_as_all_ones),
