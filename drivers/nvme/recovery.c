@@ -6,7 +6,8 @@
  *  a  a request is late                        it is aborted                                      b
  *  b  and still there NVME_GRACE sweeps later  its pair of queues is deleted, and made anew       c
  *  c  no answer to an admin command, queues    the controller is reset (CC.EN, else its
- *     that cannot be deleted or made, CSTS.CFS function), and each pair made anew                 d
+ *     that cannot be deleted or made,          function), and each pair made anew                 d
+ *     CSTS.CFS, no CSTS.RDY
  *  d  no success in NVME_STRIKES resets        the controller is stopped: no DMA, no way back
  *  e  a completion of nothing in flight        as d: who knows what else it would write
  *  f  a register reads all ones: it has gone   as d, with -ENODEV
@@ -179,12 +180,25 @@ static unsigned submit_kept(struct nvme_queue *queue)
     return found;
 }
 
+/* Nobody's registers read as all ones; behind some bridges, as behind QEMU's, they read as zeroes, but its
+ * configuration does not. */
+static bool gone(const struct chalk_nvme *nvme, uint32_t csts)
+{
+    uint32_t identity = 0;
+
+    return csts == NVME_GONE || (csts == 0 && (chalk_config_read(nvme->device, 0, 4, &identity) == -ENODEV ||
+                                               identity == UINT32_MAX));
+}
+
 unsigned chalk_nvme_sweep(struct nvme_queue *queue)
 {
     struct chalk_nvme *nvme = queue->nvme;
     uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
+    bool well = (csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY;
     const struct chalk_block_request *newly = NULL, *hopeless = NULL;
 
+    if (!well && nvme_epoch(nvme) != queue->epoch)
+        return 0; /* another core is about it */
     if (queue->block.counters.completed != queue->swept)
         atomic_store_explicit(&nvme->strikes, 0, memory_order_relaxed);
     queue->swept = queue->block.counters.completed;
@@ -202,11 +216,12 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
         if (slot->age > NVME_SWEEPS + NVME_GRACE)
             hopeless = slot->request;
     }
-    if (csts == NVME_GONE) {
+    if (!well && gone(nvme, csts)) {
         if (chalk_nvme_fail(nvme, queue->epoch, -ENODEV))
             chalk_log(CHALK_ERROR, "NVMe %s: gone; was it unplugged?", nvme->name);
-    } else if ((csts & NVME_CSTS_CFS) != 0) {
-        chalk_log(CHALK_ERROR, "NVMe %s: fatal status 0x%08x; resetting it", nvme->name, csts);
+    } else if (!well) {
+        chalk_log(CHALK_ERROR, "NVMe %s: %s 0x%08x; resetting it", nvme->name,
+                  (csts & NVME_CSTS_CFS) != 0 ? "fatal status" : "it has stopped by itself, status", csts);
         (void)chalk_nvme_recover(nvme, queue->epoch, -EIO);
         queue->block.ops = &mending_ops;
     } else if (hopeless != NULL) {

@@ -604,7 +604,7 @@ static uint64_t read_register(const struct chalk_mmio *window, size_t offset, un
     if (width != 4 || at % 4 != 0 || offset + width > window->size)
         fault(model, "read of %u bytes at 0x%llx", width, (unsigned long long)at);
     if (model->device->gone)
-        return UINT32_MAX;
+        return model->gone_in_zeroes ? 0 : UINT32_MAX;
     if (at >= MODEL_TABLE)
         return model->table_hidden ? UINT32_MAX : *control_word(model, at);
     switch (at) {

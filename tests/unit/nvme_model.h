@@ -49,6 +49,7 @@ struct nvme_model {
     bool table_hidden; /* of the vectors: reads as ones, and cannot be written */
 
     /* how it misbehaves */
+    bool gone_in_zeroes; /* its registers read as zeroes once it is unplugged */
     bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
     bool cmb_refused;                                     /* it does not take the address of its own memory */
     bool mute;                                            /* takes commands and never completes them */

@@ -481,6 +481,35 @@ static void one_that_is_gone_stays_gone(void **state)
     assert_int_equal(chalk_block_poll(queue, 0), -ENODEV);
 }
 
+static void one_whose_registers_turn_to_zeroes_is_gone(void **state)
+{
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    model_unplug(model);
+    model->gone_in_zeroes = true;
+    poll_until(1);
+    assert_int_equal(items[0].status, -ENODEV);
+    assert_int_equal(chalk_block_poll(queue, 0), -ENODEV);
+    assert_true(fake_console_has("gone; was it unplugged?"));
+}
+
+/* Somebody else has reset its function. */
+static void one_that_stops_by_itself_is_started_again(void **state)
+{
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(submit(prepare(1, CHALK_BLOCK_WRITE, 1)), 1);
+    model->device->reset(model->device);
+    model->hold = false;
+    poll_until(2);
+    assert_int_equal(items[0].status, 0);
+    assert_int_equal(items[1].status, -EIO);
+    assert_true(fake_console_has("it has stopped by itself, status 0x00000000; resetting it"));
+    assert_false(fake_console_has("not answered"));
+}
+
 /* ---- a verify run with a hundred resets ------------------------------------------------------------ */
 
 #define BLOCKS 1024u
@@ -744,6 +773,8 @@ int main(void)
         TEST(one_that_does_not_come_back_is_stopped),
         TEST(one_that_cannot_be_disabled_is_reset_by_its_function),
         TEST(one_that_is_gone_stays_gone),
+        TEST(one_whose_registers_turn_to_zeroes_is_gone),
+        TEST(one_that_stops_by_itself_is_started_again),
         TEST(a_verify_run_survives_a_hundred_resets),
         TEST(a_refusal_that_passes_is_waited_for),
         TEST(a_controller_is_left_alone_as_long_as_it_wants),
