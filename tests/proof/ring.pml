@@ -56,9 +56,6 @@
 #ifndef ROOM_CHECK /* claims end at the limit */
 #define ROOM_CHECK 1
 #endif
-#ifndef ROOM_SIGNED /* the limit may lie behind `next` */
-#define ROOM_SIGNED 1
-#endif
 #ifndef CLAIM_ATOMIC /* `next` moves by compare and exchange */
 #define CLAIM_ATOMIC 1
 #endif
@@ -119,28 +116,18 @@ inline store(value, which, release)
     }
 }
 
-#define ROOM(limit) (ROOM_SIGNED || limit >= start -> limit - start : limit - start + 256)
-
 /* chalk_ring_claim(): `start` and `count` are what it gets, `count` at most BURST. */
 inline claim(end)
 {
-    d_step {
-        start = atomic_value[DONE(end)];
-        limit = atomic_value[LIMIT(end)];
-        room = ROOM(limit)
-    }
+    start = atomic_value[DONE(end)];
     if
-    :: room < count ->
-        load(limit, DONE(OTHER(end)), DONE_ACQUIRE);
-        d_step {
-            limit = limit + LEAD(end);
-            room = limit - start;
-            if
-            :: room > count -> atomic_value[LIMIT(end)] = limit
-            :: room <= count && ROOM_CHECK -> count = room
-            :: else
-            fi
-        }
+    :: start + count > atomic_value[LIMIT(end)] && ROOM_CHECK ->
+        load(seen, DONE(OTHER(end)), DONE_ACQUIRE);
+        seen = seen + LEAD(end);
+        if
+        :: seen <= start + count -> count = seen - start
+        :: else -> atomic_value[LIMIT(end)] = seen
+        fi
     :: else
     fi
 }
@@ -149,41 +136,32 @@ inline claim(end)
 inline shared_claim(end)
 {
     start = next[end];
-    load(known, LIMIT(end), LIMIT_ACQUIRE);
-    limit = known;
     do
-    :: wanted = count;
-        room = ROOM(limit);
+    :: claimed = start + count;
+        load(seen, LIMIT(end), LIMIT_ACQUIRE);
         if
-        :: room < wanted && ROOM_CHECK ->
-            load(limit, DONE(OTHER(end)), DONE_ACQUIRE);
-            limit = limit + LEAD(end);
-            room = limit - start;
+        :: claimed > seen && ROOM_CHECK ->
+            load(seen, DONE(OTHER(end)), DONE_ACQUIRE);
+            seen = seen + LEAD(end);
             if
-            :: room <= 0 -> wanted = 0
-            :: room > 0 && room < wanted -> wanted = room
-            :: else
+            :: seen <= start -> claimed = start
+            :: seen > start && seen <= claimed -> claimed = seen
+            :: seen > claimed -> store(seen, LIMIT(end), LIMIT_RELEASE)
             fi
         :: else
         fi;
         if
-        :: wanted == 0 -> count = 0; break
-        :: wanted > 0 && !CLAIM_ATOMIC -> next[end] = start + wanted; count = wanted; break
+        :: claimed == start -> count = 0; break
+        :: claimed > start && !CLAIM_ATOMIC -> next[end] = claimed; count = claimed - start; break
         :: else
             d_step {
                 if
-                :: next[end] == start -> next[end] = start + wanted; success = true
+                :: next[end] == start -> next[end] = claimed; success = true
                 :: else -> start = next[end]; success = false
                 fi
             }
             if
-            :: success ->
-                count = wanted;
-                if
-                :: limit != known && limit != start + count -> store(limit, LIMIT(end), LIMIT_RELEASE)
-                :: else
-                fi;
-                break
+            :: success -> count = claimed - start; break
             :: else
             fi
         fi
@@ -229,8 +207,7 @@ inline touch(end)
 }
 
 #define VARIABLES                                                                                                     \
-    byte s, i, start, count, wanted, known, limit, seen, place, from, item, sent;                                     \
-    short room;                                                                                                       \
+    byte s, i, start, count, claimed, seen, place, from, item, sent;                                                   \
     bool success
 
 inline transfer(end)
@@ -250,7 +227,7 @@ inline transfer(end)
     :: else
     fi;
     d_step {
-        i = 0; start = 0; wanted = 0; known = 0; limit = 0; seen = 0; room = 0; success = false
+        i = 0; start = 0; claimed = 0; seen = 0; success = false
     }
 }
 

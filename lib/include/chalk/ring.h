@@ -43,15 +43,17 @@ extern "C" {
 #endif
 
 /*
- * How it works. Positions count up for ever (64 bits: 500 years at 1 GHz), so that none comes twice; position
- * p is in slot p modulo the size. Each end claims the positions from `next` on, copies, and publishes them by
- * moving `done`; at an end with one user nothing is claimed between calls, and `done` says it all. The other
- * end may go as far as `done`; the producers a ring's size further than the consumers'.
+ * How it works. Positions count up for ever (64 bits: 500 years at 1 GHz), so that none comes twice, and the
+ * later one is the greater; position p is in slot p modulo the size. Each end claims the positions from
+ * `next` on, copies, and publishes them by moving `done`; at an end with one user nothing is claimed between
+ * calls, and `done` says it all. The other end may go as far as `done`; the producers a ring's size further
+ * than the consumers'.
  *
  *     consumers' done <= consumers' next <= producers' done <= producers' next <= consumers' done + size
  *
  * Reading the other end's `done` costs a cache miss when that end is busy, so what it allowed the last time
- * is kept in `limit`, and it is read again only when that does not suffice. What is private to an end and
+ * is kept in `limit`, and it is read again only when that does not suffice. A claim of all that is allowed
+ * leaves nothing worth keeping: then `limit` stays, behind what is claimed. What is private to an end and
  * what the other end reads are on lines of their own; two lines apart, because processors fetch lines in
  * pairs (Intel 64 Optimization Reference Manual, "Spatial Prefetcher").
  *
@@ -60,8 +62,8 @@ extern "C" {
  * publish: `done` is stored with release, and loaded with acquire by the other end: the slots were copied.
  *
  * hand on: a shared `limit` is stored with release and loaded with acquire: one producer may use the room
- * that another one saw. It may also go back, even behind `next`; then it promises less than there is, never
- * more.
+ * that another one saw. It may also go back, behind what is claimed: then it promises less than there is,
+ * never more.
  *
  * in turn: at a shared end `done` moves in the order of claims, each move after an acquire of the former, so
  * that one load of it vouches for the copies of everybody before.
@@ -80,7 +82,7 @@ struct chalk_ring_end {
 /* The fields are private. It may lie anywhere, aligned as its type, and does not move. */
 struct chalk_ring {
     void **slots;
-    uint64_t size;
+    uint64_t mask; /* the size - 1 */
     struct chalk_ring_end producer, consumer;
 };
 
@@ -95,9 +97,15 @@ static inline int chalk_ring_init(struct chalk_ring *ring, void **slots, uint32_
         return -EINVAL;
     __builtin_memset(ring, 0, sizeof(*ring));
     ring->slots = slots;
-    ring->size = size;
+    ring->mask = size - 1;
     ring->producer.limit = size;
     return 0;
+}
+
+/* How many pointers it holds when it is full. */
+static inline uint64_t chalk_ring_size(const struct chalk_ring *ring)
+{
+    return ring->mask + 1;
 }
 
 /*
@@ -110,7 +118,7 @@ static inline unsigned chalk_ring_count(const struct chalk_ring *ring)
     uint64_t taken = __atomic_load_n(&ring->consumer.done, __ATOMIC_ACQUIRE);
     uint64_t put = __atomic_load_n(&ring->producer.done, __ATOMIC_ACQUIRE);
 
-    return (unsigned)(put - taken < ring->size ? put - taken : ring->size);
+    return (unsigned)(put - taken < chalk_ring_size(ring) ? put - taken : chalk_ring_size(ring));
 }
 
 /* ---- claims and publication: the same for both ends -------------------------------------------------------
@@ -118,23 +126,21 @@ static inline unsigned chalk_ring_count(const struct chalk_ring *ring)
 
 /*
  * Claims up to `count` positions from *start on, for the only user of `end`; returns how many. `lead` is how
- * far this end may be ahead of the other's `done`: the size for producers, 0 for consumers. A limit that
- * would be used up at once is not kept; so room is signed, because that which is kept may lie behind `done`.
+ * far this end may be ahead of the other's `done`: the size for producers, 0 for consumers.
  */
 static inline unsigned chalk_ring_claim(struct chalk_ring_end *end, const struct chalk_ring_end *other,
                                         uint64_t lead, unsigned count, uint64_t *start)
 {
     uint64_t next = end->done; /* what its only user claimed is published */
 
-    if ((int64_t)(end->limit - next) < (int64_t)count) {
+    *start = next;
+    if (next + count > end->limit) {
         uint64_t limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
 
-        if (limit - next > count)
-            end->limit = limit;
-        else
-            count = (unsigned)(limit - next);
+        if (__builtin_expect(limit <= next + count, 1))
+            return (unsigned)(limit - next);
+        end->limit = limit;
     }
-    *start = next;
     return count;
 }
 
@@ -145,36 +151,31 @@ static inline void chalk_ring_publish(struct chalk_ring_end *end, uint64_t posit
 
 /*
  * The same among several. `next` is acquired, and released by who moves it, so that a `done` read after it is
- * not older: else a ring might look full that is not. *start is what was expected and not what the exchange
- * found, which is the same, but the processor would wait for it; and it would wait for a limit stored before
- * the exchange.
+ * not older: else a ring might look full that is not. `found` is what the exchange reads, and equals `next`
+ * once it succeeds; what follows uses `next`, which is there before the locked instruction has ended.
  */
 static inline unsigned chalk_ring_shared_claim(struct chalk_ring_end *end, const struct chalk_ring_end *other,
                                                uint64_t lead, unsigned count, uint64_t *start)
 {
-    uint64_t next = __atomic_load_n(&end->next, __ATOMIC_ACQUIRE);
-    uint64_t known = __atomic_load_n(&end->limit, __ATOMIC_ACQUIRE), limit = known;
+    uint64_t found = __atomic_load_n(&end->next, __ATOMIC_ACQUIRE), next, claimed;
 
-    for (;;) {
-        uint64_t found = next;
-        unsigned claimed = count;
-
-        if ((int64_t)(limit - next) < (int64_t)count) {
-            limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
-            if ((int64_t)(limit - next) <= 0)
-                return 0;
-            if (limit - next < count)
-                claimed = (unsigned)(limit - next);
-        }
-        if (__atomic_compare_exchange_n(&end->next, &found, next + claimed, false, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_ACQUIRE)) {
-            if (limit != known && limit != next + claimed)
-                __atomic_store_n(&end->limit, limit, __ATOMIC_RELEASE);
-            *start = next;
-            return claimed;
-        }
+    do {
         next = found;
-    }
+        claimed = next + count;
+        if (claimed > __atomic_load_n(&end->limit, __ATOMIC_ACQUIRE)) {
+            uint64_t limit = __atomic_load_n(&other->done, __ATOMIC_ACQUIRE) + lead;
+
+            if (limit <= next)
+                return 0;
+            if (limit > claimed)
+                __atomic_store_n(&end->limit, limit, __ATOMIC_RELEASE);
+            else
+                claimed = limit;
+        }
+    } while (
+        !__atomic_compare_exchange_n(&end->next, &found, claimed, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    *start = next;
+    return (unsigned)(claimed - next);
 }
 
 static inline void chalk_ring_shared_publish(struct chalk_ring_end *end, uint64_t start, uint64_t position)
@@ -204,8 +205,8 @@ static inline void chalk_ring_copy(void **to, void *const *from, unsigned count)
 static inline void chalk_ring_copy_in(struct chalk_ring *ring, uint64_t start, void *const *items,
                                       unsigned count)
 {
-    uint64_t at = start & (ring->size - 1);
-    unsigned rest = (unsigned)(ring->size - at);
+    uint64_t at = start & ring->mask;
+    unsigned rest = (unsigned)(chalk_ring_size(ring) - at);
 
     if (count == 1) { /* what a burst is when there is little to do: nothing wraps */
         __builtin_memcpy(ring->slots + at, items, sizeof(*items));
@@ -219,8 +220,8 @@ static inline void chalk_ring_copy_in(struct chalk_ring *ring, uint64_t start, v
 
 static inline void chalk_ring_copy_out(struct chalk_ring *ring, uint64_t start, void **items, unsigned count)
 {
-    uint64_t at = start & (ring->size - 1);
-    unsigned rest = (unsigned)(ring->size - at);
+    uint64_t at = start & ring->mask;
+    unsigned rest = (unsigned)(chalk_ring_size(ring) - at);
 
     if (count == 1) {
         __builtin_memcpy(items, ring->slots + at, sizeof(*items));
@@ -241,7 +242,7 @@ static inline unsigned chalk_ring_put_burst(struct chalk_ring *ring, void *const
 {
     uint64_t start;
 
-    count = chalk_ring_claim(&ring->producer, &ring->consumer, ring->size, count, &start);
+    count = chalk_ring_claim(&ring->producer, &ring->consumer, chalk_ring_size(ring), count, &start);
     if (count == 0)
         return 0;
     chalk_ring_copy_in(ring, start, items, count);
@@ -267,9 +268,9 @@ static inline bool chalk_ring_put(struct chalk_ring *ring, void *item)
 {
     uint64_t start;
 
-    if (chalk_ring_claim(&ring->producer, &ring->consumer, ring->size, 1, &start) == 0)
+    if (chalk_ring_claim(&ring->producer, &ring->consumer, chalk_ring_size(ring), 1, &start) == 0)
         return false;
-    ring->slots[start & (ring->size - 1)] = item;
+    ring->slots[start & ring->mask] = item;
     chalk_ring_publish(&ring->producer, start + 1);
     return true;
 }
@@ -282,7 +283,7 @@ static inline void *chalk_ring_take(struct chalk_ring *ring)
     if (chalk_ring_claim(&ring->consumer, &ring->producer, 0, 1, &start) == 0)
         return NULL;
 
-    void *item = ring->slots[start & (ring->size - 1)];
+    void *item = ring->slots[start & ring->mask];
 
     chalk_ring_publish(&ring->consumer, start + 1);
     return item;
@@ -296,7 +297,7 @@ static inline unsigned chalk_ring_shared_put_burst(struct chalk_ring *ring, void
 {
     uint64_t start;
 
-    count = chalk_ring_shared_claim(&ring->producer, &ring->consumer, ring->size, count, &start);
+    count = chalk_ring_shared_claim(&ring->producer, &ring->consumer, chalk_ring_size(ring), count, &start);
     if (count == 0)
         return 0;
     chalk_ring_copy_in(ring, start, items, count);
@@ -320,9 +321,9 @@ static inline bool chalk_ring_shared_put(struct chalk_ring *ring, void *item)
 {
     uint64_t start;
 
-    if (chalk_ring_shared_claim(&ring->producer, &ring->consumer, ring->size, 1, &start) == 0)
+    if (chalk_ring_shared_claim(&ring->producer, &ring->consumer, chalk_ring_size(ring), 1, &start) == 0)
         return false;
-    ring->slots[start & (ring->size - 1)] = item;
+    ring->slots[start & ring->mask] = item;
     chalk_ring_shared_publish(&ring->producer, start, start + 1);
     return true;
 }
@@ -334,7 +335,7 @@ static inline void *chalk_ring_shared_take(struct chalk_ring *ring)
     if (chalk_ring_shared_claim(&ring->consumer, &ring->producer, 0, 1, &start) == 0)
         return NULL;
 
-    void *item = ring->slots[start & (ring->size - 1)];
+    void *item = ring->slots[start & ring->mask];
 
     chalk_ring_shared_publish(&ring->consumer, start, start + 1);
     return item;
