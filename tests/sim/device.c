@@ -115,14 +115,13 @@ static uint64_t world_now(struct world *world)
 }
 
 static const struct world_ops ops = {view, copy, interrupt, pin, world_now, NULL};
-static struct world the_world = {.ops = &ops};
+struct world sim_world = {.ops = &ops};
 
 /* ---- its fiber ---- */
 
 void device_begin(const struct sim_options *options)
 {
     device = (struct chalk_device){.model = options->model, .honest = options->honest, .dirty = true};
-    options->model->world = &the_world;
     model_power_on(options->model);
 }
 
@@ -187,8 +186,15 @@ void device_deliver(unsigned which)
         return;
     sim_trace("vector %llu reaches core %llu", vector, device.vectors[vector].core, 0, 0);
     device.vectors[vector].pending++;
-    sim_ring_core(device.vectors[vector].core);
     sim_active();
+}
+
+bool device_rings(unsigned core)
+{
+    for (unsigned i = 0; i < VECTORS; i++)
+        if (device.vectors[i].pending != 0 && device.vectors[i].core == core)
+            return true;
+    return false;
 }
 
 void device_collect(unsigned core)
@@ -197,6 +203,7 @@ void device_collect(unsigned core)
         if (device.vectors[i].pending != 0 && device.vectors[i].core == core) {
             atomic_fetch_add(device.vectors[i].counter, device.vectors[i].pending);
             device.vectors[i].pending = 0;
+            sim_ring_core(core);
         }
 }
 
@@ -226,6 +233,7 @@ int chalk_vector_rearm(struct chalk_device *opened, unsigned vector)
         return vector < opened->model->class->vectors ? 0 : -ERANGE;
     if (vector != 0)
         return -ERANGE;
+    settle(); /* what quiets the device arrives before an interrupt controller has been told */
     device.pin_masked = false;
     show_pin();
     return 0;

@@ -7,7 +7,7 @@
  *
  * It ends with 1 if something does not hold, and says the seed; with 2 if it was not understood.
  */
-#include "driver.h"
+#include "scenario.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +20,9 @@ static uint64_t run_seeds(uint64_t first, uint64_t count)
     uint64_t sum = 0;
 
     for (uint64_t seed = first; seed < first + count; seed++) {
-        scenario_draw(&scenario, driver_names, seed);
+        scenario_draw(&scenario, seed);
         trace_name(seed);
-        driver_run(&scenario);
+        driver.run(&scenario);
         sum = sum * 31 + sim_trace_hash();
     }
     return sum;
@@ -44,11 +44,11 @@ int main(int argc, char *argv[])
     }
     trace_watch();
     if (strcmp(argv[1], "--file") == 0) {
-        scenario_read(&scenario, driver_names, argv[2]);
-        driver_run(&scenario);
+        scenario_read(&scenario, argv[2]);
+        driver.run(&scenario);
     } else if (strcmp(argv[1], "--print") == 0) {
-        scenario_draw(&scenario, driver_names, strtoull(argv[2], NULL, 0));
-        scenario_print(&scenario, driver_names);
+        scenario_draw(&scenario, strtoull(argv[2], NULL, 0));
+        scenario_print(&scenario);
     } else {
         bool one = strcmp(argv[1], "--seed") == 0;
         uint64_t first = strtoull(argv[one ? 2 : 1], NULL, 0);

@@ -8,7 +8,7 @@
  * read gives what was last acknowledged, or what was written after that by requests that failed. If it does
  * nothing wrong at all, nothing fails.
  */
-#include "driver.h"
+#include "scenario.h"
 
 #include "tools/models/nvme.h"
 
@@ -379,14 +379,12 @@ static void run(unsigned core, void *argument)
     chalk_memory_destroy(memory);
 }
 
-const struct script_names *const driver_names = &nvme_names;
-
 static void explain(void)
 {
-    scenario_print(scenario, driver_names);
+    scenario_print(scenario);
 }
 
-void driver_run(const struct scenario *given)
+static void run_scenario(const struct scenario *given)
 {
     struct nvme_slot *slots = model.slots;
     static struct scenario copy;
@@ -403,7 +401,7 @@ void driver_run(const struct scenario *given)
         .store = store_begin_run(SIM_CORES * SCENARIO_BLOCKS * BLOCK, honest && !flawless),
         .shift = 9,
         .blocks = SIM_CORES * SCENARIO_BLOCKS};
-    nvme_model_init(&model, NULL);
+    nvme_model_init(&model, &sim_world);
     model.slots = slots; /* they are large, and the same in every run */
     model.model.script = scenario->script.count != 0 ? &copy.script : NULL;
     sim_run(&(struct sim_options){.seed = scenario->seed,
@@ -415,3 +413,51 @@ void driver_run(const struct scenario *given)
             run, NULL);
     model.model.class->reset(&model.model); /* gives back the slots of what is still under way */
 }
+
+/* ---- what it is made of ---- */
+
+static const char *const faults[] = {
+    "completion io %1: ignore",
+    "completion io %1: late %2",
+    "completion io %1-: late %2",
+    "completion admin %1: ignore",
+    "completion admin %1: late %2",
+    "command io %1: ignore",
+    "command admin %1: ignore",
+    "command io %1: status 0x6",
+    "command io %1: status 0x4281",
+    "command admin %1: status 0x6",
+    "time %2: vanish",
+    "completion io %1: vanish",
+    "completion admin %1: vanish",
+    "time %2: mute",
+    "interrupt %1: ignore",
+    "interrupt %1: twice",
+    "interrupt %1: storm 20",
+    "read csts %1: value 0x3",
+    "completion io %1-: ignore",
+    "command io %1: mute",
+    NULL,
+};
+static const char *const lies[] = {
+    "completion io %1: twice",
+    "completion io %1: id %3",
+    "completion io %1: queue %1",
+    "completion io %1: head %3",
+    "completion io %1: stale",
+    "completion admin %1: twice",
+    "completion admin %1: id %3",
+    "completion admin %1: stale",
+    "command identify %1: garbage",
+    "command read %1: garbage",
+    "command identify %1: put 77 1 %1",
+    "read csts %1: value %3",
+    "read cap %1: value %3",
+    "read csts %1-: value 0",
+    "completion io %1-: id %1",
+    "command admin %1: garbage",
+    NULL,
+};
+
+const struct driver driver = {
+    .names = &nvme_names, .steps = true, .faults = faults, .lies = lies, .run = run_scenario};

@@ -35,40 +35,7 @@ static void draw_steps(struct scenario *scenario, uint64_t *random)
     }
 }
 
-/* A way to misbehave, as the words of a rule: %1 is a small number, %2 a time, %3 any number. */
-static const char *const honest[] = {
-    "completion io %1: ignore",
-    "completion io %1: late %2",
-    "completion io %1-: late %2",
-    "completion admin %1: ignore",
-    "completion admin %1: late %2",
-    "command io %1: ignore",
-    "command admin %1: ignore",
-    "command io %1: status 0x6",
-    "command io %1: status 0x4281",
-    "command admin %1: status 0x6",
-    "time %2: vanish",
-    "completion io %1: vanish",
-    "completion admin %1: vanish",
-    "time %2: mute",
-    "interrupt %1: ignore",
-    "interrupt %1: twice",
-    "interrupt %1: storm 20",
-    "read csts %1: value 0x3",
-    "completion io %1-: ignore",
-    "command io %1: mute",
-};
-static const char *const lies[] = {
-    "completion io %1: twice",    "completion io %1: id %3",          "completion io %1: queue %1",
-    "completion io %1: head %3",  "completion io %1: stale",          "completion admin %1: twice",
-    "completion admin %1: id %3", "completion admin %1: stale",       "command identify %1: garbage",
-    "command read %1: garbage",   "command identify %1: put 77 1 %1", "read csts %1: value %3",
-    "read cap %1: value %3",      "read csts %1-: value 0",           "completion io %1-: id %1",
-    "command admin %1: garbage",
-};
-
-static void draw_rule(struct scenario *scenario, const struct script_names *names, const char *words,
-                      uint64_t *random)
+static void draw_rule(struct scenario *scenario, const char *words, uint64_t *random)
 {
     char text[160], error[256];
     struct script parsed;
@@ -94,28 +61,35 @@ static void draw_rule(struct scenario *scenario, const struct script_names *name
                                        ((1u << chalk_random_below(random, 17)) - 1));
         }
     }
-    if (script_parse(&parsed, names, "a drawn rule", text, strlen(text), error, sizeof error) != 0) {
+    if (script_parse(&parsed, driver.names, "a drawn rule", text, strlen(text), error, sizeof error) != 0) {
         fprintf(stderr, "%s\n%s\n", text, error);
         abort();
     }
     script_add(&scenario->script, &parsed.rules[0]);
 }
 
-static void draw_rules(struct scenario *scenario, const struct script_names *names, uint64_t *random)
+static const char *pick(const char *const *words, uint64_t *random)
+{
+    unsigned count = 0;
+
+    while (words[count] != NULL)
+        count++;
+    return words[chalk_random_below(random, count)];
+}
+
+static void draw_rules(struct scenario *scenario, uint64_t *random)
 {
     unsigned kind = (unsigned)chalk_random_below(random, 3);
     unsigned count = kind == 0 ? 0 : 1 + (unsigned)chalk_random_below(random, 3);
 
-    for (unsigned i = 0; i < count; i++)
-        if (kind == 2 && chalk_random_below(random, 2) == 0)
-            draw_rule(scenario, names, lies[chalk_random_below(random, sizeof lies / sizeof lies[0])],
-                      random);
-        else
-            draw_rule(scenario, names, honest[chalk_random_below(random, sizeof honest / sizeof honest[0])],
-                      random);
+    for (unsigned i = 0; i < count; i++) {
+        bool lies = kind == 2 && chalk_random_below(random, 2) == 0;
+
+        draw_rule(scenario, pick(lies ? driver.lies : driver.faults, random), random);
+    }
 }
 
-void scenario_draw(struct scenario *scenario, const struct script_names *names, uint64_t number)
+void scenario_draw(struct scenario *scenario, uint64_t number)
 {
     static const unsigned paces[] = {4, 20, 60, 200, 1000};
     uint64_t random = number;
@@ -127,8 +101,9 @@ void scenario_draw(struct scenario *scenario, const struct script_names *names, 
     scenario->depth = 1 + (unsigned)chalk_random_below(&random, SCENARIO_DEPTH);
     scenario->interrupts = chalk_random_below(&random, 2) == 0;
     scenario->drains = chalk_random_below(&random, 4) != 0;
-    draw_steps(scenario, &random);
-    draw_rules(scenario, names, &random);
+    if (driver.steps)
+        draw_steps(scenario, &random);
+    draw_rules(scenario, &random);
 }
 
 bool scenario_honest(const struct scenario *scenario)
@@ -164,11 +139,11 @@ bool scenario_honest(const struct scenario *scenario)
 
 /* ---- its text ---- */
 
-void scenario_print(const struct scenario *scenario, const struct script_names *names)
+void scenario_print(const struct scenario *scenario)
 {
     char line[160];
 
-    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s\n", names->device,
+    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s\n", driver.names->device,
             (unsigned long long)scenario->seed, scenario->pace, scenario->cores, scenario->depth,
             scenario->interrupts ? "interrupts" : "polls", scenario->drains ? "drains" : "leaves");
     for (unsigned i = 0; i < scenario->count; i++) {
@@ -182,7 +157,7 @@ void scenario_print(const struct scenario *scenario, const struct script_names *
         fputc('\n', stderr);
     }
     for (unsigned i = 0; i < scenario->script.count; i++) {
-        script_print(&scenario->script, names, i, line, sizeof line);
+        script_print(&scenario->script, driver.names, i, line, sizeof line);
         fprintf(stderr, "%s\n", line);
     }
 }
@@ -227,7 +202,7 @@ static bool read_step(struct scenario *scenario, const char *line)
                 : words == (step->op == OP_PAUSE ? 3 : 2));
 }
 
-void scenario_read(struct scenario *scenario, const struct script_names *names, const char *path)
+void scenario_read(struct scenario *scenario, const char *path)
 {
     static char script[16384];
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
@@ -253,8 +228,8 @@ void scenario_read(struct scenario *scenario, const struct script_names *names, 
     }
     if (scenario->cores == 0)
         wrong(path, "no line begins with run");
-    if (rules != 0 &&
-        script_parse(&scenario->script, names, path, script, strlen(script), error, sizeof error) != 0) {
+    if (rules != 0 && script_parse(&scenario->script, driver.names, path, script, strlen(script), error,
+                                   sizeof error) != 0) {
         fprintf(stderr, "%s\n", error);
         exit(2);
     }

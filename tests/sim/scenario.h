@@ -34,11 +34,23 @@ struct scenario {
     struct script script;
 };
 
+/* A driver under simulation. */
+struct driver {
+    const struct script_names *names; /* the device's, for scripts */
+    bool steps;                       /* the program takes those that a scenario has; else it has its own */
+    /* Ways to misbehave, and those that are lies: a rule each, where %1 is a small number, %2 a time, %3 any
+     * number. NULL after the last. */
+    const char *const *faults, *const *lies;
+    /* Runs a scenario. If something does not hold, the process ends (sim_fail()). */
+    void (*run)(const struct scenario *scenario);
+};
+extern const struct driver driver;
+
 /* Draws the one of this number. */
-void scenario_draw(struct scenario *scenario, const struct script_names *names, uint64_t number);
+void scenario_draw(struct scenario *scenario, uint64_t number);
 /* Reads one; or says what is wrong with it, and ends the process. */
-void scenario_read(struct scenario *scenario, const struct script_names *names, const char *path);
-void scenario_print(const struct scenario *scenario, const struct script_names *names);
+void scenario_read(struct scenario *scenario, const char *path);
+void scenario_print(const struct scenario *scenario);
 
 /* Nothing of it lies: what the device says it did is what it did. */
 bool scenario_honest(const struct scenario *scenario);

@@ -66,7 +66,7 @@ static bool ready(unsigned core)
     const struct fiber *fiber = &fibers[core];
 
     return fiber->state == RUNS || (fiber->state >= WAITS && now >= fiber->deadline) ||
-           (fiber->state == WAITS && atomic_load(&events[core]) != fiber->seen);
+           (fiber->state == WAITS && (atomic_load(&events[core]) != fiber->seen || device_rings(core)));
 }
 
 /* What is due next, without anybody doing anything. */
@@ -307,11 +307,12 @@ void chalk_core_wait(unsigned core, uint32_t seen, uint64_t deadline)
     if (core != current)
         sim_fail("core %u waits as if it were core %u", current, core);
     sim_point();
-    if (deadline != 0) {
-        sim_trace("waits, until %llu", deadline, 0, 0, 0);
-        wait_as(WAITS, seen, deadline);
-        sim_active();
-    }
+    device_collect(core);
+    if (deadline == 0 || atomic_load(&events[core]) != seen)
+        return;
+    sim_trace("waits, until %llu", deadline, 0, 0, 0);
+    wait_as(WAITS, seen, deadline);
+    sim_active();
     device_collect(core);
 }
 

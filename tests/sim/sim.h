@@ -33,6 +33,8 @@ struct sim_options {
 
 #define SIM_DEVICE "sim:0"
 
+extern struct world sim_world;
+
 /* Runs `entry` on core 0 of a new world, and the others as they are started, until it returns. */
 void sim_run(const struct sim_options *options, void (*entry)(unsigned core, void *argument), void *argument);
 
@@ -85,6 +87,9 @@ uint64_t device_due(void);
 /* Interrupts on their way. */
 unsigned device_interrupts(void);
 void device_deliver(unsigned which);
+/* Whether some have reached the core, and it has not collected them; and that it does: then its counters and
+ * its event word change, as in both worlds in no other place. */
+bool device_rings(unsigned core);
 void device_collect(unsigned core);
 
 /* ---- store.c: the store of a model, whose requests finish in any order ---------------------------- */

@@ -228,7 +228,7 @@ static const struct script_name names[] = {
     {WHEN_WRITE, "dma-command", DMA_COMMAND, UINT64_MAX},
 };
 
-static const struct script_names edu_names = {
+const struct script_names edu_names = {
     .device = "edu",
     .names = names,
     .count = sizeof names / sizeof names[0],

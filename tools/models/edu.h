@@ -18,6 +18,7 @@ struct edu_model {
     const uint64_t *late;               /* of these times, the one that the script has put off */
 };
 
+extern const struct script_names edu_names;
 void edu_model_init(struct edu_model *edu, struct world *world);
 
 #endif
