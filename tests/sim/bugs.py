@@ -32,8 +32,8 @@ BUGS = {  # name: (source, what is right, what is not)
         ''),
     'lock-missing': (
         'drivers/nvme/admin.c',
-        'while (atomic_flag_test_and_set_explicit(&admin->lock, memory_order_acquire))\n        chalk_pause();',
-        '(void)admin;'),
+        '    nvme_lock(&admin->lock);\n',
+        '    (void)admin;\n'),
     'memory-leaked': (
         'drivers/nvme/admin.c',
         '    if (nvme->admin.completions.va != NULL)\n        chalk_dma_put(',
