@@ -19,6 +19,11 @@ struct nvme_prp {
  * crosses no page. Returns 0; or -EINVAL when there are no bytes, or fewer than `data` says, when the first
  * address is not a multiple of 4, or any inner edge is not a page's.
  */
+/*@ requires is_page(page) && \valid(prp) && \valid(list + (0 .. pages(data->bytes, page) - 1));
+    requires \valid_read(data) && \valid_read(data->segments + (0 .. data->count - 1));
+    requires \separated(prp, list + (0 .. pages(data->bytes, page) - 1), data,
+                        data->segments + (0 .. data->count - 1));
+    assigns *prp, list[0 .. pages(data->bytes, page) - 1]; */
 int chalk_nvme_prp_list(const struct nvme_data *data, uint64_t page, uint64_t *list, uint64_t list_iova,
                         struct nvme_prp *prp);
 

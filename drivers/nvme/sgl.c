@@ -8,24 +8,20 @@ int chalk_nvme_sgl(const struct nvme_data *data, uint32_t align, struct nvme_sgl
                    uint64_t list_iova, struct nvme_sgl *first)
 {
     uint64_t left = data->bytes;
-    size_t skip = data->skip;
     unsigned count = 0;
 
-    for (; left != 0; count++, skip = 0) {
-        uint64_t address, size;
+    for (; left != 0; count++) {
+        struct nvme_piece piece = nvme_piece(data, count, left);
 
-        if (count == data->count || data->segments[count].size <= skip)
+        if (piece.size == 0)
             return -EINVAL;
         if (count == room)
             return -E2BIG;
-        address = data->segments[count].iova + skip;
-        size = data->segments[count].size - skip;
-        if (size > left)
-            size = left;
-        if (((address | size) & (align - 1)) != 0 || size > UINT32_MAX)
+        if (((piece.address | piece.size) & (align - 1)) != 0 || piece.size > UINT32_MAX)
             return -EINVAL;
-        left -= size;
-        *first = (struct nvme_sgl){.address = address, .length = (uint32_t)size, .type = NVME_SGL_DATA};
+        left -= piece.size;
+        *first = (struct nvme_sgl){
+            .address = piece.address, .length = (uint32_t)piece.size, .type = NVME_SGL_DATA};
         if (count != 0 || left != 0)
             list[count] = *first;
     }
