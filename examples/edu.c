@@ -125,20 +125,23 @@ static int edu_factorial(struct edu *edu, uint32_t n, uint32_t *result)
 
 static int edu_copy(struct edu *edu, uint64_t source, uint64_t target, size_t size, uint32_t direction)
 {
-    uint64_t deadline = chalk_deadline(2 * CHALK_S), command;
+    uint64_t deadline = chalk_deadline(2 * CHALK_S);
 
     chalk_mmio_write64(&edu->registers, DMA_SOURCE, source);
     chalk_mmio_write64(&edu->registers, DMA_TARGET, target);
     chalk_mmio_write64(&edu->registers, DMA_COUNT, size);
     chalk_mmio_write64(&edu->registers, DMA_COMMAND, DMA_START | direction);
-    while ((command = chalk_mmio_read64(&edu->registers, DMA_COMMAND)) & DMA_START) {
-        if (command == UINT64_MAX || chalk_expired(deadline)) {
+    for (;;) {
+        bool late = chalk_expired(deadline); /* asked first: whoever slept too long looks once more */
+        uint64_t command = chalk_mmio_read64(&edu->registers, DMA_COMMAND);
+        if (!(command & DMA_START))
+            return 0;
+        if (late || command == UINT64_MAX) {
             fprintf(stderr, "edu: it does not say that a copy is done\n");
-            return command == UINT64_MAX ? -ENODEV : -ETIMEDOUT;
+            return late ? -ETIMEDOUT : -ENODEV;
         }
         chalk_pause();
     }
-    return 0;
 }
 
 /* Sends a text to the device's buffer and fetches it back. */
