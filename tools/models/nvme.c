@@ -44,39 +44,49 @@ static char *view_of(struct nvme_model *nvme, struct nvme_ring *ring, uint32_t i
 
 #define OF_IO 2 /* the first that can be in memory: those of administration are always registers */
 
-/* The last value that was written to a doorbell: the program may be writing. */
-static uint32_t doorbell(struct nvme_model *nvme, unsigned index)
+static bool is_in_memory(const struct nvme_model *nvme, unsigned index)
 {
-    uint32_t *place = &nvme->doorbells[index], value;
-
-    if (nvme->shadow.entries != 0 && index >= OF_IO) {
-        place = (uint32_t *)(void *)view_of(nvme, &nvme->shadow, index, sizeof *place);
-        if (place == NULL)
-            return model_load(&nvme->model, nvme->shadow.address + 4 * index, &value, sizeof value)
-                       ? value
-                       : nvme->doorbells[index];
-    }
-    return __atomic_load_n(place, __ATOMIC_ACQUIRE);
+    return nvme->shadow.entries != 0 && index >= OF_IO;
 }
 
-/*
- * Asks to be woken when the doorbell is no longer `value`; whether it is something else already. We say it
- * and then look, the program writes and then looks: with a full fence on both sides one sees the other. Who
- * looks at doorbells all the time need not be woken.
- */
-static bool changed(struct nvme_model *nvme, unsigned index, uint32_t value)
+__attribute__((noinline)) static uint32_t doorbell_in_memory(struct nvme_model *nvme, unsigned index)
 {
-    uint32_t *place;
+    const char *place = view_of(nvme, &nvme->shadow, index, sizeof(uint32_t));
+    uint32_t value = nvme->doorbells[index]; /* the register, if it is not to be had */
 
-    if (nvme->shadow.entries == 0 || index < OF_IO || nvme->model.shared[0] != NULL)
-        return false;
-    place = (uint32_t *)(void *)view_of(nvme, &nvme->wanted, index, sizeof *place);
     if (place != NULL)
-        __atomic_store_n(place, value, __ATOMIC_RELAXED);
+        return __atomic_load_n((const uint32_t *)(const void *)place, __ATOMIC_ACQUIRE);
+    model_load(&nvme->model, nvme->shadow.address + 4 * index, &value, sizeof value);
+    return value;
+}
+
+/* The last value that was written to a doorbell: the program may be writing. */
+static inline uint32_t doorbell(struct nvme_model *nvme, unsigned index)
+{
+    return is_in_memory(nvme, index) ? doorbell_in_memory(nvme, index)
+                                     : __atomic_load_n(&nvme->doorbells[index], __ATOMIC_ACQUIRE);
+}
+
+/* We say it and then look, the program writes and then looks: with a full fence on both sides one sees the
+ * other. */
+__attribute__((noinline)) static bool ask_for_register(struct nvme_model *nvme, unsigned index,
+                                                       uint32_t value)
+{
+    char *place = view_of(nvme, &nvme->wanted, index, sizeof value);
+
+    if (place != NULL)
+        __atomic_store_n((uint32_t *)(void *)place, value, __ATOMIC_RELAXED);
     else
         model_store(&nvme->model, nvme->wanted.address + 4 * index, &value, sizeof value);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return doorbell(nvme, index) != value;
+}
+
+/* Asks to be woken when the doorbell is no longer `value`; whether it is something else already. Who looks at
+ * doorbells all the time need not be woken. */
+static inline bool changed(struct nvme_model *nvme, unsigned index, uint32_t value)
+{
+    return is_in_memory(nvme, index) && nvme->model.shared[0] == NULL && ask_for_register(nvme, index, value);
 }
 
 uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_t wanted)
@@ -245,7 +255,8 @@ static void prefetch(struct nvme_model *nvme, struct nvme_sq *sq, uint32_t tail)
 
 static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_command *command)
 {
-    const struct script_rule *rule = nvme_command_event(nvme, id, command);
+    const struct script_rule *rule =
+        nvme->model.script != NULL ? nvme_command_event(nvme, id, command) : NULL;
     uint64_t result = 0;
     uint16_t status;
 
@@ -306,7 +317,8 @@ static void publish(struct nvme_model *nvme)
 void nvme_drain(struct nvme_model *nvme)
 {
     reap(nvme, true);
-    nvme_post_late(nvme, true);
+    if (nvme->held_count != 0)
+        nvme_post_late(nvme, true);
     publish(nvme);
 }
 
@@ -317,7 +329,9 @@ static bool nvme_run(struct model *model)
 
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
-    any = reap(nvme, false) | nvme_post_late(nvme, false);
+    any = reap(nvme, false);
+    if (nvme->held_count != 0)
+        any |= nvme_post_late(nvme, false);
     for (unsigned i = 0; i <= nvme->last_queue && (nvme->csts & NVME_CSTS_CFS) == 0; i++)
         any |= run_queue(nvme, (uint16_t)i);
     if (any)
@@ -344,6 +358,7 @@ static void stop(struct nvme_model *nvme)
     nvme->last_queue = 0;
     nvme->event_count = 0;
     nvme->held_count = 0;
+    nvme->model.due = NEVER;
     nvme->csts = 0;
     nvme->masks = 0;
 }

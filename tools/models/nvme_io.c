@@ -112,11 +112,12 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
         return status;
     if (blocks.size > NVME_MODEL_TRANSFER)
         return NVME_INVALID_FIELD;
-    status = place(command, &blocks, &lba);
-    if (status != NVME_GOOD)
-        return status;
-    if (appends)
-        *result = lba;
+    if (appends || blocks.ns->zone_count != 0) {
+        status = place(command, &blocks, &lba);
+        if (status != NVME_GOOD)
+            return status;
+        *result = appends ? lba : 0;
+    }
     count(nvme, reads, blocks.size);
     if (store_is_null(blocks.ns->store))
         return (command->cdw0 >> 14 & 3) == 0 && command->prp1 % 4 != 0 ? NVME_PRP_OFFSET : NVME_GOOD;
