@@ -115,7 +115,7 @@ def wanted_back(test, folder):
     results = worlds.guest({
         'removed': f'{PERF} {DIRECT} & p=$!; sleep 4; echo 1 >{sys_devices}/{DIRECT}/remove; echo "let go: $?"; {end}; '
                    f'echo 1 >/sys/bus/pci/rescan; sleep 1; rebind vfio-pci {DIRECT}',
-        'unbound, by interrupt': f'{PERF} --interrupts {DIRECT} & p=$!; sleep 4; {unbind}; {end}; rebind vfio-pci {DIRECT}',
+        'unbound, by interrupt': f'{PERF} --mode interrupt {DIRECT} & p=$!; sleep 4; {unbind}; {end}; rebind vfio-pci {DIRECT}',
         'unbound, two cores': f'{PERF} --cores 2 {DIRECT} & p=$!; sleep 4; {unbind}; {end}; rebind vfio-pci {DIRECT}',
         'unbound while it verifies': f'nvme-verify --overwrite {DIRECT} & p=$!; sleep 3; {unbind}; {end}; '
                                      f'rebind vfio-pci {DIRECT}',
