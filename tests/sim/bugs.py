@@ -4,7 +4,7 @@
 import os
 import sys
 
-BUGS = {  # name: (source, what is right, what is not)
+BUGS = {  # name: (source, what is right, what is not); found by the driver of loops if it is the scheduler's
     'freed-twice': (
         'drivers/nvme/io.c',
         '    if (NVME_OUTCOME_FAILED(outcome)) {\n',
@@ -38,12 +38,20 @@ BUGS = {  # name: (source, what is right, what is not)
         'drivers/nvme/admin.c',
         '    if (nvme->admin.completions.va != NULL)\n        chalk_dma_put(',
         '    if (nvme->admin.completions.va == NULL)\n        chalk_dma_put('),
+    'message-unseen': (
+        'lib/sched/loop.c',
+        'return !inbox_empty(&loop->inbox) || atomic_load',
+        'return atomic_load'),
 }
+
+
+def driver(bug):
+    return 'loops' if BUGS[bug][0].startswith('lib/sched/') else 'nvme'
 
 
 def main():
     if sys.argv[1] == '--names':
-        print('\n'.join(f'{name} {source}' for name, (source, _, _) in BUGS.items()))
+        print('\n'.join(f'{bug} {driver(bug)} {BUGS[bug][0]}' for bug in BUGS))
         return
     name, root, output = sys.argv[1:]
     source, right, wrong = BUGS[name]

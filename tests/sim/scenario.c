@@ -82,7 +82,7 @@ static void draw_rules(struct scenario *scenario, uint64_t *random)
     unsigned kind = (unsigned)chalk_random_below(random, 3);
     unsigned count = kind == 0 ? 0 : 1 + (unsigned)chalk_random_below(random, 3);
 
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count && driver.faults[0] != NULL; i++) {
         bool lies = kind == 2 && chalk_random_below(random, 2) == 0;
 
         draw_rule(scenario, pick(lies ? driver.lies : driver.faults, random), random);

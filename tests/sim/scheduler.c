@@ -115,6 +115,7 @@ unsigned long long sim_look(void)
         uint64_t pass = 1ull << (shift < IDLE_SHIFT ? shift : IDLE_SHIFT), due = next_due();
 
         pass_time(due > now && pass > due - now ? due - now : pass);
+        sim_yield(); /* the others look as often */
     } else {
         pass_time(1 + sim_below(50));
     }

@@ -33,11 +33,11 @@ def main():
             test.equal(run(sim, '--verbose', '--file', file.name).stderr, run(sim, '--verbose', '--seed', '8').stderr,
                        'a seed and its text take the same steps')
         for bug in BUGS:
-            done = run(os.path.join(FOLDER, 'sim-nvme-' + bug), '0', SEEDS)
+            done = run(os.path.join(FOLDER, 'sim-bug-' + bug), '0', SEEDS)
             test.result(done.returncode == 1 and 'sim: seed ' in done.stderr, f'it finds the bug {bug}',
                         f'status {done.returncode}\n{done.stderr[-2000:]}')
 
-        buggy = os.path.join(FOLDER, 'sim-nvme-wake-lost')
+        buggy = os.path.join(FOLDER, 'sim-bug-wake-lost')
         done = run(TOOL, '--binary', buggy, '--seeds', '3000')
         script = re.split(r'for tools/sim --replay FILE:\n\n', done.stdout)[-1]
         test.result(0 < len(script.splitlines()) <= LONGEST, 'a failing seed shrinks to a few lines', done.stdout[-3000:])
