@@ -6,7 +6,6 @@ FOLDER has the programs, whose names end with SUFFIX; SCRIPTS is a folder, too. 
 what comes of it:
 
     #: model OPTIONS
-    #: driver OPTIONS
     #: DRIVER succeeds [and says: TEXT]
     #: DRIVER fails and says: TEXT
 
@@ -54,13 +53,11 @@ class Script:
 
     def __init__(self, path):
         self.path, self.name = path, os.path.basename(path).removesuffix('.script')
-        self.options, self.arguments, self.expected, devices = [], [], {}, []
+        self.options, self.expected, devices = [], {}, []
         with open(path, encoding='ascii') as file:
             for line in file.read().splitlines():
                 if line.startswith('#: model '):
                     self.options = line.removeprefix('#: model ').split()
-                elif line.startswith('#: driver '):
-                    self.arguments = line.removeprefix('#: driver ').split()
                 elif line.startswith('#:'):
                     driver, outcome, says = EXPECTATION.match(line).groups()
                     self.expected[driver] = (outcome == 'succeeds', says or '')
@@ -87,7 +84,7 @@ def play(script, driver):
             **ordinary())
         first = server.stdout.readline()
         try:
-            done = subprocess.run(command(program, f'vfio-user:{path}', *arguments, *script.arguments), stdin=subprocess.DEVNULL,
+            done = subprocess.run(command(program, f'vfio-user:{path}', *arguments), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
                                   timeout=DEADLINE, env={'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1'}, **ordinary())
             said, status = done.stdout, done.returncode
