@@ -195,6 +195,15 @@ static bool verify(struct run *run)
     return good;
 }
 
+/* How far each write got is a matter of time. What comes after finds zeroes in any case. */
+static bool clear(struct run *run)
+{
+    struct chalk_block_request request = {
+        .op = CHALK_BLOCK_WRITE_ZEROES, .lba = run->first_block, .count = PLACES * BLOCKS};
+
+    return chalk_block_do(run->queue, &request, chalk_deadline(20 * CHALK_S)) == 0;
+}
+
 static void judge(struct run *run)
 {
     bool intact = true;
@@ -207,6 +216,7 @@ static void judge(struct run *run)
     expect(run->wrong == 0, "what was read is what was written before");
     expect(run->touched == 0 && intact, "no buffer changed after its callback");
     expect(verify(run), "and all that was acknowledged is on the disk");
+    expect(clear(run), "then its blocks are zeroes again");
 }
 
 /* Both queues are full when this returns, and the controller has seen all of it: it answers in the order in

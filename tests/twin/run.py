@@ -7,6 +7,7 @@ standard output has to be equal, and both have to succeed.
 """
 import difflib
 import os
+import random
 import sys
 import tempfile
 
@@ -20,16 +21,24 @@ def without_messages(text):
     return [line.rstrip() for line in text.splitlines() if line.strip() and not line.startswith('chalk:')]
 
 
+def devices(folder, world):
+    """The same in each world. The first disk begins with bytes that nobody would guess."""
+    disks = [worlds.disk(folder, f'{world}-{name}.img', 8) for name in 'abc']
+    with open(disks[0], 'r+b') as file:
+        file.write(random.Random(1).randbytes(2048))
+    return [f'nvme:{"+".join(disks)},ns2.logical_block_size=4096,ns3.ms=8,ns3.pi=1', 'e1000e', 'edu']
+
+
 def main():
     build, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     if names[0] == '--variant':
         names = [f'{name}-{names[1]}' for name in names[2:]]
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
-        disks = '+'.join(worlds.disk(folder, name, 8) for name in ('a.img', 'b.img', 'c.img'))
-        devices = [f'nvme:{disks},ns2.logical_block_size=4096,ns3.ms=8,ns3.pi=1', 'e1000e', 'edu']
-        hosted = worlds.guest({name: name for name in names}, devices, [os.path.join(build, name) for name in names])
-        for name in names:
-            bare = worlds.metal(os.path.join(build, name + '.elf'), [], devices)
+        programs = [os.path.join(build, name) for name in names]
+        hosted = worlds.guest({name: name for name in names}, devices(folder, 'hosted'), programs)
+        for_bare = devices(folder, 'bare')
+        for name, program in zip(names, programs):
+            bare = worlds.metal(program + '.elf', [], for_bare)
             test.result(hosted[name].status == 0, f'{name}: hosted', hosted[name].output)
             test.result(bare.status == 0, f'{name}: bare', bare.output)
             test.result('never given back' not in hosted[name].output + bare.output, f'{name}: gives all memory back',
