@@ -73,11 +73,14 @@ static unsigned poll_queue(struct chalk_poller *poller)
 {
     struct chalk_block_poller *self = (struct chalk_block_poller *)poller;
     struct chalk_block_queue *queue = self->queue;
+    bool under_way;
     int polled;
 
     chalk_block_kick(queue);
     polled = chalk_block_poll(queue, 0);
-    poller->awake = !queue->may_wait && polled >= 0 && queue->counters.submitted != queue->counters.completed;
+    under_way = polled >= 0 && queue->counters.submitted != queue->counters.completed;
+    poller->awake = under_way && !queue->may_wait;
+    poller->due = under_way && queue->wait_ns != 0 && polled == 0 ? chalk_deadline(queue->wait_ns) : 0;
     return polled > 0 ? (unsigned)polled : 0;
 }
 

@@ -151,6 +151,16 @@ static bool must_stay_awake(const struct chalk_loop *loop)
     return false;
 }
 
+static uint64_t next_deadline(const struct chalk_loop *loop)
+{
+    uint64_t next = chalk_wheel_next(&loop->wheel);
+
+    for (const struct chalk_poller *poller = loop->pollers; poller != NULL; poller = poller->next)
+        if (poller->due != 0 && poller->due < next)
+            next = poller->due;
+    return next;
+}
+
 /* ---- interrupts ---- */
 
 /* Counters change in chalk_core_wait() only. */
@@ -238,7 +248,7 @@ static void sleep(struct chalk_loop *loop, uint32_t seen)
     if (!must_not_sleep(loop)) {
         loop->counters.sleeps++;
         chalk_trace(loop->trace, CHALK_TRACE_SLEEP, 0, 0, 0);
-        chalk_core_wait(loop->core, seen, chalk_wheel_next(&loop->wheel));
+        chalk_core_wait(loop->core, seen, next_deadline(loop));
         chalk_trace(loop->trace, CHALK_TRACE_WAKE, 0, 0, 0);
     }
     atomic_store_explicit(&loop->parked, false, memory_order_relaxed);

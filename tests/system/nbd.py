@@ -31,6 +31,15 @@ def end(name, signal):
             f'rm -f /tmp/{name} /tmp/{name}.pid')
 
 
+def take_away(address):
+    return f'timeout 30 sh -c "echo 1 >/sys/bus/pci/devices/{address}/remove"; echo "let go: $?"'
+
+
+def gone(process):
+    return (f'i=0; while [ -e /proc/{process} ]; do usleep 20000; [ $((i += 1)) -lt 500 ] || exit 1; done; '
+            'echo "the server has ended"')
+
+
 def fio(name, **settings):
     words = ' '.join(f'--{key}={value}' for key, value in settings.items())
     return f"fio --name=job --ioengine=nbd '--uri=nbd+unix:///?socket=/tmp/{name}' {words}"
@@ -62,6 +71,11 @@ def well(test, folder):
         'kill': f'{fio("small", rw="randread", bs="4k", iodepth=32, size="16m", time_based=1, runtime=60)} >/dev/null 2>&1 & '
                 f'sleep 3; {end("small", "KILL")}; wait; {serve("small", SMALL)}; '
                 f'qemu-io -f raw -c "read -P 0xc1 0 1M" nbd:unix:/tmp/small && {end("small", "TERM")}',
+        # The write into /sys returns once the device has been let go.
+        'removed, under load': f'{serve("small", SMALL)}; p=$(cat /tmp/small.pid); '
+                               f'{fio("small", rw="randread", bs="4k", iodepth=32, size="16m", time_based=1, runtime=60)} & f=$!; '
+                               f'sleep 3; {take_away(SMALL)}; {gone("$p")}; wait $f; echo "fio: $?"',
+        'removed, idle': f'{serve("large", LARGE)}; p=$(cat /tmp/large.pid); sleep 2; {take_away(LARGE)}; {gone("$p")}',
     }, [f'nvme:{small}', f'nvme:{large},logical_block_size=4096'], [*PROGRAMS, file], WITH)
 
     def passed(name, shows, *parts):
@@ -75,6 +89,10 @@ def well(test, folder):
     worlds.refused(test, 'a request that is not in blocks', results['unaligned'], ['4096', '--filter=blocksize'])
     passed('end', 'SIGTERM ends it in good order: the device is free', 'Namespace 1')
     passed('kill', 'it serves again after kill -9 in mid-I/O')
+
+    passed('removed, under load', 'a disk that is removed under load: requests end, the server too, Linux goes on',
+           'let go: 0', 'the server has ended', 'fio: 1')
+    passed('removed, idle', 'and one that is removed while nobody asks for anything', 'let go: 0', 'the server has ended')
 
     outside = subprocess.run(['qemu-io', '-r', '-f', 'raw', '-c', 'read -P 0xc1 0 1M', '-c', 'read -P 0 1M 64k',
                               '-c', 'read -P 0xc1 1088k 1984k', '-c', 'read -P 0xc2 3M 4k', small],

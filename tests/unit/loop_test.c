@@ -190,6 +190,35 @@ static void loop_with_a_poller_that_must_be_polled_stays_awake(void **state)
     assert_true(p.calls > 100);
 }
 
+/* Its time comes twice while nothing else happens. */
+static unsigned call_again(struct chalk_poller *poller)
+{
+    struct counting_poller *self = (struct counting_poller *)poller;
+
+    self->calls++;
+    if (poller->due != 0 && chalk_expired(poller->due))
+        poller->due = chalk_deadline(CHALK_MS);
+    return 0;
+}
+
+static void loop_sleeps_until_a_poller_is_due(void **state)
+{
+    struct counting_poller p = {.poller = {.poll = call_again, .name = "due"}};
+    struct chalk_timer timer = {.fire = stop};
+
+    (void)state;
+    p.poller.due = chalk_deadline(CHALK_MS);
+    chalk_loop_add(loop, &p.poller);
+    chalk_timer_arm(chalk_loop_wheel(loop), &timer, chalk_deadline(5 * CHALK_MS / 2));
+    assert_int_equal(chalk_loop_run(loop), 0);
+    assert_int_equal(counters().sleeps, 3);
+    assert_in_range(p.calls, 3, 4);
+    p.poller.due = 0;
+    chalk_timer_arm(chalk_loop_wheel(loop), &timer, chalk_deadline(5 * CHALK_MS / 2));
+    assert_int_equal(chalk_loop_run(loop), 0);
+    assert_int_equal(counters().sleeps, 4);
+}
+
 static unsigned ticks_left;
 static uint64_t period;
 
@@ -347,6 +376,7 @@ int main(void)
         TEST(loop_that_waits_sleeps_until_the_next_timer),
         TEST_WITH(loop_that_spins_never_sleeps, spin),
         TEST(loop_with_a_poller_that_must_be_polled_stays_awake),
+        TEST(loop_sleeps_until_a_poller_is_due),
         TEST_WITH(adaptive_loop_sleeps_when_it_pays, adapt),
         TEST(request_to_end_the_program_ends_the_loop),
         TEST(messages_arrive_in_order),

@@ -550,6 +550,25 @@ static void tasks_read_by_straight_line_code(void **state)
     assert_int_equal(endings, 6);
 }
 
+static void loop_looks_at_a_queue_that_does_not_interrupt(void **state)
+{
+    struct chalk_loop_counters counters;
+
+    (void)state;
+    memset(&model, 0, sizeof model);
+    model.queue.ops = &ops;
+    model.queue.may_wait = true;
+    model.queue.wait_ns = 7 * CHALK_MS;
+    endings = 0;
+    start("reader", 0, reads, NULL);
+    uint64_t before = chalk_ticks();
+    run_on_model();
+    assert_int_equal(endings, 1);
+    assert_in_range(chalk_ticks_to_ns(chalk_ticks() - before), 9 * 7 * CHALK_MS, 10 * 7 * CHALK_MS);
+    chalk_loop_counters(loop, &counters);
+    assert_int_equal(counters.sleeps, 9); /* one a read; the first is done when it is looked for */
+}
+
 static struct chalk_block_request late;
 
 static void reads_in_vain(struct chalk_task *self, void *argument)
@@ -593,6 +612,7 @@ int main(void)
         TEST(earliest_deadline_is_first),
         TEST(rank_may_change),
         TEST(tasks_read_by_straight_line_code),
+        TEST(loop_looks_at_a_queue_that_does_not_interrupt),
         TEST(late_answer_wakes_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,7 @@
 
 #define SLOTS     64 /* a power of two, and no more than a loop holds messages */
 #define SLOT_SIZE (128u << 10)
-#define LOOK_NS   (100 * CHALK_MS) /* between looks at the queue while it sleeps: deadlines pass silently */
+#define LOOK_NS   CHALK_S /* between looks whether the device is still there */
 
 struct slot {
     struct chalk_message message; /* first: the loop gets it, and gives it back */
@@ -83,11 +83,16 @@ static void submit(struct chalk_message *message)
         finish(slot, taken);
 }
 
+/* Whoever takes the device away waits until it is closed, whether there are requests or none. */
 static void look(struct chalk_timer *timer)
 {
     struct disk *disk = (struct disk *)((char *)timer - offsetof(struct disk, look));
+    uint32_t identity;
 
-    chalk_timer_arm(chalk_loop_wheel(disk->loop), timer, chalk_deadline(LOOK_NS));
+    if (chalk_config_read(disk->session.device, 0, 4, &identity) != 0 || identity == UINT32_MAX)
+        disk->options.gone();
+    else
+        chalk_timer_arm(chalk_loop_wheel(disk->loop), timer, chalk_deadline(LOOK_NS));
 }
 
 static bool make_slots(struct disk *disk)
@@ -130,7 +135,7 @@ static bool bring_up(struct disk *disk)
         .interrupts = !disk->options.poll,
         .buffer_size = SLOTS * SLOT_SIZE,
     };
-    int error = chalk_start(NULL);
+    int error = chalk_start(&(struct chalk_start_options){.handle_removal = true});
 
     if (error != 0) {
         complain("cannot start the platform: %s", chalk_error_name(error));

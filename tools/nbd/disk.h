@@ -15,6 +15,9 @@ struct disk_options {
     const char *address; /* PCI address of an NVMe controller */
     uint32_t nsid;       /* 0: the first active namespace */
     bool poll;           /* never sleep: the least latency, and a whole processor */
+    /* Called once if the device has gone, on a thread of the disk's: it is time for disk_close(), elsewhere.
+     */
+    void (*gone)(void);
 };
 
 /*

@@ -21,7 +21,9 @@
 #define PREFERRED    4096u
 #define LARGEST      (32u << 20) /* bytes of a request: what clients that ask for no limit keep to */
 
-static struct disk_options options;
+static void give_up(void);
+
+static struct disk_options options = {.gone = give_up};
 static struct disk *disk;
 
 /* ---- the command line ---- */
@@ -69,6 +71,13 @@ static void close_disk(void)
     if (disk)
         disk_close(disk);
     disk = NULL;
+}
+
+/* The server ends, and so lets go of the device. */
+static void give_up(void)
+{
+    nbdkit_error("%s is gone, so there is nothing more to serve", options.address);
+    nbdkit_shutdown();
 }
 
 static int get_ready(void)

@@ -11,7 +11,7 @@
  *     while (...) chalk_block_poll(queue, 0);
  *
  * Interrupts only end a wait: with or without them, completions are found by chalk_block_poll(). An owner
- * that looks at `may_wait` whenever that finds nothing is right in every mode.
+ * that looks at `may_wait` and `wait_ns` whenever that finds nothing is right in every mode.
  */
 #ifndef CHALK_BLOCK_H
 #define CHALK_BLOCK_H
@@ -120,6 +120,9 @@ struct chalk_block_queue {
     /* Whether an interrupt tells its owner of what has finished: so that after a poll that found nothing it
      * may call chalk_core_wait(), with the event word that it read before. If not, it goes on polling. */
     bool may_wait;
+    /* For how long at most, while requests are under way: no interrupt tells that one is late, a poll finds
+     * it. 0: for ever. */
+    uint64_t wait_ns;
 };
 
 /*

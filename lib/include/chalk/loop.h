@@ -75,6 +75,8 @@ struct chalk_poller {
     /* The poller's, to be changed at any time: something is under way that no interrupt, wake or timer will
      * announce, so the loop must not sleep. */
     bool awake;
+    /* Likewise: ticks at which it has to be called again even if nothing has happened; 0: no need. */
+    uint64_t due;
     struct chalk_poller *next; /* the loop's */
 };
 
@@ -86,7 +88,8 @@ void chalk_loop_remove(struct chalk_loop *loop, struct chalk_poller *poller);
 
 /*
  * A poller for a block queue: one kick and one poll in every turn, for all requests of the tasks together.
- * While requests are under way the loop sleeps only if the queue's interrupts go to its core (`may_wait`).
+ * While requests are under way the loop sleeps only if the queue's interrupts go to its core (`may_wait`),
+ * and no longer than the queue lets it (`wait_ns`).
  */
 struct chalk_block_poller {
     struct chalk_poller poller;
