@@ -35,7 +35,8 @@ DOUBT = 0.05  # how often rounds that know nothing may seem to agree
 
 # In the guest: `measure NAME DEPTH COMMAND...` prints what the command prints, between lines that begin with @@. Before
 # them stands how long the processor was busy and idle. It is watched once requests are under way, and the run has to
-# outlast that: starting fio alone takes a second, and many on a machine that does other things as well.
+# outlast that: starting fio alone takes a second, and many on a machine that does other things as well. A run that was
+# starved, and has ended by then, is made again.
 SCRIPT = r"""
 modprobe nvme poll_queues=1
 processor() { awk '/^cpu /{print $2 + $3 + $4 + $7 + $8, $5 + $6}' /proc/stat; }
@@ -47,16 +48,19 @@ under_way() {
     *) [ "$(reads)" -gt $((first + 10)) ] && sleep 1 ;; # fio's ramp
     esac
 }
-measure() {
+attempt() {
     name=$1 depth=$2 first=$(reads 2>/dev/null) i=$(interrupts); shift 2
     "$@" >/tmp/out 2>/tmp/err & p=$!
     if [ -n "$watch" ]; then
-        until under_way; do kill -0 $p || exit 1; usleep 50000; done
+        until under_way; do kill -0 $p || return; usleep 50000; done
         a=$(processor); sleep %d; b=$(processor)
-        kill -0 $p || { echo "$name ended before it had been watched"; exit 1; }
+        kill -0 $p || return
     fi
     wait $p || { cat /tmp/err; echo "$*: failed"; exit 1; }
     echo "@@ run $name $depth $a $b $i $(interrupts)"; cat /tmp/out; echo "@@ end"
+}
+measure() {
+    attempt "$@" || attempt "$@" || attempt "$@" || { cat /tmp/err; echo "$*: ended three times before it had been watched"; exit 1; }
 }
 """ % WINDOW
 
