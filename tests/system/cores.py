@@ -33,6 +33,9 @@ def numbers(test):
     for boot in ('bios', 'uefi'):
         run = worlds.metal(image('twin-cores'), devices=['edu'], options=['--cores', '4', '--boot', boot])
         test.result(run.status == 0, f'bare: 4 processors, as firmware ({boot}) leaves them', run.output)
+    # Those that QEMU emulates have x2APIC mode since version 9, and then only that is used.
+    run = worlds.metal(image('twin-cores'), devices=['edu'], options=['--cores', '4', '--qemu', '-cpu max,-x2apic'])
+    test.result(run.status == 0, 'bare: 4 processors without x2APIC mode', run.output)
 
 
 def messages(test):
