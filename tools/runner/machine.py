@@ -133,11 +133,11 @@ class Machine:
         accel = choose_accel(args)
         irqchip = 'split' if accel == 'kvm' else 'off'
         self.command = [QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
-                        '-machine', f'{args.machine},kernel-irqchip={irqchip}{machine}', '-cpu', 'max']
-        if args.icount:
-            self.command += ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
+                        '-machine', f'{args.machine},kernel-irqchip={irqchip}{machine}']
+        if args.icount:  # a timer that is set through an x2APIC register confuses QEMU's count: it ends with "Bad icount read"
+            self.command += ['-cpu', 'max,-x2apic', '-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
         else:
-            self.command += ['-accel', f'tcg,thread={threads}' if accel == 'tcg' else 'kvm']
+            self.command += ['-cpu', 'max', '-accel', f'tcg,thread={threads}' if accel == 'tcg' else 'kvm']
         self.command += ['-smp', str(args.cores), '-m', args.memory]
         if iommu:  # before the devices that it is to translate for
             self.command += ['-device', 'intel-iommu,intremap=on']
