@@ -105,6 +105,17 @@ def performance(test, folder):
             test.result(result.status == 0, f'{way}: nvme-perf', result.output + result.messages)
 
 
+def large(test, folder):
+    """Requests of several commands each fill a queue before there are as many as it is deep."""
+    path = os.path.join(folder, 'disk')
+    with model('nvme', path, '--size', '32M'):
+        result = run('nvme-verify', f'vfio-user:{path}', '--overwrite', '--sizes', '2M', '--depth', 4)
+        test.result(result.status == 0, 'nvme-verify: a queue that is full of parts', result.output + result.messages)
+        result = run('nvme-perf', f'vfio-user:{path}', '--overwrite', '--op', 'mixed', '--size', '2M', '--depth', 4,
+                     '--count', 64, '--verify')
+        test.result(result.status == 0, 'nvme-perf: a queue that is full of parts', result.output + result.messages)
+
+
 def wrong_models(test, folder):
     """What cannot be served, and what is said of it."""
     path, script = os.path.join(folder, 'socket'), os.path.join(folder, 'wrong.script')
@@ -183,7 +194,7 @@ def clients(test, folder):
 
 def main():
     with tap.Tap() as test:
-        for part in (drivers, disks, programs, performance, wrong_models, sockets, clients):
+        for part in (drivers, disks, programs, performance, large, wrong_models, sockets, clients):
             with tempfile.TemporaryDirectory() as folder:
                 if os.geteuid() == 0:
                     os.chown(folder, worlds.NOBODY, worlds.NOBODY)

@@ -13,6 +13,7 @@
 #include <chalk/main.h>
 #include <chalk/random.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,12 +64,12 @@ struct verify {
 
     /* of the pass under way */
     enum chalk_block_op op;
-    uint64_t random; /* state of its stream */
-    uint64_t next;   /* the first block not asked for yet */
-    uint64_t head, tail;
-    unsigned limit;   /* in flight at once, just now */
-    unsigned steady;  /* requests until the limit changes */
-    uint64_t look_at; /* ticks: when to look at the world outside again */
+    uint64_t random;           /* state of its stream */
+    uint64_t next;             /* the first block not asked for yet */
+    uint64_t head, sent, tail; /* under way are those before `sent`, prepared the others */
+    unsigned limit;            /* in flight at once, just now */
+    unsigned steady;           /* requests until the limit changes */
+    uint64_t look_at;          /* ticks: when to look at the world outside again */
     uint64_t tell_at;
     uint32_t crc;
     uint64_t differing;
@@ -304,34 +305,35 @@ static void wander(struct verify *v)
     v->steady = 2 * v->limit;
 }
 
+/* The queue can be full before the limit is reached: a large request takes a place in it for each of its
+ * commands. Those that it has no room for come first the next time. */
 static void submit_some(struct verify *v)
 {
     struct chalk_block_queue *queue = v->session.queue;
-    unsigned count = 0;
+    struct chalk_block_request **batch = v->batch;
+    unsigned depth = v->info->depth, count = 0;
     int taken = 0;
 
-    while (v->next < v->start + v->blocks && v->tail - v->head < v->limit) {
-        struct slot *slot = &v->slots[v->tail++ % v->info->depth];
-
+    for (; v->next < v->start + v->blocks && v->tail - v->head < v->limit; v->tail++) {
         wander(v);
-        prepare(v, slot);
-        v->batch[count++] = &slot->request;
+        prepare(v, &v->slots[v->tail % depth]);
     }
-    for (unsigned i = 0; i < count; i += (unsigned)taken) {
-        taken = chalk_block_submit(queue, v->batch + i, count - i);
-        if (taken > 0)
-            continue;
-        /* Not taken at all, so no callback will come. */
-        for (; i < count; i++)
-            finished(v->batch[i], taken ? taken : -EAGAIN);
-        break;
+    for (uint64_t i = v->sent; i != v->tail; i++)
+        batch[count++] = &v->slots[i % depth].request;
+    while (count > 0 && (taken = chalk_block_submit(queue, batch, count)) > 0) {
+        v->sent += (unsigned)taken;
+        batch += taken;
+        count -= (unsigned)taken;
     }
+    if (taken < 0 && taken != -EAGAIN) /* no callback will come */
+        for (; v->sent != v->tail; v->sent++)
+            finished(&v->slots[v->sent % depth].request, taken);
     chalk_block_kick(queue);
 }
 
 static void retire(struct verify *v)
 {
-    for (; v->head != v->tail; v->head++) {
+    for (; v->head != v->sent; v->head++) {
         const struct slot *slot = &v->slots[v->head % v->info->depth];
 
         if (!slot->finished)
@@ -365,6 +367,14 @@ static void look_around(struct verify *v)
     }
 }
 
+/* After a failure only what is under way is waited for. */
+static bool goes_on(const struct verify *v)
+{
+    if (v->failed || v->interrupted)
+        return v->head != v->sent;
+    return v->head != v->tail || v->next < v->start + v->blocks;
+}
+
 /* One pass over the range. Returns whether it came to its end without a failure. */
 static bool run_pass(struct verify *v, enum chalk_block_op op)
 {
@@ -373,13 +383,13 @@ static bool run_pass(struct verify *v, enum chalk_block_op op)
 
     v->op = op;
     v->next = v->start;
-    v->head = v->tail = 0;
+    v->head = v->sent = v->tail = 0;
     v->limit = v->info->depth;
     v->steady = 0;
     v->crc = 0;
     v->tell_at = chalk_deadline(CHALK_S);
     v->random = v->seed * 2 + (op == CHALK_BLOCK_READ);
-    while (v->head != v->tail || (v->next < v->start + v->blocks && !v->failed && !v->interrupted)) {
+    while (goes_on(v)) {
         uint32_t seen = *v->session.events;
 
         if (!v->failed && !v->interrupted)

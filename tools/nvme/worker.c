@@ -14,6 +14,7 @@
 #include <chalk/error.h>
 #include <chalk/random.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,40 +257,46 @@ static uint64_t share(const struct worker *w, uint64_t ticks, unsigned requests)
     return (uint64_t)(((unsigned __int128)ticks * w->reciprocal[requests]) >> 32);
 }
 
-/* Submits the first `count` of the batch behind one doorbell, timed. Returns how many were taken. */
+/* Submits the first `count` of the batch behind one doorbell, timed. Returns how many were taken. The queue
+ * can be full before: a large request takes a place in it for each of its commands. Those that it has no room
+ * for come first the next time. */
 static unsigned send(struct worker *w, unsigned count)
 {
     uint64_t start = chalk_ticks(), end;
-    int taken = chalk_block_submit(w->queue, w->batch, count);
+    int result = chalk_block_submit(w->queue, w->batch, count);
+    unsigned taken = result > 0 ? (unsigned)result : 0;
 
     chalk_block_kick(w->queue);
     end = chalk_ticks();
-    if (taken != (int)count) {
-        complain("submitting %u requests failed after %d: %s", count, taken < 0 ? 0 : taken,
-                 taken < 0 ? chalk_error_name(taken) : "the queue is full");
-        fail(w);
-        count = taken < 0 ? 0 : (unsigned)taken;
-    }
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < taken; i++)
         ((struct io *)((char *)w->batch[i] - offsetof(struct io, request)))->submitted_at = start;
-    if (count > 0)
-        histogram_add(&w->figures->submit, share(w, end - start, count), count);
-    return count;
+    if (taken > 0)
+        histogram_add(&w->figures->submit, share(w, end - start, taken), taken);
+    w->waiting = count - taken;
+    if (w->waiting == 0)
+        return taken;
+    if (result < 0 && result != -EAGAIN) {
+        if (!w->failed)
+            complain("submitting %u requests failed: %s", count, chalk_error_name(result));
+        fail(w);
+        w->waiting = 0; /* no callback will come */
+    }
+    memmove(w->batch, w->batch + taken, w->waiting * sizeof *w->batch);
+    return taken;
 }
 
+/* Those that wait, and up to `most` new ones. */
 static unsigned submit(struct worker *w, uint64_t most)
 {
-    unsigned count = w->idle_count < most ? w->idle_count : (unsigned)most;
+    unsigned count = w->waiting;
 
-    if (count == 0)
-        return 0;
-    for (unsigned i = 0; i < count; i++) {
+    for (; w->idle_count > 0 && most > 0; most--) {
         struct io *io = w->idle[--w->idle_count];
 
         prepare(w, io, choose_read(w), choose_place(w));
-        w->batch[i] = &io->request;
+        w->batch[count++] = &io->request;
     }
-    return send(w, count);
+    return count > 0 ? send(w, count) : 0;
 }
 
 /* Returns how many requests were reaped. */
@@ -367,13 +374,12 @@ void worker_run(struct worker *w, const struct worker *all, unsigned count)
     memset(f, 0, sizeof(*f));
     w->told = 0;
     f->doorbells = w->queue->counters.doorbells;
-    for (bool more = true; more || f->finished < submitted;) {
+    for (bool more = true; more || w->waiting > 0 || f->finished < submitted;) {
         uint32_t seen = *w->events;
         uint64_t now;
         unsigned reaped_now;
 
-        if (more)
-            submitted += submit(w, w->most - submitted);
+        submitted += submit(w, more ? w->most - submitted - w->waiting : 0);
         reaped_now = reap(w);
         f->finished += reaped_now;
         if (reaped_now == 0)
@@ -403,7 +409,7 @@ void worker_check(struct worker *w)
 
     for (uint64_t place = 0; (place < w->places || w->idle_count < depth) && !w->failed;) {
         uint32_t seen = *w->events;
-        unsigned count = 0;
+        unsigned count = w->waiting;
 
         for (; place < w->places && w->idle_count > 0 && !w->plan->stop; place++) {
             struct io *io;

@@ -55,6 +55,7 @@ struct worker {
     struct io **idle; /* a stack: those that were just reaped are on top */
     unsigned idle_count;
     struct chalk_block_request **batch;
+    unsigned waiting;     /* of the batch: prepared, and not taken yet */
     uint64_t *reciprocal; /* 2^32 / n */
 
     uint8_t *written;  /* with verify, a place's state: see worker.c */
