@@ -29,7 +29,8 @@ struct chalk_device {
     struct {
         unsigned core;
         CHALK_ATOMIC(uint32_t) *counter;
-        uint32_t pending; /* arrived, and not yet collected */
+        uint32_t pending;  /* arrived, and not yet collected */
+        bool masked, held; /* the mask bit in the table; an interrupt waits for it to be cleared */
     } vectors[VECTORS];
     unsigned flying[FLYING], flying_count; /* interrupts on their way */
     bool pin, pin_masked;
@@ -79,7 +80,9 @@ static bool copy(struct world *world, uint64_t address, void *bytes, size_t size
 
 static void send_interrupt(unsigned vector)
 {
-    if (vector < VECTORS && device.flying_count < FLYING && pci_masters(&device.model->config)) {
+    if (vector < VECTORS && device.vectors[vector].masked) {
+        device.vectors[vector].held = true;
+    } else if (vector < VECTORS && device.flying_count < FLYING && pci_masters(&device.model->config)) {
         sim_trace("interrupts, vector %llu", vector, 0, 0, 0);
         device.flying[device.flying_count++] = vector;
     }
@@ -90,6 +93,17 @@ static void interrupt(struct world *world, unsigned vector)
     (void)world;
     send_interrupt(vector);
     sim_point();
+}
+
+/* Turns a vector on or off, by the bit in its entry of the MSI-X table [PCI 3.0 6.8.3.2]. */
+static void mask(unsigned vector, bool masked)
+{
+    bool held = device.vectors[vector].held && !masked;
+
+    device.vectors[vector].masked = masked;
+    device.vectors[vector].held &= masked;
+    if (held)
+        send_interrupt(vector);
 }
 
 static void show_pin(void)
@@ -116,6 +130,18 @@ static uint64_t world_now(struct world *world)
 
 static const struct world_ops ops = {view, copy, interrupt, pin, world_now, NULL};
 struct world sim_world = {.ops = &ops};
+
+/* The vector whose control word is there; or VECTORS. */
+static unsigned control_of(unsigned bar, uint64_t offset)
+{
+    const struct model_class *class = device.model->class;
+    uint64_t in_table = offset - class->identity.msix_table;
+
+    return class->vectors != 0 && bar == class->identity.msix_bar && in_table < class->vectors * 16ull &&
+                   in_table % 16 == 12
+               ? (unsigned)(in_table / 16)
+               : VECTORS;
+}
 
 /* ---- its fiber ---- */
 
@@ -145,7 +171,10 @@ static void take_posted(void)
     device.count--;
     device.dirty = true;
     sim_trace("is written %llu at 0x%llx", posted.value, posted.offset, 0, 0);
-    model_write(device.model, posted.bar, posted.offset, posted.width, posted.value);
+    if (control_of(posted.bar, posted.offset) != VECTORS)
+        mask(control_of(posted.bar, posted.offset), (posted.value & 1) != 0);
+    else
+        model_write(device.model, posted.bar, posted.offset, posted.width, posted.value);
 }
 
 _Noreturn void device_main(void)
@@ -222,6 +251,7 @@ int chalk_vector_attach(struct chalk_device *opened, unsigned vector, unsigned c
     device.vectors[vector].core = core;
     device.vectors[vector].counter = counter;
     device.vectors[vector].pending = 0;
+    mask(vector, false); /* its entry is written anew */
     show_pin();
     return 0;
 }
@@ -344,7 +374,8 @@ static uint64_t window_read(const struct chalk_mmio *window, size_t offset, unsi
 
     sim_point();
     settle();
-    value = model_read(device.model, bar, at, width);
+    value = control_of(bar, at) != VECTORS ? device.vectors[control_of(bar, at)].masked
+                                           : model_read(device.model, bar, at, width);
     sim_trace("reads 0x%llx from register 0x%llx", value, at, 0, 0);
     sim_point();
     return value;

@@ -6,7 +6,7 @@
  * Whatever the device does: each request is called back once and in time, all memory comes back, and nobody
  * touches what the device owns. If it does not lie, it is never sent to memory that it was not given, and a
  * read gives what was last acknowledged, or what was written after that by requests that failed. If it does
- * nothing wrong at all, nothing fails.
+ * nothing wrong at all, nothing fails, and a comparison tells what is equal from what is not.
  */
 #include "scenario.h"
 
@@ -23,7 +23,7 @@
 #include <string.h>
 
 #define BLOCK         512u
-#define ROOM          (SCENARIO_BLOCKS * BLOCK + 4096) /* of a request: whole pages */
+#define LARGE_BLOCK   4096u
 #define TIMEOUT       (20 * CHALK_MS)
 #define ADMIN_TIMEOUT (5 * CHALK_MS)
 #define BOUND         (10 * CHALK_S) /* from submission to callback, with all recovery in between */
@@ -31,8 +31,11 @@
 struct slot {
     struct chalk_block_request request;
     struct worker *worker;
-    struct chalk_dma data;
-    bool flies, cancelled;
+    /* What the device reads and what it writes are in the same place; but in places of their own if it lies:
+     * when it ends a read too early it writes to what the program has long given another use. */
+    struct chalk_dma places[2], data;
+    enum op op;
+    bool flies, cancelled, spoiled; /* what is compared differs from what is there */
     uint32_t version;
     uint64_t begun;
 };
@@ -43,7 +46,9 @@ struct worker {
     struct slot slots[SCENARIO_DEPTH];
     unsigned flying;
     bool failed; /* the controller is no more */
-    uint32_t issued[SCENARIO_BLOCKS], acknowledged[SCENARIO_BLOCKS];
+    uint32_t block_size;
+    uint32_t issued[SCENARIO_BLOCKS], acknowledged[SCENARIO_BLOCKS]; /* versions */
+    bool zeroes[SCENARIO_BLOCKS][SCENARIO_STEPS + 1];                /* those of which nothing is there */
 };
 
 static const struct scenario *scenario;
@@ -60,6 +65,7 @@ static uint64_t first_word(uint64_t lba, uint32_t version)
     return version == 0 ? 0 : lba << 32 | version;
 }
 
+/* Version 0 is zeroes. */
 static uint64_t word_of(uint64_t lba, uint32_t version, unsigned i)
 {
     return version == 0 ? 0
@@ -67,32 +73,69 @@ static uint64_t word_of(uint64_t lba, uint32_t version, unsigned i)
                         : chalk_random_at(first_word(lba, version), i);
 }
 
-static void fill(struct slot *slot)
+/* Of a block of the worker's, by its number from 0. */
+static uint32_t own_block(const struct slot *slot, uint32_t block)
 {
-    uint64_t *word = slot->data.va;
-
-    for (uint32_t block = 0; block < slot->request.count; block++)
-        for (unsigned i = 0; i < BLOCK / 8; i++)
-            *word++ = word_of(slot->request.lba + block, slot->version, i);
+    return (uint32_t)(slot->request.lba - slot->worker->core * SCENARIO_BLOCKS) + block;
 }
 
-static void check(const struct slot *slot)
+/* What is written; or what was acknowledged, to be compared. */
+static void fill(struct slot *slot)
+{
+    const struct worker *worker = slot->worker;
+    uint64_t *word = slot->data.va;
+
+    for (uint32_t block = 0; block < slot->request.count; block++) {
+        uint32_t own = own_block(slot, block), version = slot->version;
+
+        if (slot->op == OP_COMPARE)
+            version = worker->zeroes[own][worker->acknowledged[own]] ? 0 : worker->acknowledged[own];
+        for (unsigned i = 0; i < worker->block_size / 8; i++)
+            *word++ = word_of(slot->request.lba + block, version, i);
+    }
+}
+
+static bool may_be_zeroes(const struct worker *worker, uint32_t own)
+{
+    for (uint32_t version = worker->acknowledged[own]; version <= worker->issued[own]; version++)
+        if (worker->zeroes[own][version])
+            return true;
+    return false;
+}
+
+static void check_read(const struct slot *slot)
 {
     const struct worker *worker = slot->worker;
     const uint64_t *word = slot->data.va;
 
     for (uint32_t block = 0; block < slot->request.count; block++) {
         uint64_t lba = slot->request.lba + block;
-        uint32_t version = (uint32_t)*word, own = (uint32_t)(lba - worker->core * SCENARIO_BLOCKS);
+        uint32_t version = (uint32_t)*word, own = own_block(slot, block);
 
-        if (version < worker->acknowledged[own] || version > worker->issued[own])
+        if (version == 0 ? !may_be_zeroes(worker, own)
+                         : version < worker->acknowledged[own] || version > worker->issued[own])
             sim_fail("block %llu has version %u, but %u was acknowledged and %u issued",
                      (unsigned long long)lba, version, worker->acknowledged[own], worker->issued[own]);
-        for (unsigned i = 0; i < BLOCK / 8; i++)
+        for (unsigned i = 0; i < worker->block_size / 8; i++)
             if (*word++ != word_of(lba, version, i))
                 sim_fail("block %llu is not as version %u was written, from word %u on",
                          (unsigned long long)lba, version, i);
     }
+}
+
+/* Nobody writes to the blocks meanwhile: what is there is known unless a write has failed. */
+static void check_comparison(const struct slot *slot, int status)
+{
+    const struct worker *worker = slot->worker;
+    bool known = true;
+
+    for (uint32_t block = 0; block < slot->request.count; block++)
+        known &= worker->acknowledged[own_block(slot, block)] == worker->issued[own_block(slot, block)];
+    if (status == 0 && slot->spoiled)
+        sim_fail("block %llu and what differs from it compare as equal",
+                 (unsigned long long)slot->request.lba);
+    if (status == -EILSEQ && !slot->spoiled && known)
+        sim_fail("block %llu and its copy compare as different", (unsigned long long)slot->request.lba);
 }
 
 /* ---- requests ---- */
@@ -111,26 +154,26 @@ static void done(struct chalk_block_request *request, int status)
     if (took > BOUND)
         sim_fail("a request took %llu ms", (unsigned long long)(took / CHALK_MS));
     if (flawless && status != 0 && !(status == -ECANCELED && slot->cancelled) &&
-        !(status == -EIO && resets != 0))
+        !(status == -EIO && resets != 0) && !(status == -EILSEQ && slot->op == OP_COMPARE))
         sim_fail("a request of a device without a fault ends with %d", status);
     slot->flies = false;
     worker->flying--;
-    for (uint32_t i = 0; request->op == CHALK_BLOCK_WRITE && status == 0 && i < request->count; i++)
-        worker->acknowledged[request->lba - worker->core * SCENARIO_BLOCKS + i] = slot->version;
-    if (request->op == CHALK_BLOCK_READ && status == 0 && honest)
-        check(slot);
+    for (uint32_t i = 0; op_changes(slot->op) && status == 0 && i < request->count; i++)
+        worker->acknowledged[own_block(slot, i)] = slot->version;
+    if (slot->op == OP_READ && status == 0 && honest)
+        check_read(slot);
+    if (slot->op == OP_COMPARE && honest)
+        check_comparison(slot, status);
 }
 
 static bool overlaps(const struct worker *worker, const struct step *step)
 {
-    for (unsigned i = 0; i < scenario->depth; i++) {
-        const struct chalk_block_request *other = &worker->slots[i].request;
-        uint64_t lba = worker->core * SCENARIO_BLOCKS + step->lba;
+    uint64_t lba = worker->core * SCENARIO_BLOCKS + step->lba;
 
-        if (worker->slots[i].flies && (step->op == OP_WRITE || other->op == CHALK_BLOCK_WRITE) &&
-            lba < other->lba + other->count && other->lba < lba + step->count)
+    for (const struct slot *slot = worker->slots; slot < worker->slots + scenario->depth; slot++)
+        if (slot->flies && (op_changes(step->op) || op_changes(slot->op)) &&
+            lba < slot->request.lba + slot->request.count && slot->request.lba < lba + step->count)
             return true;
-    }
     return false;
 }
 
@@ -166,10 +209,44 @@ static void poll(struct worker *worker)
     }
 }
 
-static void submit(struct worker *worker, const struct step *step)
+/* Makes its request, data included. */
+static void prepare(struct slot *slot, const struct step *step)
 {
     static const uint8_t block_ops[] = {
-        [OP_READ] = CHALK_BLOCK_READ, [OP_WRITE] = CHALK_BLOCK_WRITE, [OP_FLUSH] = CHALK_BLOCK_FLUSH};
+        [OP_READ] = CHALK_BLOCK_READ,       [OP_COMPARE] = CHALK_BLOCK_COMPARE,
+        [OP_WRITE] = CHALK_BLOCK_WRITE,     [OP_ZEROES] = CHALK_BLOCK_WRITE_ZEROES,
+        [OP_DISCARD] = CHALK_BLOCK_DISCARD, [OP_FLUSH] = CHALK_BLOCK_FLUSH};
+    const struct worker *worker = slot->worker;
+
+    slot->op = step->op;
+    slot->data = slot->places[!honest && step->op == OP_READ];
+    slot->data.size = step->count * worker->block_size;
+    slot->request = (struct chalk_block_request){
+        .op = block_ops[step->op],
+        .flags = op_changes(step->op) && sim_below(2) == 0 ? CHALK_BLOCK_REPEATABLE : 0,
+        .count = step->count,
+        .lba = step->op == OP_FLUSH ? 0 : worker->core * SCENARIO_BLOCKS + step->lba,
+        .segments = &slot->data,
+        .segment_count = step->op <= OP_WRITE,
+        .done = done,
+        .context = slot,
+    };
+    slot->cancelled = false;
+    slot->spoiled = step->op == OP_COMPARE && sim_below(2) == 0;
+    slot->begun = sim_now();
+    slot->version = 0;
+    for (uint32_t i = 0; i < step->count; i++)
+        if (worker->issued[step->lba + i] > slot->version)
+            slot->version = worker->issued[step->lba + i];
+    slot->version++;
+    if (step->op == OP_WRITE || step->op == OP_COMPARE)
+        fill(slot);
+    if (slot->spoiled)
+        ((char *)slot->data.va)[sim_below(slot->data.size)] ^= (char)(1 << sim_below(8));
+}
+
+static void submit(struct worker *worker, const struct step *step)
+{
     struct slot *slot;
     struct chalk_block_request *request;
     int taken;
@@ -178,28 +255,8 @@ static void submit(struct worker *worker, const struct step *step)
         poll(worker);
     if (worker->failed)
         return;
-    slot->data.size = step->count * BLOCK;
+    prepare(slot, step);
     request = &slot->request;
-    *request = (struct chalk_block_request){
-        .op = block_ops[step->op],
-        .flags = step->op == OP_WRITE && sim_below(2) == 0 ? CHALK_BLOCK_REPEATABLE : 0,
-        .count = step->count,
-        .lba = step->op == OP_FLUSH ? 0 : worker->core * SCENARIO_BLOCKS + step->lba,
-        .segments = &slot->data,
-        .segment_count = step->op != OP_FLUSH,
-        .done = done,
-        .context = slot,
-    };
-    slot->cancelled = false;
-    slot->begun = sim_now();
-    if (step->op == OP_WRITE) {
-        slot->version = 0;
-        for (uint32_t i = 0; i < step->count; i++)
-            if (worker->issued[step->lba + i] > slot->version)
-                slot->version = worker->issued[step->lba + i];
-        slot->version++;
-        fill(slot);
-    }
     while ((taken = chalk_block_submit(worker->queue, &request, 1)) == -EAGAIN)
         poll(worker);
     if (taken != 1 && flawless)
@@ -210,8 +267,10 @@ static void submit(struct worker *worker, const struct step *step)
     }
     slot->flies = true;
     worker->flying++;
-    for (uint32_t i = 0; step->op == OP_WRITE && i < step->count; i++)
+    for (uint32_t i = 0; op_changes(step->op) && i < step->count; i++) {
         worker->issued[step->lba + i] = slot->version;
+        worker->zeroes[step->lba + i][slot->version] = step->op != OP_WRITE;
+    }
     if (sim_below(4) != 0)
         chalk_block_kick(worker->queue);
 }
@@ -288,22 +347,39 @@ static void require(int error, const char *what)
         sim_fail("%s: %d", what, error);
 }
 
+/* Of a request's memory: whole pages, of which it begins a little later. */
+static size_t room(const struct worker *worker)
+{
+    return SCENARIO_BLOCKS * worker->block_size + CHALK_PAGE;
+}
+
 static bool open_queue(struct chalk_memory *memory, struct worker *worker)
 {
-    const struct chalk_nvme_queue_options options = {.nsid = 1,
+    static const enum chalk_nvme_interrupts interrupts[] = {
+        [POLLS] = CHALK_NVME_POLLED, [INTERRUPTS] = CHALK_NVME_INTERRUPTS, [ADAPTS] = CHALK_NVME_ADAPTIVE};
+    bool large = scenario->mixed && worker->core == 1;
+    const struct chalk_nvme_queue_options options = {.nsid = large ? 2 : 1,
                                                      .depth = scenario->depth,
                                                      .core = worker->core,
-                                                     .interrupts = scenario->interrupts,
+                                                     .interrupts = interrupts[scenario->hearing],
+                                                     .patience_ns = 1000ull << sim_below(8),
                                                      .timeout_ns = TIMEOUT};
     int error = chalk_nvme_queue_open(nvme, &options, &worker->queue);
 
+    worker->block_size = large ? LARGE_BLOCK : BLOCK;
+    for (unsigned i = 0; i < SCENARIO_BLOCKS; i++)
+        worker->zeroes[i][0] = true;
     if (error != 0 && flawless)
         sim_fail("a device without a fault opens no queue: %d", error);
     for (unsigned i = 0; error == 0 && i < scenario->depth; i++) {
-        worker->slots[i].worker = worker;
-        require(chalk_dma_get(memory, ROOM, CHALK_PAGE, &worker->slots[i].data), "memory for data");
-        worker->slots[i].data.va = (char *)worker->slots[i].data.va + 8 * i;
-        worker->slots[i].data.iova += 8 * i;
+        struct slot *slot = &worker->slots[i];
+
+        slot->worker = worker;
+        for (unsigned place = 0; place < 2; place++) {
+            require(chalk_dma_get(memory, room(worker), CHALK_PAGE, &slot->places[place]), "memory for data");
+            slot->places[place].va = (char *)slot->places[place].va + 8 * i;
+            slot->places[place].iova += 8 * i;
+        }
     }
     return error == 0;
 }
@@ -314,12 +390,10 @@ static void close_queue(struct chalk_memory *memory, struct worker *worker)
     if (worker->flying != 0)
         sim_fail("the queue of core %u is closed, but %u requests were not called back", worker->core,
                  worker->flying);
-    for (unsigned i = 0; i < scenario->depth; i++) {
-        struct chalk_dma data = {(char *)worker->slots[i].data.va - 8 * i, worker->slots[i].data.iova - 8 * i,
-                                 ROOM};
-
-        chalk_dma_put(memory, &data);
-    }
+    for (unsigned i = 0; i < scenario->depth; i++)
+        for (struct chalk_dma *place = worker->slots[i].places; place < worker->slots[i].places + 2; place++)
+            chalk_dma_put(memory,
+                          &(struct chalk_dma){(char *)place->va - 8 * i, place->iova - 8 * i, room(worker)});
 }
 
 static void use(struct chalk_memory *memory)
@@ -347,7 +421,7 @@ static void use(struct chalk_memory *memory)
 static void run(unsigned core, void *argument)
 {
     const struct chalk_memory_options sizes = {
-        .private_size = 128 << 10, .shared_size = 512 << 10, .node = -1};
+        .private_size = 128 << 10, .shared_size = scenario->mixed ? 2 << 20 : 1 << 20, .node = -1};
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
     struct chalk_memory *memory;
@@ -361,7 +435,7 @@ static void run(unsigned core, void *argument)
     error = chalk_nvme_open(device,
                             &(struct chalk_nvme_options){.memory = memory,
                                                          .domain = domain,
-                                                         .interrupts = scenario->interrupts,
+                                                         .interrupts = scenario->hearing != POLLS,
                                                          .timeout_ns = ADMIN_TIMEOUT},
                             &nvme);
     if (error != 0 && flawless)
@@ -397,10 +471,15 @@ static void run_scenario(const struct scenario *given)
     memset(workers, 0, sizeof workers);
     memset(&model, 0, sizeof model);
     model.serial = "SIM";
-    model.namespaces[0] = (struct nvme_namespace){
-        .store = store_begin_run(SIM_CORES * SCENARIO_BLOCKS * BLOCK, honest && !flawless),
-        .shift = 9,
-        .blocks = SIM_CORES * SCENARIO_BLOCKS};
+    model.registers_only = !scenario->shadow;
+    for (unsigned i = 0; i < (scenario->mixed ? 2 : 1); i++) {
+        unsigned shift = i == 0 ? 9 : 12;
+
+        model.namespaces[i] = (struct nvme_namespace){
+            .store = store_begin_run(i, (size_t)SIM_CORES * SCENARIO_BLOCKS << shift, honest && !flawless),
+            .shift = shift,
+            .blocks = SIM_CORES * SCENARIO_BLOCKS};
+    }
     nvme_model_init(&model, &sim_world);
     model.slots = slots; /* they are large, and the same in every run */
     model.model.script = scenario->script.count != 0 ? &copy.script : NULL;

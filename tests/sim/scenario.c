@@ -7,15 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const ops[] = {"read", "write", "flush", "cancel", "reset", "drain", "pause"};
+static const char *const ops[] = {"read",  "compare", "write", "zeroes", "discard",
+                                  "flush", "cancel",  "reset", "drain",  "pause"};
 _Static_assert(sizeof ops / sizeof ops[0] == OP_COUNT, "each has a name");
+static const char *const hearings[] = {"polls", "interrupts", "adapts"};
+_Static_assert(sizeof hearings / sizeof hearings[0] == HEARINGS, "each has a name");
 
 /* ---- drawing ---- */
 
 static void draw_steps(struct scenario *scenario, uint64_t *random)
 {
-    static const uint8_t often[] = {OP_READ,  OP_READ,  OP_READ,  OP_READ,  OP_READ,  OP_WRITE, OP_WRITE,
-                                    OP_WRITE, OP_WRITE, OP_WRITE, OP_FLUSH, OP_DRAIN, OP_PAUSE, OP_CANCEL};
+    static const uint8_t often[] = {OP_READ,    OP_READ,  OP_READ,  OP_READ,  OP_READ,  OP_COMPARE,
+                                    OP_WRITE,   OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE, OP_ZEROES,
+                                    OP_DISCARD, OP_FLUSH, OP_DRAIN, OP_PAUSE, OP_CANCEL};
     bool resets = chalk_random_below(random, 3) == 0;
 
     scenario->count = 2 + (unsigned)chalk_random_below(random, 24);
@@ -26,7 +30,7 @@ static void draw_steps(struct scenario *scenario, uint64_t *random)
         step->op = often[chalk_random_below(random, sizeof often)];
         if (resets && chalk_random_below(random, 12) == 0)
             step->op = OP_RESET;
-        if (step->op == OP_READ || step->op == OP_WRITE) {
+        if (op_has_blocks(step->op)) {
             step->lba = (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS);
             step->count = 1 + (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS - step->lba);
         } else if (step->op == OP_PAUSE) {
@@ -99,8 +103,10 @@ void scenario_draw(struct scenario *scenario, uint64_t number)
     scenario->pace = paces[chalk_random_below(&random, sizeof paces / sizeof paces[0])];
     scenario->cores = 1 + (unsigned)chalk_random_below(&random, SIM_CORES);
     scenario->depth = 1 + (unsigned)chalk_random_below(&random, SCENARIO_DEPTH);
-    scenario->interrupts = chalk_random_below(&random, 2) == 0;
+    scenario->hearing = (enum hearing)chalk_random_below(&random, HEARINGS);
     scenario->drains = chalk_random_below(&random, 4) != 0;
+    scenario->shadow = chalk_random_below(&random, 2) == 0;
+    scenario->mixed = chalk_random_below(&random, 3) == 0;
     if (driver.steps)
         draw_steps(scenario, &random);
     draw_rules(scenario, &random);
@@ -143,14 +149,15 @@ void scenario_print(const struct scenario *scenario)
 {
     char line[160];
 
-    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s\n", driver.names->device,
+    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s\n", driver.names->device,
             (unsigned long long)scenario->seed, scenario->pace, scenario->cores, scenario->depth,
-            scenario->interrupts ? "interrupts" : "polls", scenario->drains ? "drains" : "leaves");
+            hearings[scenario->hearing], scenario->drains ? "drains" : "leaves",
+            scenario->shadow ? " shadow" : "", scenario->mixed ? " mixed" : "");
     for (unsigned i = 0; i < scenario->count; i++) {
         const struct step *step = &scenario->steps[i];
 
         fprintf(stderr, "core %u: %s", step->core, ops[step->op]);
-        if (step->op == OP_READ || step->op == OP_WRITE)
+        if (op_has_blocks(step->op))
             fprintf(stderr, " %u %u", step->lba, step->count);
         else if (step->op == OP_PAUSE)
             fprintf(stderr, " %u", step->lba);
@@ -168,17 +175,35 @@ static _Noreturn void wrong(const char *path, const char *line)
     exit(2);
 }
 
+/* One of the words that end the line of the run. */
+static bool read_word(struct scenario *scenario, const char *word)
+{
+    for (unsigned i = 0; i < HEARINGS; i++)
+        if (strcmp(word, hearings[i]) == 0) {
+            scenario->hearing = (enum hearing)i;
+            return true;
+        }
+    scenario->drains |= strcmp(word, "drains") == 0;
+    scenario->shadow |= strcmp(word, "shadow") == 0;
+    scenario->mixed |= strcmp(word, "mixed") == 0;
+    return strcmp(word, "drains") == 0 || strcmp(word, "leaves") == 0 || strcmp(word, "shadow") == 0 ||
+           strcmp(word, "mixed") == 0;
+}
+
 static bool read_run(struct scenario *scenario, const char *line)
 {
-    char how[16], end[16];
     unsigned long long seed;
+    char words[4][16];
+    int at = 0, count;
 
-    if (sscanf(line, "run %llx pace %u cores %u depth %u %15s %15s", &seed, &scenario->pace, &scenario->cores,
-               &scenario->depth, how, end) != 6)
+    if (sscanf(line, "run %llx pace %u cores %u depth %u%n", &seed, &scenario->pace, &scenario->cores,
+               &scenario->depth, &at) != 4)
         return false;
     scenario->seed = seed;
-    scenario->interrupts = strcmp(how, "interrupts") == 0;
-    scenario->drains = strcmp(end, "drains") == 0;
+    count = sscanf(line + at, "%15s %15s %15s %15s", words[0], words[1], words[2], words[3]);
+    for (int i = 0; i < count; i++)
+        if (!read_word(scenario, words[i]))
+            return false;
     return scenario->pace >= 1 && scenario->pace <= SIM_PACE_MAX && scenario->cores >= 1 &&
            scenario->cores <= SIM_CORES && scenario->depth >= 1 && scenario->depth <= SCENARIO_DEPTH;
 }
@@ -196,10 +221,9 @@ static bool read_step(struct scenario *scenario, const char *line)
         step->op++;
     scenario->count++;
     return words >= 2 && step->op < OP_COUNT && step->core < SIM_CORES &&
-           (step->op == OP_READ || step->op == OP_WRITE
-                ? words == 4 && step->count > 0 && step->lba < SCENARIO_BLOCKS &&
-                      step->count <= SCENARIO_BLOCKS - step->lba
-                : words == (step->op == OP_PAUSE ? 3 : 2));
+           (op_has_blocks(step->op) ? words == 4 && step->count > 0 && step->lba < SCENARIO_BLOCKS &&
+                                          step->count <= SCENARIO_BLOCKS - step->lba
+                                    : words == (step->op == OP_PAUSE ? 3 : 2));
 }
 
 void scenario_read(struct scenario *scenario, const char *path)

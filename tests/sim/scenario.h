@@ -5,7 +5,7 @@
  * two more kinds:
  *
  *     for nvme
- *     run 0x5eed pace 40 cores 2 depth 4 interrupts drains
+ *     run 0x5eed pace 40 cores 2 depth 4 interrupts drains shadow
  *     core 1: write 8 4
  *     core 0: reset
  *     completion io 3: ignore
@@ -15,7 +15,33 @@
 
 #include "sim.h"
 
-enum op { OP_READ, OP_WRITE, OP_FLUSH, OP_CANCEL, OP_RESET, OP_DRAIN, OP_PAUSE, OP_COUNT };
+/* The first five are of blocks, and of these WRITE to DISCARD change them. */
+enum op {
+    OP_READ,
+    OP_COMPARE,
+    OP_WRITE,
+    OP_ZEROES,
+    OP_DISCARD,
+    OP_FLUSH,
+    OP_CANCEL,
+    OP_RESET,
+    OP_DRAIN,
+    OP_PAUSE,
+    OP_COUNT
+};
+
+static inline bool op_has_blocks(enum op op)
+{
+    return op <= OP_DISCARD;
+}
+
+static inline bool op_changes(enum op op)
+{
+    return op >= OP_WRITE && op <= OP_DISCARD;
+}
+
+/* How a program hears of what is done. */
+enum hearing { POLLS, INTERRUPTS, ADAPTS, HEARINGS };
 
 struct step {
     unsigned core;
@@ -28,7 +54,10 @@ enum { SCENARIO_STEPS = 64, SCENARIO_DEPTH = 8, SCENARIO_BLOCKS = 16 /* of each 
 struct scenario {
     uint64_t seed;
     unsigned pace, cores, depth;
-    bool interrupts, drains; /* waits for the last requests, or leaves them to the queue's end */
+    enum hearing hearing;
+    bool drains; /* it waits for the last requests, or leaves them to the queue's end */
+    bool shadow; /* the device finds doorbells in memory */
+    bool mixed;  /* core 1 uses a disk with larger blocks */
     struct step steps[SCENARIO_STEPS];
     unsigned count;
     struct script script;

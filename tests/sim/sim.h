@@ -92,11 +92,13 @@ void device_deliver(unsigned which);
 bool device_rings(unsigned core);
 void device_collect(unsigned core);
 
-/* ---- store.c: the store of a model, whose requests finish in any order ---------------------------- */
+/* ---- store.c: the stores of a model, whose requests finish in any order --------------------------- */
+
+enum { SIM_STORES = 2 };
 
 struct store;
-/* Of `size` bytes, zeroes, for the next run; a slow one is sometimes later than any driver waits. */
-struct store *store_begin_run(size_t size, bool slow);
+/* One of `size` bytes, zeroes, for the next run; a slow one is sometimes later than any driver waits. */
+struct store *store_begin_run(unsigned which, size_t size, bool slow);
 uint64_t store_due(void);
 
 /* ---- platform.c ---------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A store in memory whose requests take their time, and finish in any order. */
+/* Stores in memory whose requests take their time, and finish in any order. */
 #include "sim.h"
 
 #include "tools/models/store.h"
@@ -21,27 +21,32 @@ struct store {
     } under_way[DEPTH];
     unsigned count;
     bool slow;
+    char bytes[SIZE];
 };
 
-static struct store store;
-static char bytes[SIZE];
+static struct store stores[SIM_STORES];
 
-struct store *store_begin_run(size_t size, bool slow)
+struct store *store_begin_run(unsigned which, size_t size, bool slow)
 {
+    struct store *store = &stores[which];
+
     if (size > SIZE)
         abort();
-    store = (struct store){.size = size, .slow = slow};
-    memset(bytes, 0, size);
-    return &store;
+    store->size = size;
+    store->count = 0;
+    store->slow = slow;
+    memset(store->bytes, 0, size);
+    return store;
 }
 
 uint64_t store_due(void)
 {
     uint64_t due = UINT64_MAX;
 
-    for (unsigned i = 0; i < store.count; i++)
-        if (store.under_way[i].due < due)
-            due = store.under_way[i].due;
+    for (const struct store *store = stores; store < stores + SIM_STORES; store++)
+        for (unsigned i = 0; i < store->count; i++)
+            if (store->under_way[i].due < due)
+                due = store->under_way[i].due;
     return due;
 }
 
@@ -71,12 +76,12 @@ int store_begin(struct store *of, struct store_request *request)
     return 0;
 }
 
-static void move(const struct store_request *request)
+static void move(struct store *of, const struct store_request *request)
 {
     if (request->op == STORE_READ)
-        memcpy(request->bytes, bytes + request->offset, request->size);
+        memcpy(request->bytes, of->bytes + request->offset, request->size);
     else if (request->op == STORE_WRITE)
-        memcpy(bytes + request->offset, request->bytes, request->size);
+        memcpy(of->bytes + request->offset, request->bytes, request->size);
 }
 
 struct store_request *store_finished(struct store *of, bool wait)
@@ -87,7 +92,7 @@ struct store_request *store_finished(struct store *of, bool wait)
         if (!wait && of->under_way[i].due > sim_now())
             continue;
         of->under_way[i] = of->under_way[--of->count];
-        move(request);
+        move(of, request);
         request->error = 0;
         return request;
     }

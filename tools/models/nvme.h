@@ -126,6 +126,7 @@ struct nvme_model {
     struct model model;
     struct nvme_namespace namespaces[NVME_MODEL_NAMESPACES];
     const char *serial;
+    bool registers_only; /* it offers no shadow doorbells */
 
     uint32_t cc, csts, aqa, masks;
     uint64_t asq, acq;

@@ -37,7 +37,7 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->fwug = NVME_FWUG_NONE;
     id->sqes = 0x66;
     id->cqes = 0x44;
-    id->oacs = NVME_OACS_DOORBELLS | OACS_FORMAT;
+    id->oacs = (nvme->registers_only ? 0 : NVME_OACS_DOORBELLS) | OACS_FORMAT;
     id->nn = NVME_MODEL_NAMESPACES;
     /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
      * transcript. */
