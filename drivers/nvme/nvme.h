@@ -302,6 +302,8 @@ struct nvme_queue {
         unsigned heard;     /* listening: requests that ended since */
         unsigned busy;      /* as many make it quiet */
     } adapt;
+    struct chalk_nvme_request zone_request; /* zns.c's, one at a time, and where a report goes */
+    struct chalk_dma zone_segment;
     struct chalk_dma command_memory, completion_memory, list_memory;
     size_t size; /* bytes of this structure, its slots and its stack */
 };

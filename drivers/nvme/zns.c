@@ -73,25 +73,54 @@ static uint32_t namespace_of(const struct chalk_block_queue *queue)
     return ((const struct nvme_queue *)queue)->nsid;
 }
 
+/* Whether a command that ran out of time is still under way. */
+static bool zone_request_flies(const struct chalk_block_queue *block)
+{
+    const struct nvme_queue *queue = (const struct nvme_queue *)block;
+
+    for (unsigned i = 0; i < queue->depth; i++)
+        if (queue->slots[i].request == &queue->zone_request.block)
+            return true;
+    return false;
+}
+
+/*
+ * Runs a command, with data in `segments` (NULL: none). The request is the queue's: when the deadline has
+ * passed it may be under way for as long as there is a queue.
+ */
+static int run(struct chalk_block_queue *block, const struct chalk_nvme_command *command,
+               const struct chalk_dma *segments, unsigned segment_count, uint64_t deadline, uint64_t *result)
+{
+    struct chalk_nvme_request *request = &((struct nvme_queue *)block)->zone_request;
+    int error;
+
+    if (zone_request_flies(block))
+        return -EAGAIN;
+    *request = (struct chalk_nvme_request){
+        .block = {.op = CHALK_BLOCK_DRIVER, .segments = segments, .segment_count = (uint16_t)segment_count},
+        .command = *command,
+    };
+    error = chalk_block_do(block, &request->block, deadline);
+    if (error == 0 && result != NULL)
+        *result = request->result;
+    return error;
+}
+
 int chalk_nvme_do_zone(struct chalk_block_queue *queue, uint64_t lba, enum chalk_nvme_zone_action action,
                        bool all, uint64_t deadline)
 {
-    struct chalk_nvme_request request = {
-        .block.op = CHALK_BLOCK_DRIVER,
-        .command = chalk_nvme_encode_zone_action(namespace_of(queue), all ? 0 : lba, action, all),
-    };
+    const struct chalk_nvme_command command =
+        chalk_nvme_encode_zone_action(namespace_of(queue), all ? 0 : lba, action, all);
 
-    return chalk_block_do(queue, &request.block, deadline);
+    return run(queue, &command, NULL, 0, deadline, NULL);
 }
 
 int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_zoned *zoned, uint64_t zone,
                       uint32_t count, const struct chalk_dma *segments, unsigned segment_count, uint64_t *lba,
                       uint64_t deadline)
 {
-    struct chalk_nvme_request request = {
-        .block = {.op = CHALK_BLOCK_DRIVER, .segments = segments, .segment_count = (uint16_t)segment_count},
-    };
-    uint64_t bytes = (uint64_t)count * queue->info.block_size;
+    const struct chalk_nvme_command command = chalk_nvme_encode_zone_append(namespace_of(queue), zone, count);
+    uint64_t bytes = (uint64_t)count * queue->info.block_size, place;
     int error;
 
     for (unsigned i = 0; i < segment_count; i++)
@@ -99,13 +128,12 @@ int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_z
     if (count == 0 || (uint64_t)count * queue->info.block_size > zoned->max_append || bytes != 0 ||
         count > zoned->zone_size)
         return -EINVAL;
-    request.command = chalk_nvme_encode_zone_append(namespace_of(queue), zone, count);
-    error = chalk_block_do(queue, &request.block, deadline);
+    error = run(queue, &command, segments, segment_count, deadline, &place);
     if (error != 0)
         return error;
-    if (request.result < zone || request.result - zone > zoned->zone_size - count)
+    if (place < zone || place - zone > zoned->zone_size - count)
         return -EPROTO;
-    *lba = request.result;
+    *lba = place;
     return 0;
 }
 
@@ -172,7 +200,7 @@ int chalk_nvme_report_zones(struct chalk_block_queue *queue, const struct chalk_
 {
     uint64_t zone = lba / zoned->zone_size;
     unsigned wanted = *count, found = 0;
-    struct chalk_dma piece = *buffer;
+    struct chalk_dma piece = *buffer, *segment = &((struct nvme_queue *)queue)->zone_segment;
 
     *count = 0;
     if (piece.size > queue->info.max_blocks * (uint64_t)queue->info.block_size)
@@ -182,14 +210,15 @@ int chalk_nvme_report_zones(struct chalk_block_queue *queue, const struct chalk_
         return -EINVAL;
     while (found < wanted && zone < zoned->zone_count) {
         uint64_t start = zone * zoned->zone_size;
-        struct chalk_nvme_request request = {
-            .block = {.op = CHALK_BLOCK_DRIVER, .segments = &piece, .segment_count = 1},
-            .command = chalk_nvme_encode_zone_report(namespace_of(queue), start, 0, (uint32_t)piece.size),
-        };
-        int result;
+        const struct chalk_nvme_command command =
+            chalk_nvme_encode_zone_report(namespace_of(queue), start, 0, (uint32_t)piece.size);
+        int result = zone_request_flies(queue) ? -EAGAIN : 0;
 
-        memset(piece.va, 0, piece.size);
-        result = chalk_block_do(queue, &request.block, deadline);
+        if (result == 0) {
+            *segment = piece;
+            memset(piece.va, 0, piece.size);
+            result = run(queue, &command, segment, 1, deadline, NULL);
+        }
         if (result == 0)
             result = read_report(zoned, start, &piece, zones + found, wanted - found);
         if (result < 0)

@@ -257,6 +257,24 @@ static void an_append_outside_of_its_zone_is_refused(void **state)
     }
 }
 
+/* Its request outlives the call, and the stack of the call. */
+static void a_command_that_is_late_stays_under_way(void **state)
+{
+    unsigned count;
+    uint64_t lba;
+
+    (void)state;
+    open_zones();
+    model->lose = 1;
+    assert_int_equal(ask(&count), -ETIMEDOUT);
+    assert_int_equal(ask(&count), -EAGAIN);
+    assert_int_equal(chalk_nvme_append(queue, &zoned, 0, 1, &(struct chalk_dma){buffer.va, buffer.iova, 512},
+                                       1, &lba, chalk_deadline(CHALK_S)),
+                     -EAGAIN);
+    assert_int_equal(chalk_nvme_do_zone(queue, 0, CHALK_NVME_ZONE_RESET, false, chalk_deadline(CHALK_S)),
+                     -EAGAIN);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, zns_setup, zns_teardown)
@@ -270,6 +288,7 @@ int main(void)
         TEST(a_right_report_is_taken),
         TEST(a_report_that_makes_no_sense_is_refused),
         TEST(an_append_outside_of_its_zone_is_refused),
+        TEST(a_command_that_is_late_stays_under_way),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

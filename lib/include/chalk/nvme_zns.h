@@ -5,7 +5,9 @@
  * A zoned namespace is read as any other, through a queue that was opened on it; each of its zones is written
  * from its start to its capacity, in order: by writes at its write pointer, or by appends, which the
  * controller places. The calls here wait; what they do may also be submitted to the queue, as a struct
- * chalk_nvme_request with a command of <chalk/nvme_command.h>.
+ * chalk_nvme_request with a command of <chalk/nvme_command.h>. A call that ran out of time (-ETIMEDOUT) may
+ * leave its command under way, and its memory with the controller, until the queue is closed; while it does,
+ * the next one ends with -EAGAIN.
  */
 #ifndef CHALK_NVME_ZNS_H
 #define CHALK_NVME_ZNS_H
@@ -62,7 +64,8 @@ int chalk_nvme_do_zone(struct chalk_block_queue *queue, uint64_t lba, enum chalk
                        bool all, uint64_t deadline);
 
 /*
- * Writes `count` blocks behind what the zone that starts at `zone` holds; `lba` is where they went.
+ * Writes `count` blocks behind what the zone that starts at `zone` holds; `lba` is where they went. After
+ * -ETIMEDOUT the segments, and their array, have to stay as they are until the queue is closed.
  * Errors: -EPROTO (the controller names a place that is not in that zone), or the request's own.
  */
 int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_zoned *zoned, uint64_t zone,
