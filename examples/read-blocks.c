@@ -16,8 +16,11 @@
 
 static int read_blocks(struct chalk_block_queue *queue, struct chalk_memory *memory)
 {
+    /* Not on the stack: a request that is late is the device's, with all that it names, until its queue is
+     * closed. */
+    static struct chalk_block_request request;
+    static struct chalk_dma buffer;
     const uint32_t size = queue->info.block_size;
-    struct chalk_dma buffer;
 
     /* Memory that the device may write, with the address that the device knows it by. */
     int error = chalk_dma_get(memory, BLOCKS * size, CHALK_PAGE, &buffer);
@@ -26,9 +29,8 @@ static int read_blocks(struct chalk_block_queue *queue, struct chalk_memory *mem
     buffer.size = BLOCKS * size; /* exactly what the request moves */
 
     /* One request, waited for. Many at once: chalk_block_submit(), chalk_block_kick(), chalk_block_poll(). */
-    struct chalk_block_request request = {
+    request = (struct chalk_block_request){
         .op = CHALK_BLOCK_READ, .lba = 0, .count = BLOCKS, .segments = &buffer, .segment_count = 1};
-
     error = chalk_block_do(queue, &request, chalk_deadline(5 * CHALK_S));
     for (unsigned i = 0; i < BLOCKS && error == 0; i++) {
         unsigned char start[16]; /* copied once: the device could still be writing the original */

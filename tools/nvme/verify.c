@@ -56,7 +56,8 @@ struct verify {
 
     struct slot *slots; /* info->depth of them: a ring in LBA order, from head to tail */
     struct chalk_block_request **batch;
-    uint16_t *orders; /* of the slots' buffers, side by side */
+    struct chalk_block_request flush; /* if it is late it is under way until the queue is closed */
+    uint16_t *orders;                 /* of the slots' buffers, side by side */
     struct chalk_dma *segments;
     struct chalk_dma memory;
     uint64_t *expected, *found; /* a block each */
@@ -417,8 +418,10 @@ static bool run_pass(struct verify *v, enum chalk_block_op op)
 
 static bool flush(struct verify *v)
 {
-    struct chalk_block_request request = {.op = CHALK_BLOCK_FLUSH};
-    int error = chalk_block_do(v->session.queue, &request, chalk_deadline(30 * CHALK_S));
+    int error;
+
+    v->flush = (struct chalk_block_request){.op = CHALK_BLOCK_FLUSH};
+    error = chalk_block_do(v->session.queue, &v->flush, chalk_deadline(30 * CHALK_S));
 
     if (error == 0)
         printf("flushed\n");
