@@ -349,6 +349,12 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     if (error == -ENOMEM)
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %u KiB of shared memory",
                   nvme->name, 3 * nvme->info.page_size / 1024);
+    if (error == -EINVAL) { /* within larger pages than the program's, iovas are not as addresses */
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: not supported: it needs pages of %u KiB; give the program huge pages", nvme->name,
+                  nvme->info.page_size / 1024);
+        error = -ENOTSUP;
+    }
     if (error == 0) {
         chalk_grant_check(nvme->domain, nvme->answer.iova, nvme->answer.size);
         atomic_store_explicit(&nvme->epoch, NVME_LIVE, memory_order_release);

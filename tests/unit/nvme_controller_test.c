@@ -343,6 +343,26 @@ static void lies_in_capabilities(void **state)
     }
 }
 
+/* Memory's addresses and iovas agree within the program's pages, which may be smaller than the controller's.
+ */
+static void pages_that_the_program_has_not_are_said(void **state)
+{
+    const struct chalk_memory_options sizes = {.shared_size = 1 << 20, .node = -1};
+
+    assert_int_equal(session_teardown(state), 0);
+    fake_reset();
+    fake.grow_page = CHALK_PAGE;
+    fake.next_iova += CHALK_PAGE;
+    model = model_add();
+    domain = NULL;
+    assert_int_equal(chalk_device_open(MODEL_NAME, &domain, &device), 0);
+    assert_int_equal(chalk_memory_create(&sizes, &memory), 0);
+    assert_int_equal(chalk_memory_share(memory, domain), 0);
+    model->cap |= 1ull << 48; /* MPSMIN: 8 KiB */
+    assert_int_equal(open_controller(), -ENOTSUP);
+    assert_true(fake_console_has("it needs pages of 8 KiB"));
+}
+
 /* Nothing but what a newer one has besides depends on it. */
 static void lies_in_the_version(void **state)
 {
@@ -518,6 +538,7 @@ int main(void)
         TEST(reports_too_little_memory),
         TEST(lies_in_capabilities),
         TEST(lies_in_the_version),
+        TEST(pages_that_the_program_has_not_are_said),
         TEST(lies_in_identify_controller),
         TEST(lists_active_namespaces),
         TEST(lies_in_the_list_of_namespaces),

@@ -106,8 +106,8 @@ static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_
     span->size = (size + page - 1) & ~(page - 1);
     span->page = page;
     span->node = node;
-    span->va = aligned_alloc(page, span->size);
-    if (!span->va)
+    /* So far aligned that how its addresses and its iovas differ does not depend on the day. */
+    if (posix_memalign(&span->va, page > KIB(64) ? page : KIB(64), span->size) != 0)
         die("out of memory");
     memset(span->va, 0xa5, span->size);
     if (!iova) {
@@ -419,7 +419,7 @@ void *fake_device_dma(const struct fake_device *device, uint64_t iova, size_t si
 
 static _Atomic(uint32_t) events[CORES];
 static struct {
-    unsigned core;
+    unsigned core, times;
     _Atomic(uint32_t) *counter;
 } pending[256];
 static unsigned pending_count;
@@ -465,11 +465,17 @@ void fake_interrupt(struct fake_device *device, unsigned vector)
         device->lost_interrupts++;
         return;
     }
+    atomic_fetch_add(&events[device->vectors[vector].core], 1);
+    for (unsigned i = 0; i < pending_count; i++)
+        if (pending[i].counter == device->vectors[vector].counter) {
+            pending[i].times++;
+            return;
+        }
     if (pending_count == sizeof pending / sizeof pending[0])
         die("too many pending interrupts");
     pending[pending_count].core = device->vectors[vector].core;
+    pending[pending_count].times = 1;
     pending[pending_count++].counter = device->vectors[vector].counter;
-    atomic_fetch_add(&events[device->vectors[vector].core], 1);
 }
 
 int chalk_core_info(unsigned core, struct chalk_core_info *info)
@@ -513,7 +519,7 @@ void chalk_core_wait(unsigned core, uint32_t seen, uint64_t deadline)
     unsigned kept = 0;
     for (unsigned i = 0; i < pending_count; i++) {
         if (pending[i].core == core)
-            atomic_fetch_add(pending[i].counter, 1);
+            atomic_fetch_add(pending[i].counter, pending[i].times);
         else
             pending[kept++] = pending[i];
     }
