@@ -129,10 +129,13 @@ void chalk_dma_publish(const void *address, size_t size)
     char text[SEAM_TEXT_SIZE(128)];
     uint64_t iova;
 
-    if (size > 128 || !find_iova(address, &iova))
+    if (size > 128)
         abort();
     seam_print(text, address, size);
-    step(NULL, 0, "publish %#" PRIx64 "/%zu %s", iova, size, text);
+    if (find_iova(address, &iova))
+        step(NULL, 0, "publish %#" PRIx64 "/%zu %s", iova, size, text);
+    else
+        step(NULL, 0, "publish own/%zu %s", size, text); /* in memory of the device's own */
 }
 
 /* ---- the platform ---------------------------------------------------------------------------------- */
@@ -243,6 +246,11 @@ static void window_write(const struct chalk_mmio *window, size_t offset, unsigne
     }
 }
 
+void seam_begin(void)
+{
+    window_count = 0;
+}
+
 SEAM(chalk_window_map, struct chalk_device *device, unsigned bar, uint64_t offset, size_t size,
      enum chalk_attribute attribute, struct chalk_mmio *window)
 {
@@ -256,6 +264,10 @@ SEAM(chalk_window_map, struct chalk_device *device, unsigned bar, uint64_t offse
     step(&error, sizeof error, "window %u %#" PRIx64 "/%zu", bar, offset, size);
     if (error != 0)
         return error;
+    if (attribute == CHALK_WRITE_COMBINE && seen->real.ops == NULL) { /* memory, which is only written */
+        *window = seen->real;
+        return 0;
+    }
     window_count++;
     seen->start = offset;
     seen->bar = bar;

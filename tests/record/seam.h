@@ -3,7 +3,7 @@
  * What passes between a driver and its device, one step a line: "STEP", or "STEP = ANSWER" where the device
  * (or the platform) answered something. seam.c sees the steps, in a program that is linked with the
  * instrumented library and SEAM_WRAPS (meson.build). Either recorder.c writes them down, or replayer.c takes
- * the answers from what was written down, and there is no device.
+ * the answers from what was written down, and there is no device; or tests/fuzz/answers.c makes them up.
  */
 #ifndef TESTS_RECORD_SEAM_H
 #define TESTS_RECORD_SEAM_H
@@ -14,14 +14,17 @@
 
 #define SEAM_STEP_SIZE 512
 
-/* Whether answers are taken from a recording: then memory is answered before it is loaded, not after. */
+/* Whether answers do not come from the device: then memory is answered before it is loaded, not after. */
 extern const bool seam_replays;
 
 /*
  * One step of the driver, and the `size` bytes that answer it: what came, for the recorder; to be filled in,
- * by the replayer. Up to 8 bytes are shown as a number.
+ * by the replayer; to be left or changed, by the fuzzer. Up to 8 bytes are shown as a number.
  */
 void seam_step(const char *step, void *answer, size_t size);
+
+/* Another life of the driver: all windows of the one before are gone. */
+void seam_begin(void);
 
 /* The replayer's next span begins at `iova`. */
 void seam_place_span(uint64_t iova);

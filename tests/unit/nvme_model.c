@@ -587,7 +587,7 @@ static void write_mask(struct nvme_model *model, uint64_t at, uint32_t value)
     if (model->table_hidden)
         return;
     *control = value;
-    if ((value & 1) != 0 || !model->pending[vector])
+    if ((value & 1) != 0 || vector >= FAKE_VECTORS || !model->pending[vector])
         return;
     model->pending[vector] = false;
     fake_interrupt(model->device, (unsigned)vector);
