@@ -217,7 +217,8 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     if (bar >= REGION_BARS || region->size == 0)
         return -ENODEV;
     /* Bit 0 of a BAR says that it is I/O ports (PCI 3.0 6.2.5.1). */
-    if (chalk_config_read(device, 0x10 + 4 * bar, 4, &address) != 0 || (address & 1) != 0)
+    if (chalk_config_read(device, 0x10 + 4 * bar, 4, &address) != 0 ||
+        ((address & 1) != 0 && !device->transport->ports))
         return -ENODEV;
     if (size == 0 || offset > region->size || size > region->size - offset)
         return -ERANGE;

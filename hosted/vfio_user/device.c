@@ -305,6 +305,7 @@ const struct transport hosted_vfio_user = {
     .region_info = region_info,
     .read = read_region,
     .write = write_region,
+    .ports = true, /* both are messages; and libvfio-user makes ports of what nobody calls memory */
     .irq_info = irq_info,
     .set_irqs = set_irqs,
     .reset = reset,

@@ -486,6 +486,19 @@ static void registers_are_read_and_written_by_messages(void **state)
     assert_int_equal(chalk_mmio_read32(&window, 62), UINT32_MAX); /* beyond its end */
 }
 
+/* Over a socket there is no difference. */
+static void io_ports_are_a_window_too(void **state)
+{
+    struct chalk_mmio window;
+
+    (void)state;
+    peer.config[0x10] = 1; /* PCI 3.0 6.2.5.1 */
+    open_it();
+    assert_int_equal(chalk_window_map(device, 0, 0, 64, CHALK_UNCACHED, &window), 0);
+    chalk_mmio_write8(&window, 3, 5);
+    assert_int_equal(chalk_mmio_read8(&window, 3), 5);
+}
+
 /* Where there is a twin, a write does not wait for an answer. */
 static void writes_with_a_twin_are_posted(void **state)
 {
@@ -877,6 +890,7 @@ int main(void)
 #define ONE(test) cmocka_unit_test_setup_teardown(test, start, stop)
     const struct CMUnitTest tests[] = {
         ONE(registers_are_read_and_written_by_messages),
+        ONE(io_ports_are_a_window_too),
         ONE(writes_with_a_twin_are_posted),
         ONE(shared_registers_are_mapped),
         ONE(a_file_that_is_too_short_is_not_mapped),
