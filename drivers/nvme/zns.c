@@ -119,7 +119,7 @@ int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_z
                       uint32_t count, const struct chalk_dma *segments, unsigned segment_count, uint64_t *lba,
                       uint64_t deadline)
 {
-    const struct chalk_nvme_command command = chalk_nvme_encode_zone_append(namespace_of(queue), zone, count);
+    struct chalk_nvme_command command;
     uint64_t bytes = (uint64_t)count * queue->info.block_size, place;
     int error;
 
@@ -128,6 +128,7 @@ int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_z
     if (count == 0 || (uint64_t)count * queue->info.block_size > zoned->max_append || bytes != 0 ||
         count > zoned->zone_size)
         return -EINVAL;
+    command = chalk_nvme_encode_zone_append(namespace_of(queue), zone, count);
     error = run(queue, &command, segments, segment_count, deadline, &place);
     if (error != 0)
         return error;
