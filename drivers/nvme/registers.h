@@ -244,7 +244,9 @@ struct nvme_identify_controller {
     uint16_t oacs; /* which admin commands it has besides those that all have */
     uint8_t acl;
     uint8_t aerl; /* asynchronous event requests at once, less one */
-    uint8_t reserved260[59];
+    uint8_t reserved260[20];
+    uint64_t tnvmcap[2], unvmcap[2]; /* bytes: of all namespaces, and of that what none of them has */
+    uint8_t reserved312[7];
     uint8_t fwug; /* pieces of firmware begin and end at multiples of it, in 4096 bytes; 0: not said */
     uint8_t reserved320[192];
     uint8_t sqes; /* log2 of a command's size: least 3:0, most 7:4 */
@@ -267,6 +269,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, oaes) == 92, "Base 5.17
 _Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, crdt) == 128, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, aerl) == 259, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, tnvmcap) == 280, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, nn) == 516, "Base 5.17.2.1");
@@ -306,13 +309,16 @@ struct nvme_identify_namespace {
     uint8_t mc;
     uint8_t dpc;
     uint8_t dps; /* protection information: its type 2:0, in the metadata's first bytes 3 */
-    uint8_t reserved30[98];
+    uint8_t reserved30[18];
+    uint64_t nvmcap[2]; /* bytes that it takes */
+    uint8_t reserved64[64];
     uint32_t lbaf[NVME_FORMATS]; /* metadata bytes 15:0, log2 of the block size 23:16 */
     uint8_t vendor[3712];
 };
 _Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, nlbaf) == 25, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, dps) == 29, "NVM 4.1.5.1");
+_Static_assert(offsetof(struct nvme_identify_namespace, nvmcap) == 48, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "NVM 4.1.5.1");
 
 #define NVME_FLBAS_INTERLEAVED (1u << 4) /* metadata follows each block's data */

@@ -131,6 +131,8 @@ static void submit(struct nvme_model *model, unsigned queue)
                                    .cdw13 = (uint32_t)take(2)};
     uint32_t tail = model->doorbells[2 * queue] % 16;
 
+    if (command.nsid == 0xff) /* all of them */
+        command.nsid = UINT32_MAX;
     memcpy(memory + 8192 * queue + 64 * tail, &command, sizeof command);
     model->doorbells[2 * queue] = (tail + 1) % 16;
     model->doorbells[2 * queue + 1] = model->cqs[queue].tail;
@@ -193,6 +195,35 @@ static void misbehave(struct script *script)
     server.model->script = script->count > 0 ? script : NULL;
 }
 
+/* Namespaces as they are at first: without and with zones, and capacity for more. */
+static void make_namespaces(void)
+{
+    nvme.spare = MEMORY;
+    nvme.namespaces[0] = (struct nvme_namespace){.attached = true, .shift = 9, .blocks = MEMORY >> 9};
+    nvme.namespaces[1] = (struct nvme_namespace){.attached = true,
+                                                 .shift = 9,
+                                                 .blocks = MEMORY >> 9,
+                                                 .zone_size = 64,
+                                                 .zone_capacity = 48,
+                                                 .max_open = 2,
+                                                 .max_active = 3};
+    if (store_open("ram", MEMORY, &nvme.namespaces[0].store) != 0 ||
+        store_open("ram", MEMORY, &nvme.namespaces[1].store) != 0 ||
+        nvme_make_zones(&nvme.namespaces[1]) != 0)
+        abort();
+}
+
+/* The fuzzer may have deleted some, and made others. */
+static void remake_namespaces(void)
+{
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++) {
+        free(nvme.namespaces[i].zones);
+        store_close(nvme.namespaces[i].store);
+        memset(&nvme.namespaces[i], 0, sizeof nvme.namespaces[i]);
+    }
+    make_namespaces();
+}
+
 static void begin(void)
 {
     int pair[2];
@@ -222,6 +253,8 @@ static void end(void)
     }
     model_power_on(server.model);
     server.model->script = NULL;
+    if (server.model == &nvme.model)
+        remake_namespaces();
     memory_return_all(&server);
 }
 
@@ -236,19 +269,9 @@ static void set_up(void)
     if (ftruncate(memory_fd, MEMORY) != 0)
         abort();
     memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
-    if (memory == MAP_FAILED || store_open("ram", MEMORY, &nvme.namespaces[0].store) != 0)
+    if (memory == MAP_FAILED)
         abort();
-    nvme.namespaces[0].shift = 9;
-    nvme.namespaces[0].blocks = MEMORY >> 9;
-    nvme.namespaces[1] = (struct nvme_namespace){.shift = 9,
-                                                 .blocks = MEMORY >> 9,
-                                                 .zone_size = 64,
-                                                 .zone_capacity = 48,
-                                                 .max_open = 2,
-                                                 .max_active = 3};
-    if (store_open("ram", MEMORY, &nvme.namespaces[1].store) != 0 ||
-        nvme_make_zones(&nvme.namespaces[1]) != 0)
-        abort();
+    make_namespaces();
     nvme.serial = "fuzz";
     server.model = &edu.model;
     edu_model_init(&edu, &server.world);

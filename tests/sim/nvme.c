@@ -476,6 +476,7 @@ static void run_scenario(const struct scenario *given)
         unsigned shift = i == 0 ? 9 : 12;
 
         model.namespaces[i] = (struct nvme_namespace){
+            .attached = true,
             .store = store_begin_run(i, (size_t)SIM_CORES * SCENARIO_BLOCKS << shift, honest && !flawless),
             .shift = shift,
             .blocks = SIM_CORES * SCENARIO_BLOCKS};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Asynchronous events of QEMU's controller, which is at 50 degrees: a threshold below that is an event, and
- * so is each namespace that comes or goes. Its second namespace is not attached at first.
+ * Asynchronous events of QEMU's controller, or of the model, which is at 50 degrees: a threshold below that
+ * is an event, and so is each namespace that comes or goes. Its second namespace is not attached at first.
  */
 #include <chalk/clock.h>
 #include <chalk/loop.h>

@@ -18,7 +18,8 @@
 static const char *socket_path, *backing = "ram", *second_backing = "ram", *serial = "chalk", *script_path;
 static uint64_t size, second_size, block_size = 512, second_block_size = 512, processor = UINT64_MAX;
 static uint64_t zone_size, zone_capacity, open_zones, active_zones;
-static bool spin, copies, single, once;
+static uint64_t spare;
+static bool detached, spin, copies, single, once;
 static struct script script;
 
 static const struct option options[] = {
@@ -32,6 +33,9 @@ static const struct option options[] = {
     {"size2", OPTION_NUMBER, &second_size, 4096, 1ull << 50, NULL, "BYTES", "nvme: of a second namespace"},
     {"block-size2", OPTION_NUMBER, &second_block_size, 512, 4096, NULL, "BYTES", "512 or 4096"},
     {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH", "where its bytes are"},
+    {"detached2", OPTION_FLAG, &detached, 0, 0, NULL, NULL, "it is not attached to the controller at first"},
+    {"spare", OPTION_NUMBER, &spare, 4096, 1ull << 50, NULL, "BYTES",
+     "nvme: from which namespaces can be created, in memory"},
     {"zone-size", OPTION_NUMBER, &zone_size, 512, 1ull << 40, NULL, "BYTES",
      "the (first) namespace has zones of this size"},
     {"zone-capacity", OPTION_NUMBER, &zone_capacity, 512, 1ull << 40, NULL, "BYTES",
@@ -79,6 +83,7 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
         return false;
     ns->shift = block == 512 ? 9 : 12;
     ns->blocks = store_size(ns->store) >> ns->shift;
+    ns->attached = true;
     if (ns->blocks != 0)
         return true;
     complain("%s is too short for a disk", where);
@@ -157,6 +162,8 @@ static int serve_nvme(struct server *server)
     if (add_namespace(&nvme.namespaces[0], backing, size, block_size) && add_zones(&nvme.namespaces[0]) &&
         (second_size == 0 ||
          add_namespace(&nvme.namespaces[1], second_backing, second_size, second_block_size))) {
+        nvme.namespaces[1].attached &= !detached;
+        nvme.spare = spare;
         nvme_model_init(&nvme, server_world(server));
         status = serve(server, &nvme.model);
         nvme_model_end(&nvme);

@@ -21,13 +21,6 @@ static struct nvme_model *nvme_of(struct model *model)
     return (struct nvme_model *)(void *)model;
 }
 
-struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid)
-{
-    if (nsid == 0 || nsid > NVME_MODEL_NAMESPACES || nvme->namespaces[nsid - 1].store == NULL)
-        return NULL;
-    return &nvme->namespaces[nsid - 1];
-}
-
 /* ---- rings ---- */
 
 /* Where `size` bytes at `index` of the ring can be seen; NULL if only by copies. */
@@ -173,20 +166,26 @@ static bool has_room(struct nvme_model *nvme, struct nvme_cq *cq, unsigned id)
     return false;
 }
 
+bool nvme_has_room(struct nvme_model *nvme, unsigned cq)
+{
+    return has_room(nvme, &nvme->cqs[cq], cq);
+}
+
 /* Nothing but a reset helps any more. */
 static void fail(struct nvme_model *nvme)
 {
     nvme->csts |= NVME_CSTS_CFS;
 }
 
-static void note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status)
+void nvme_note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t needed)
 {
     memmove(nvme->errors + 1, nvme->errors, sizeof nvme->errors - sizeof nvme->errors[0]);
     nvme->errors[0] = (struct nvme_error_entry){.count = ++nvme->error_count,
                                                 .sqid = sq,
                                                 .cid = cid,
                                                 .status = (uint16_t)(status << 1),
-                                                .location = 0xffff};
+                                                .location = 0xffff,
+                                                .command_specific = needed};
     nvme->health.errors[0]++;
 }
 
@@ -203,7 +202,7 @@ void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t 
 
     nvme->cqs[sq->cq].under_way--;
     if (status != NVME_GOOD)
-        note_error(nvme, id, cid, status);
+        nvme_note_error(nvme, id, cid, status, status == NVME_NO_CAPACITY ? result : 0);
     if (rule != NULL)
         nvme_complete_wrongly(nvme, rule, sq->cq, entry);
     else
@@ -228,7 +227,7 @@ static bool reap(struct nvme_model *nvme, bool wait)
     struct store_request *request;
     bool any = false;
 
-    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES && nvme->at_stores != 0; i++)
         while (nvme->namespaces[i].store != NULL &&
                (request = store_finished(nvme->namespaces[i].store, wait)) != NULL) {
             struct nvme_slot *slot = (struct nvme_slot *)(void *)request;
@@ -272,6 +271,17 @@ static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_comm
         nvme_complete(nvme, id, (uint16_t)(command->cdw0 >> 16), status, result);
 }
 
+/* A value that the ring has no place for is not heard, and told of once. */
+__attribute__((noinline)) static void refuse(struct nvme_model *nvme, struct nvme_sq *sq, uint32_t value)
+{
+    uint64_t refused = (uint64_t)value << 32 | sq->head;
+
+    if (refused == sq->refused)
+        return;
+    sq->refused = refused;
+    nvme_doorbell_error(nvme, NVME_BAD_VALUE);
+}
+
 static bool run_queue(struct nvme_model *nvme, uint16_t id)
 {
     struct nvme_sq *sq = &nvme->sqs[id];
@@ -284,8 +294,12 @@ static bool run_queue(struct nvme_model *nvme, uint16_t id)
     tail = doorbell(nvme, 2 * (unsigned)id);
     if (tail == sq->head && changed(nvme, 2 * (unsigned)id, tail))
         tail = doorbell(nvme, 2 * (unsigned)id);
-    if (tail >= sq->ring.entries || tail == sq->head) /* an invalid doorbell is not heard */
+    if (tail == sq->head)
         return false;
+    if (tail >= sq->ring.entries) {
+        refuse(nvme, sq, tail);
+        return false;
+    }
     prefetch(nvme, sq, tail);
     while (sq->head != tail && done < BATCH && sq->ring.entries != 0 &&
            has_room(nvme, &nvme->cqs[sq->cq], sq->cq)) {
@@ -329,11 +343,14 @@ static bool nvme_run(struct model *model)
 
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
-    any = reap(nvme, false);
+    if (nvme->at_stores != 0)
+        any = reap(nvme, false);
     if (nvme->held_count != 0)
         any |= nvme_post_late(nvme, false);
     for (unsigned i = 0; i <= nvme->last_queue && (nvme->csts & NVME_CSTS_CFS) == 0; i++)
         any |= run_queue(nvme, (uint16_t)i);
+    if (nvme->events.pending_count != 0)
+        any |= nvme_tell(nvme);
     if (any)
         publish(nvme);
     return any;
@@ -353,10 +370,11 @@ static void stop(struct nvme_model *nvme)
     memset(nvme->cqs, 0, sizeof nvme->cqs);
     memset(nvme->doorbells, 0, 2 * NVME_MODEL_QUEUES * sizeof nvme->doorbells[0]);
     nvme->shadow.entries = nvme->wanted.entries = 0;
-    memset(nvme->features, 0, sizeof nvme->features);
-    nvme->features[0x06] = 1; /* a write cache */
+    for (unsigned id = 0; id < 256; id++)
+        nvme->features[id] = nvme_feature_default(id);
     nvme->last_queue = 0;
-    nvme->event_count = 0;
+    nvme->too_cold = 0;
+    memset(&nvme->events, 0, sizeof nvme->events);
     nvme->held_count = 0;
     nvme->model.due = NEVER;
     nvme->csts = 0;
@@ -366,8 +384,7 @@ static void stop(struct nvme_model *nvme)
 /* What is in CC of those that were chosen, if there is a choice. */
 static uint32_t command_sets(const struct nvme_model *nvme)
 {
-    return nvme_has_zones(nvme) && (nvme->cc & NVME_CC_CSS_ALL) == NVME_CC_CSS_ALL ? NVME_CC_CSS_ALL
-                                                                                   : NVME_CC_CSS_NVM;
+    return nvme->zoned && (nvme->cc & NVME_CC_CSS_ALL) == NVME_CC_CSS_ALL ? NVME_CC_CSS_ALL : NVME_CC_CSS_NVM;
 }
 
 static void start(struct nvme_model *nvme)
@@ -411,7 +428,7 @@ static uint64_t nvme_read(struct model *model, unsigned bar, uint64_t offset, un
     (void)bar;
     switch (at) {
     case NVME_CAP:
-        value = CAPABILITIES | (nvme_has_zones(nvme) ? NVME_CAP_CSS_ALL : 0);
+        value = CAPABILITIES | (nvme->zoned ? NVME_CAP_CSS_ALL : 0);
         break;
     case NVME_VS: /* and INTMS */
         value = VERSION | (uint64_t)nvme->masks << 32;
@@ -448,6 +465,14 @@ static void merge(uint64_t *to, uint64_t offset, unsigned width, uint64_t value)
         *to = (*to & UINT32_MAX) | value << 32;
 }
 
+/* Even doorbells are those of submission queues, odd ones of completion queues. */
+static bool has_queue(const struct nvme_model *nvme, unsigned doorbell)
+{
+    unsigned id = doorbell / 2;
+
+    return (doorbell % 2 == 0 ? nvme->sqs[id].ring.entries : nvme->cqs[id].ring.entries) != 0;
+}
+
 static void nvme_write(struct model *model, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
 {
     struct nvme_model *nvme = nvme_of(model);
@@ -457,8 +482,10 @@ static void nvme_write(struct model *model, unsigned bar, uint64_t offset, unsig
     if (width < 4 || offset % width != 0)
         return;
     if (offset >= NVME_REGISTERS_SIZE) {
-        if (width == 4 && index < 2 * NVME_MODEL_QUEUES)
+        if (width == 4 && index < 2 * NVME_MODEL_QUEUES && has_queue(nvme, (unsigned)index))
             __atomic_store_n(&nvme->doorbells[index], (uint32_t)value, __ATOMIC_RELEASE);
+        else if ((nvme->csts & NVME_CSTS_RDY) != 0)
+            nvme_doorbell_error(nvme, NVME_BAD_DOORBELL);
         return;
     }
     switch (offset & ~(uint64_t)(width == 8 || offset >= NVME_ASQ ? 7 : 3)) {
@@ -494,6 +521,7 @@ static void nvme_reset(struct model *model)
     stop(nvme);
     nvme->cc = nvme->aqa = 0;
     nvme->asq = nvme->acq = 0;
+    nvme->changed = 0;
 }
 
 /* ---- life ---- */
@@ -516,13 +544,33 @@ static const struct model_class nvme_class = {
 };
 _Static_assert(2 * NVME_MODEL_QUEUES * 4 <= PAGE, "all doorbells lie in the shared page");
 
+void nvme_find_wake(struct nvme_model *nvme)
+{
+    nvme->model.wake = -1;
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        if (nvme->namespaces[i].store != NULL && store_wake(nvme->namespaces[i].store) >= 0)
+            nvme->model.wake = store_wake(nvme->namespaces[i].store);
+}
+
+/* Bytes that the namespaces have. */
+static uint64_t taken(const struct nvme_model *nvme)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
+        if (nvme->namespaces[i].store != NULL)
+            bytes += store_size(nvme->namespaces[i].store);
+    return bytes;
+}
+
 void nvme_model_init(struct nvme_model *nvme, struct world *world)
 {
     model_init(&nvme->model, &nvme_class, world);
     nvme->doorbells = nvme->own_doorbells;
+    nvme->capacity = nvme->spare + taken(nvme);
     for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
-        if (nvme->namespaces[i].store != NULL && store_wake(nvme->namespaces[i].store) >= 0)
-            nvme->model.wake = store_wake(nvme->namespaces[i].store);
+        nvme->zoned |= nvme->namespaces[i].zone_count != 0;
+    nvme_find_wake(nvme);
     nvme_reset(&nvme->model);
 }
 

@@ -2,7 +2,8 @@
 /*
  * An NVMe controller: NVM Express Base 2.0c, NVM Command Set 1.0c, PCIe Transport 1.0c, cited as in
  * drivers/nvme/registers.h. One administration queue pair and up to 64 for I/O, each with a vector of its
- * own; up to two namespaces, of which one or both can have zones [ZNS Command Set 1.1c].
+ * own; up to eight namespaces, which can be created and deleted, and of which the first two can have zones
+ * [ZNS Command Set 1.1c]. It is the only controller that they can be attached to.
  */
 #ifndef MODEL_NVME_H
 #define MODEL_NVME_H
@@ -16,13 +17,15 @@
 enum {
     NVME_MODEL_QUEUES = 65,
     NVME_MODEL_ENTRIES = 4096, /* of an I/O queue */
-    NVME_MODEL_NAMESPACES = 2,
-    NVME_MODEL_MDTS = 7, /* 512 KiB */
+    NVME_MODEL_NAMESPACES = 8,
+    NVME_MODEL_CONTROLLER = 1, /* its identifier */
+    NVME_MODEL_MDTS = 7,       /* 512 KiB */
     NVME_MODEL_TRANSFER = 4096 << NVME_MODEL_MDTS,
     NVME_MODEL_STAGE = 16, /* completions that are shown at once */
     NVME_MODEL_ZASL = 4,   /* 64 KiB in one append */
     NVME_MODEL_EVENTS = 4, /* asynchronous event requests at once */
-    NVME_MODEL_HELD = 64,  /* late completions at once */
+    NVME_MODEL_KELVIN = 323,
+    NVME_MODEL_HELD = 64, /* late completions at once */
 };
 
 /* Status codes [Base 3.3.3.2.1, NVM 4.1]: type 10:8, code 7:0 */
@@ -32,6 +35,7 @@ enum nvme_status {
     NVME_INVALID_FIELD = 0x002,
     NVME_TRANSFER_ERROR = 0x004,
     NVME_INTERNAL_ERROR = 0x006,
+    NVME_ABORTED = 0x007,
     NVME_ABORTED_SQ = 0x008,
     NVME_INVALID_NAMESPACE = 0x00b,
     NVME_SGL_SEGMENT = 0x00d,
@@ -49,6 +53,13 @@ enum nvme_status {
     NVME_INVALID_DELETION = 0x10c,
     NVME_NOT_SAVEABLE = 0x10d,
     NVME_NOT_CHANGEABLE = 0x10e,
+    NVME_NO_CAPACITY = 0x115,
+    NVME_NO_IDENTIFIER = 0x116,
+    NVME_ALREADY_ATTACHED = 0x118,
+    NVME_NOT_ATTACHED = 0x11a,
+    NVME_NO_THIN_PROVISIONING = 0x11b,
+    NVME_INVALID_CONTROLLERS = 0x11c,
+    NVME_NO_COMMAND_SET = 0x129,
     NVME_ZONE_BOUNDARY = 0x1b8,
     NVME_ZONE_FULL = 0x1b9,
     NVME_ZONE_READ_ONLY = 0x1ba,
@@ -68,6 +79,7 @@ struct nvme_zone_of {
 
 struct nvme_namespace {
     struct store *store; /* NULL: there is none */
+    bool attached;       /* so that commands find it */
     unsigned shift;      /* log2 of the block size */
     uint64_t blocks;
 
@@ -90,6 +102,7 @@ struct nvme_sq {
     struct nvme_ring ring;
     uint32_t head;
     uint16_t cq;
+    uint64_t refused; /* the last impossible value of its doorbell, and where it came to */
 };
 
 struct nvme_cq {
@@ -115,6 +128,17 @@ struct nvme_slot {
     char *buffer; /* twice NVME_MODEL_TRANSFER bytes: the second half is for what is compared */
 };
 
+/* What the controller can tell of its own accord [Base 5.2.1]. */
+enum nvme_event { NVME_BAD_DOORBELL, NVME_BAD_VALUE, NVME_TEMPERATURE, NVME_NAMESPACES, NVME_EVENT_COUNT };
+
+struct nvme_events {
+    uint16_t requests[NVME_MODEL_EVENTS]; /* identifiers of commands that wait, the oldest first */
+    unsigned request_count;
+    uint8_t pending[NVME_EVENT_COUNT]; /* enum nvme_event: what is still to be told, the oldest first */
+    unsigned pending_count;
+    uint8_t told; /* a bit for each type of which no more is told before its log page is read */
+};
+
 /* A completion that a script makes late. */
 struct nvme_held {
     uint64_t due;
@@ -125,6 +149,10 @@ struct nvme_held {
 struct nvme_model {
     struct model model;
     struct nvme_namespace namespaces[NVME_MODEL_NAMESPACES];
+    uint64_t spare;    /* bytes, from which more can be created at first */
+    uint64_t capacity; /* the same and what the first ones have */
+    uint64_t changed;  /* namespaces, a bit each, since that was asked for */
+    bool zoned;        /* it has the zoned command set: one of them had zones when it was made */
     const char *serial;
     bool registers_only; /* it offers no shadow doorbells */
 
@@ -139,24 +167,31 @@ struct nvme_model {
     unsigned last_queue; /* no submission queue above it exists */
 
     uint32_t features[256];
-    uint16_t events[NVME_MODEL_EVENTS]; /* identifiers of commands that wait for an event */
-    unsigned event_count;
+    uint32_t too_cold; /* a feature, too: kelvin */
+    struct nvme_events events;
     struct nvme_health health;
     struct nvme_error_entry errors[4]; /* the newest first */
     uint64_t error_count;
     struct nvme_slot *slots; /* free */
+    unsigned at_stores;      /* that are not */
 
     const struct script_rule *spoiling; /* the data of the command that is being executed */
     struct nvme_held held[NVME_MODEL_HELD];
     unsigned held_count;
 };
 
-/* The namespaces are there, and stay. */
+/* The first namespaces are there, and how much is spare. Namespaces that are created are in memory. The
+ * stores that are there in the end are the caller's to close. */
 void nvme_model_init(struct nvme_model *nvme, struct world *world);
 void nvme_model_end(struct nvme_model *nvme);
 
-/* The namespace of that number, NULL if there is none. */
-struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid);
+/* The namespace of that number, NULL if there is none or it is not attached. */
+static inline struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uint32_t nsid)
+{
+    if (nsid - 1 >= NVME_MODEL_NAMESPACES || !nvme->namespaces[nsid - 1].attached)
+        return NULL;
+    return &nvme->namespaces[nsid - 1];
+}
 
 /* nvme.c */
 
@@ -167,6 +202,12 @@ uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_
 void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t result);
 /* Puts an entry, but for its phase, at the end of the queue. */
 void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completion entry);
+/* Puts an entry at the head of the error log. `needed`: what its status says is specific to the command. */
+void nvme_note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t needed);
+/* Whether one more completion has room in the queue. */
+bool nvme_has_room(struct nvme_model *nvme, unsigned cq);
+/* Finds the descriptor that tells of the stores, after one has been closed. */
+void nvme_find_wake(struct nvme_model *nvme);
 /* Waits for everything that is at the stores, and completes it. */
 void nvme_drain(struct nvme_model *nvme);
 
@@ -183,8 +224,29 @@ void nvme_complete_wrongly(struct nvme_model *nvme, const struct script_rule *ru
 /* Posts the late ones whose time has come, or all. Returns whether any was. */
 bool nvme_post_late(struct nvme_model *nvme, bool all);
 
-/* nvme_namespaces.c: what a namespace says of itself, and its formatting. */
+/* nvme_events.c */
+
+/* Something has happened: it is told when somebody asks, if it was wanted. */
+void nvme_happens(struct nvme_model *nvme, enum nvme_event event);
+/* A doorbell was written wrongly: also an entry of the error log. */
+void nvme_doorbell_error(struct nvme_model *nvme, enum nvme_event event);
+/* What the namespace says of itself, or whether it is there, is no longer as it was. */
+void nvme_namespace_changed(struct nvme_model *nvme, uint32_t nsid);
+/* Its temperature, or what bounds it: whether they agree, and if not, that this has happened. */
+bool nvme_is_out_of_bounds(const struct nvme_model *nvme);
+void nvme_check_temperature(struct nvme_model *nvme);
+/* Tells what can be told now. Returns whether anything was. */
+bool nvme_tell(struct nvme_model *nvme);
+/* The page tells of all events of its type: they are over. */
+void nvme_log_is_read(struct nvme_model *nvme, uint8_t log);
+uint16_t nvme_request_event(struct nvme_model *nvme, const struct nvme_command *command);
+uint16_t nvme_abort(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);
+
+/* nvme_namespaces.c: what a namespace says of itself, its formatting, its coming and going. */
 void nvme_describe(const struct nvme_namespace *ns, struct nvme_identify_namespace *id);
+uint64_t nvme_unallocated(const struct nvme_model *nvme); /* bytes */
+uint16_t nvme_manage(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);
+uint16_t nvme_attach(struct nvme_model *nvme, const struct nvme_command *command);
 uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command);
 
 /* nvme_io.c: makes zeroes of bytes of the namespace. */
@@ -194,7 +256,6 @@ uint16_t nvme_zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t 
 
 /* Makes zones of its blocks. -EINVAL: it has not a whole zone; -ENOMEM. */
 int nvme_make_zones(struct nvme_namespace *ns);
-bool nvme_has_zones(const struct nvme_model *nvme);
 /* Whether these blocks can be read or written where they are; a write moves the pointer of its zone. */
 uint16_t nvme_zone_read(const struct nvme_namespace *ns, uint64_t lba, uint64_t count);
 uint16_t nvme_zone_write(struct nvme_namespace *ns, uint64_t lba, uint64_t count);
@@ -204,6 +265,9 @@ uint16_t nvme_zone_send(struct nvme_model *nvme, const struct nvme_command *comm
 uint16_t nvme_zone_receive(struct nvme_model *nvme, const struct nvme_command *command);
 /* What the zoned command set says of a namespace, and of the controller. */
 void nvme_zone_describe(const struct nvme_namespace *ns, struct nvme_identify_zoned *id);
+
+/* What a feature is after a reset. */
+uint32_t nvme_feature_default(unsigned id);
 
 /* Each executes one command, and returns its status. */
 uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);

@@ -4,12 +4,12 @@
 
 #include <string.h>
 
+#include <chalk/nvme_admin.h>
+
 #define PAGE 4096u
 
-#define OACS_FORMAT 0x02
-
-#define ABORT         0x08 /* [Base 5.1] */
-#define EVENT_REQUEST 0x0c /* [Base 5.2] */
+#define OACS_FORMAT     0x02
+#define OACS_NAMESPACES 0x08
 
 /* ---- identify [Base 5.17] ---- */
 
@@ -29,15 +29,18 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->vid = id->ssvid = nvme->model.class->identity.vendor;
     put_text(id->sn, sizeof id->sn, nvme->serial);
     put_text(id->mn, sizeof id->mn, "Chalk NVMe model");
-    put_text(id->fr, sizeof id->fr, "1");
+    put_text(id->fr, sizeof id->fr, "1.0");
     id->mdts = NVME_MODEL_MDTS;
-    id->cntlid = 1;
+    id->cntlid = NVME_MODEL_CONTROLLER;
     id->ver = 0x00010400;
     id->cntrltype = NVME_CNTRLTYPE_IO;
     id->fwug = NVME_FWUG_NONE;
     id->sqes = 0x66;
     id->cqes = 0x44;
-    id->oacs = (nvme->registers_only ? 0 : NVME_OACS_DOORBELLS) | OACS_FORMAT;
+    id->oaes = CHALK_NVME_WATCH_NAMESPACES;
+    id->oacs = (nvme->registers_only ? 0 : NVME_OACS_DOORBELLS) | OACS_FORMAT | OACS_NAMESPACES;
+    id->tnvmcap[0] = nvme->capacity;
+    id->unvmcap[0] = nvme_unallocated(nvme);
     id->nn = NVME_MODEL_NAMESPACES;
     /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
      * transcript. */
@@ -71,7 +74,7 @@ static void identify_descriptors(const struct nvme_namespace *ns, uint32_t nsid,
     answer[24] = csi_of(ns);
 }
 
-static void list_namespaces(struct nvme_model *nvme, uint32_t after, int csi, uint32_t *list)
+static void list_active(struct nvme_model *nvme, uint32_t after, int csi, uint32_t *list)
 {
     for (uint32_t i = after; i < NVME_MODEL_NAMESPACES; i++) {
         const struct nvme_namespace *ns = nvme_namespace(nvme, i + 1);
@@ -81,17 +84,35 @@ static void list_namespaces(struct nvme_model *nvme, uint32_t after, int csi, ui
     }
 }
 
+/* Also those that are not attached. */
+static void list_allocated(const struct nvme_model *nvme, uint32_t after, uint32_t *list)
+{
+    for (uint32_t i = after; i < NVME_MODEL_NAMESPACES; i++)
+        if (nvme->namespaces[i].store != NULL)
+            *list++ = i + 1;
+}
+
+static void list_controllers(uint16_t from, struct nvme_controller_list *list)
+{
+    if (from > NVME_MODEL_CONTROLLER)
+        return;
+    list->count = 1;
+    list->ids[0] = NVME_MODEL_CONTROLLER;
+}
+
 static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *command)
 {
     const struct nvme_namespace *ns = nvme_namespace(nvme, command->nsid);
     uint8_t answer[PAGE] __attribute__((aligned(8))) = {0};
     unsigned csi = command->cdw11 >> 24;
+    uint16_t from = (uint16_t)(command->cdw10 >> 16);
+    bool is_number = command->nsid - 1 < NVME_MODEL_NAMESPACES;
 
     switch (command->cdw10 & 0xff) {
     case 0x00:
-        if (command->nsid == 0 || command->nsid > NVME_MODEL_NAMESPACES)
+        if (!is_number && command->nsid != UINT32_MAX)
             return NVME_INVALID_NAMESPACE;
-        if (ns != NULL) /* else it is not active, and all zeroes */
+        if (ns != NULL || !is_number) /* else it is not active, and all zeroes */
             nvme_describe(ns, (struct nvme_identify_namespace *)(void *)answer);
         break;
     case 0x01:
@@ -101,8 +122,8 @@ static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *com
     case 0x07:
         if (command->nsid >= NVME_NSID_MAX)
             return NVME_INVALID_NAMESPACE;
-        list_namespaces(nvme, command->nsid, (command->cdw10 & 0xff) == 0x07 ? (int)csi : -1,
-                        (uint32_t *)(void *)answer);
+        list_active(nvme, command->nsid, (command->cdw10 & 0xff) == 0x07 ? (int)csi : -1,
+                    (uint32_t *)(void *)answer);
         break;
     case 0x03:
         if (ns == NULL)
@@ -118,12 +139,33 @@ static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *com
             nvme_zone_describe(ns, (struct nvme_identify_zoned *)(void *)answer);
         break;
     case 0x06: /* the controller, as a command set has it */
-        if (csi != CSI_NVM && (csi != CSI_ZONED || !nvme_has_zones(nvme)))
+        if (csi != CSI_NVM && (csi != CSI_ZONED || !nvme->zoned))
             return NVME_INVALID_FIELD;
         answer[NVME_ZASL] = csi == CSI_ZONED ? NVME_MODEL_ZASL : 0;
         break;
+    case 0x10:
+        if (command->nsid >= NVME_NSID_MAX)
+            return NVME_INVALID_NAMESPACE;
+        list_allocated(nvme, command->nsid, (uint32_t *)(void *)answer);
+        break;
+    case 0x11: /* a namespace, attached or not; all zeroes if there is none */
+        if (!is_number)
+            return NVME_INVALID_NAMESPACE;
+        if (nvme->namespaces[command->nsid - 1].store != NULL)
+            nvme_describe(&nvme->namespaces[command->nsid - 1],
+                          (struct nvme_identify_namespace *)(void *)answer);
+        break;
+    case 0x12: /* controllers that a namespace is attached to */
+        if (!is_number)
+            return NVME_INVALID_NAMESPACE;
+        if (ns != NULL)
+            list_controllers(from, (struct nvme_controller_list *)(void *)answer);
+        break;
+    case 0x13: /* all controllers */
+        list_controllers(from, (struct nvme_controller_list *)(void *)answer);
+        break;
     case 0x1c: /* combinations of command sets: there is one */
-        if (!nvme_has_zones(nvme))
+        if (!nvme->zoned)
             return NVME_INVALID_FIELD;
         answer[0] = 1 << CSI_NVM | 1 << CSI_ZONED;
         break;
@@ -224,12 +266,41 @@ static uint16_t delete_cq(struct nvme_model *nvme, const struct nvme_command *co
 
 /* ---- features [Base 5.27] ---- */
 
+#define TEMPERATURE  0x04 /* threshold: of which sensor 19:16, and whether the lower one 21:20 */
+#define WRITE_CACHE  0x06
 #define COMMAND_SETS 0x19 /* I/O Command Set Profile */
 
 /* Those that have a value, and nothing else to them. */
 static bool is_feature(unsigned id)
 {
     return (id >= 0x01 && id <= 0x0b && id != 0x03) || id == 0x16 || id == COMMAND_SETS;
+}
+
+uint32_t nvme_feature_default(unsigned id)
+{
+    return id == TEMPERATURE ? 343 : id == WRITE_CACHE ? 1 : 0;
+}
+
+/* Which threshold it is, of the composite temperature: there are no other sensors [Base 5.27.1.3]. NULL:
+ * none. */
+static uint32_t *threshold(struct nvme_model *nvme, uint32_t value, bool sets)
+{
+    unsigned sensor = value >> 16 & 0xf, kind = value >> 20 & 3;
+
+    if ((sensor != 0 && (sensor != 0xf || !sets)) || kind > 1) /* Fh: of all of them */
+        return NULL;
+    return kind == 0 ? &nvme->features[TEMPERATURE] : &nvme->too_cold;
+}
+
+static uint16_t set_threshold(struct nvme_model *nvme, uint32_t value)
+{
+    uint32_t *which = threshold(nvme, value, true);
+
+    if (which == NULL)
+        return NVME_INVALID_FIELD;
+    *which = value & 0xffff;
+    nvme_check_temperature(nvme);
+    return NVME_GOOD;
 }
 
 static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
@@ -252,7 +323,12 @@ static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command 
     }
     if (id == COMMAND_SETS && (command->cdw11 & 0x1ff) != 0)
         return NVME_INVALID_FIELD; /* which there is one combination of */
+    if (id == TEMPERATURE)
+        return set_threshold(nvme, command->cdw11);
     nvme->features[id] = command->cdw11;
+    /* What is so already when it becomes wanted is told, too [Base 5.27.1.8]. */
+    if (id == NVME_FEATURE_EVENTS)
+        nvme_check_temperature(nvme);
     return NVME_GOOD;
 }
 
@@ -262,25 +338,38 @@ static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command 
 
     if (!is_feature(id))
         return NVME_INVALID_FIELD;
-    if ((command->cdw10 >> 8 & 7) == 0)
-        *result = nvme->features[id];
-    else if ((command->cdw10 >> 8 & 7) == 3)
+    if (id == TEMPERATURE && threshold(nvme, command->cdw11, false) == NULL)
+        return NVME_INVALID_FIELD;
+    switch (command->cdw10 >> 8 & 7) {
+    case 0:
+        *result = id == TEMPERATURE ? *threshold(nvme, command->cdw11, false) : nvme->features[id];
+        break;
+    case 3:
         *result = 1u << 2; /* what it supports: to be changed */
+        break;
+    default: /* of the two thresholds the lower one is 0 */
+        *result = id == TEMPERATURE && (command->cdw11 >> 20 & 3) == 1 ? 0 : nvme_feature_default(id);
+    }
     return NVME_GOOD;
 }
 
 /* ---- logs [Base 5.16] ---- */
 
+#define RETAIN_EVENT (1u << 15) /* of dword 10 */
+
 static size_t fill_effects(struct nvme_effects *effects)
 {
-    static const uint8_t admin[] = {NVME_DELETE_SQ, NVME_CREATE_SQ, NVME_GET_LOG_PAGE,   NVME_DELETE_CQ,
-                                    NVME_CREATE_CQ, NVME_IDENTIFY,  NVME_SET_FEATURES,   NVME_GET_FEATURES,
-                                    ABORT,          EVENT_REQUEST,  NVME_DOORBELL_BUFFER};
+    static const uint8_t admin[] = {NVME_DELETE_SQ,     NVME_CREATE_SQ,      NVME_GET_LOG_PAGE,
+                                    NVME_DELETE_CQ,     NVME_CREATE_CQ,      NVME_IDENTIFY,
+                                    NVME_SET_FEATURES,  NVME_GET_FEATURES,   NVME_ABORT,
+                                    NVME_EVENT_REQUEST, NVME_DOORBELL_BUFFER};
     static const uint8_t io[] = {NVME_FLUSH,        NVME_WRITE,   NVME_READ,  NVME_COMPARE,
                                  NVME_WRITE_ZEROES, NVME_DATASET, NVME_VERIFY};
 
     for (unsigned i = 0; i < sizeof admin; i++)
         effects->admin[admin[i]] = 1;
+    effects->admin[NVME_NAMESPACE_MANAGEMENT] = 1 | 1 << 3; /* which namespaces there are */
+    effects->admin[NVME_NAMESPACE_ATTACHMENT] = 1 | 1 << 3;
     effects->admin[NVME_FORMAT] = 1 | 1 << 1 | 1 << 2; /* blocks, and what the namespace can do */
     for (unsigned i = 0; i < sizeof io; i++)
         effects->io[io[i]] = 1 | (io[i] == NVME_WRITE || io[i] == NVME_WRITE_ZEROES || io[i] == NVME_DATASET)
@@ -291,8 +380,9 @@ static size_t fill_effects(struct nvme_effects *effects)
 static size_t fill_health(const struct nvme_model *nvme, struct nvme_health *health)
 {
     *health = nvme->health;
-    health->temperature[0] = 0x2b; /* 299 K */
-    health->temperature[1] = 0x01;
+    health->critical_warning = nvme_is_out_of_bounds(nvme) ? CHALK_NVME_WARNS_TEMPERATURE : 0;
+    health->temperature[0] = NVME_MODEL_KELVIN & 0xff;
+    health->temperature[1] = NVME_MODEL_KELVIN >> 8;
     health->spare = 100;
     health->spare_threshold = 10;
     health->units_read[0] = (health->units_read[0] + 999) / 1000;
@@ -300,11 +390,20 @@ static size_t fill_health(const struct nvme_model *nvme, struct nvme_health *hea
     return sizeof *health;
 }
 
+static size_t fill_changed(const struct nvme_model *nvme, uint32_t *list)
+{
+    for (uint32_t nsid = 1; nsid <= NVME_MODEL_NAMESPACES; nsid++)
+        if ((nvme->changed >> (nsid - 1) & 1) != 0)
+            *list++ = nsid;
+    return NVME_NAMESPACES_LISTED * sizeof *list;
+}
+
 static uint16_t get_log_page(struct nvme_model *nvme, const struct nvme_command *command)
 {
     uint64_t size = 4 * (((uint64_t)(command->cdw11 & 0xffff) << 16 | command->cdw10 >> 16) + 1);
     uint64_t offset = (uint64_t)command->cdw13 << 32 | command->cdw12;
     uint8_t page[PAGE] __attribute__((aligned(8))) = {0};
+    uint16_t status;
     size_t length;
 
     switch (command->cdw10 & 0xff) {
@@ -320,10 +419,10 @@ static uint16_t get_log_page(struct nvme_model *nvme, const struct nvme_command 
     case 0x03:
         length = sizeof(struct nvme_firmware_slots);
         page[0] = 1;
-        put_text((char *)page + 8, 8, "1");
+        put_text((char *)page + 8, 8, "1.0");
         break;
-    case 0x04:
-        length = PAGE;
+    case CHALK_NVME_LOG_CHANGED:
+        length = fill_changed(nvme, (uint32_t *)(void *)page);
         break;
     case 0x05:
         length = fill_effects((struct nvme_effects *)(void *)page);
@@ -335,36 +434,10 @@ static uint16_t get_log_page(struct nvme_model *nvme, const struct nvme_command 
         return NVME_INVALID_FIELD;
     if (size > sizeof page - offset) /* behind the end of a page it is not said what there is */
         size = sizeof page - offset;
-    return nvme_transfer(nvme, command, page + offset, (size_t)size, true);
-}
-
-/* ---- asynchronous events [Base 5.2] ---- */
-
-/* Nothing ever happens here; the request waits. Its completion's room is not kept: it is not to come. */
-static uint16_t request_event(struct nvme_model *nvme, const struct nvme_command *command)
-{
-    if (nvme->event_count == NVME_MODEL_EVENTS)
-        return NVME_EVENT_LIMIT;
-    nvme->events[nvme->event_count++] = (uint16_t)(command->cdw0 >> 16);
-    nvme->cqs[0].under_way--;
-    return NVME_LATER;
-}
-
-/* What can be aborted is what waits for an event; all else is too fast [Base 5.1]. */
-static uint16_t abort_command(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
-{
-    uint16_t cid = (uint16_t)(command->cdw10 >> 16);
-
-    *result = 1; /* not aborted */
-    for (unsigned i = 0; i < nvme->event_count && (command->cdw10 & 0xffff) == 0; i++)
-        if (nvme->events[i] == cid) {
-            nvme->events[i] = nvme->events[--nvme->event_count];
-            nvme->cqs[0].under_way++;
-            nvme_complete(nvme, 0, cid, 0x007, 0);
-            *result = 0;
-            break;
-        }
-    return NVME_GOOD;
+    status = nvme_transfer(nvme, command, page + offset, (size_t)size, true);
+    if (status == NVME_GOOD && (command->cdw10 & RETAIN_EVENT) == 0)
+        nvme_log_is_read(nvme, (uint8_t)command->cdw10);
+    return status;
 }
 
 uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
@@ -389,10 +462,14 @@ uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command,
         return get_features(nvme, command, result);
     case NVME_GET_LOG_PAGE:
         return get_log_page(nvme, command);
-    case EVENT_REQUEST:
-        return request_event(nvme, command);
-    case ABORT:
-        return abort_command(nvme, command, result);
+    case NVME_EVENT_REQUEST:
+        return nvme_request_event(nvme, command);
+    case NVME_ABORT:
+        return nvme_abort(nvme, command, result);
+    case NVME_NAMESPACE_MANAGEMENT:
+        return nvme_manage(nvme, command, result);
+    case NVME_NAMESPACE_ATTACHMENT:
+        return nvme_attach(nvme, command);
     case NVME_FORMAT:
         return nvme_format(nvme, command);
     case NVME_DOORBELL_BUFFER:

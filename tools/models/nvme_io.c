@@ -29,6 +29,7 @@ static struct nvme_slot *take_slot(struct nvme_model *nvme, uint16_t sq, const s
     slot->command = *command;
     slot->result = 0;
     slot->sq = sq;
+    nvme->at_stores++;
     return slot;
 }
 
@@ -36,6 +37,7 @@ void nvme_slot_free(struct nvme_model *nvme, struct nvme_slot *slot)
 {
     slot->next = nvme->slots;
     nvme->slots = slot;
+    nvme->at_stores--;
 }
 
 /* ---- blocks ---- */

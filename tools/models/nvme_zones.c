@@ -25,14 +25,6 @@ int nvme_make_zones(struct nvme_namespace *ns)
     return 0;
 }
 
-bool nvme_has_zones(const struct nvme_model *nvme)
-{
-    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
-        if (nvme->namespaces[i].zone_count != 0)
-            return true;
-    return false;
-}
-
 /* 0 is no limit, and so is UINT32_MAX of a number less one. */
 void nvme_zone_describe(const struct nvme_namespace *ns, struct nvme_identify_zoned *id)
 {
