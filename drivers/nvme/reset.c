@@ -112,5 +112,6 @@ int chalk_nvme_reset(struct chalk_nvme *nvme)
 {
     if (take_over(nvme, nvme_epoch(nvme)))
         return mend(nvme);
-    return nvme_state(nvme) == NVME_LIVE ? 0 : nvme->error;
+    /* Another core did it meanwhile, and somebody may be at it again. */
+    return nvme_state(nvme) == NVME_STOPPED ? nvme->error : 0;
 }
