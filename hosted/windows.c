@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chalk/clock.h>
@@ -245,7 +246,21 @@ static void forget_file(struct region *region)
     region->fd = -1;
 }
 
-/* Of an area that can be mapped, the whole pages; the last page of a BAR need not be a whole one. */
+/* How much of a region its file has. Behind its end a mapping of it ends with a signal. */
+static uint64_t filed(const struct region *region)
+{
+    struct stat status;
+
+    if (region->fd == region->device->fd)
+        return region->size; /* Linux's own */
+    if (fstat(region->fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
+        (uint64_t)status.st_size < region->offset)
+        return 0;
+    return (uint64_t)status.st_size - region->offset;
+}
+
+/* Of an area that can be mapped, the whole pages; the last page of a BAR need not be a whole one. One that
+ * the file has not all of is not mapped. */
 static void add_area(struct region *region, uint64_t offset, uint64_t size)
 {
     uint64_t first = page_up(offset), end;
@@ -253,7 +268,7 @@ static void add_area(struct region *region, uint64_t offset, uint64_t size)
     if (offset >= region->size)
         return;
     end = size < region->size - offset ? page_down(offset + size) : region->size;
-    if (first < end)
+    if (first < end && end <= filed(region))
         region->areas[region->area_count++] = (struct range){first, end - 1};
 }
 

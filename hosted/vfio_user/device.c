@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <chalk/clock.h>
 #include <chalk/log.h>
@@ -169,15 +167,6 @@ static int reset(struct chalk_device *device, uint64_t deadline)
 
 /* ---- regions ---- */
 
-/* A mapping of a file ends where the file ends, with a signal. */
-static bool covers(int fd, const struct vfio_region_info *info)
-{
-    struct stat status;
-
-    return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 0 &&
-           info->offset <= (uint64_t)status.st_size && info->size <= (uint64_t)status.st_size - info->offset;
-}
-
 static int region_info(struct chalk_device *device, struct vfio_region_info *info, int *fd)
 {
     struct vfio_region_info wanted = {.argsz = info->argsz, .index = info->index};
@@ -196,10 +185,6 @@ static int region_info(struct chalk_device *device, struct vfio_region_info *inf
     if (info->index == index)
         *fd = message_take(&descriptors, 0);
     message_drop(&descriptors);
-    if (*fd >= 0 && !covers(*fd, info)) {
-        close(*fd);
-        *fd = -1; /* messages do it, too */
-    }
     return info->index == index ? 0 : peer_give_up(device->peer, "it described another region");
 }
 

@@ -530,6 +530,25 @@ static void shared_registers_are_mapped(void **state)
     assert_non_null(served.ops);
 }
 
+/* So does SPDK: its BAR 0 has four pages, of which the file ends with the second, that of the doorbells. */
+static void a_file_need_only_have_what_is_mapped(void **state)
+{
+    struct chalk_mmio within, behind;
+
+    (void)state;
+    peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
+    peer.region.size = 4 * 4096;
+    peer.areas[0] = (struct vfio_region_sparse_mmap_area){4096, 4096};
+    peer.areas[1] = (struct vfio_region_sparse_mmap_area){2 * 4096, 4096};
+    peer.area_count = 2;
+    peer.file_size = 2 * 4096;
+    open_it();
+    assert_int_equal(chalk_window_map(device, 0, 4096, 4096, CHALK_UNCACHED, &within), 0);
+    assert_null(within.ops);
+    assert_int_equal(chalk_window_map(device, 0, 2 * 4096, 4096, CHALK_UNCACHED, &behind), 0);
+    assert_non_null(behind.ops);
+}
+
 /* To touch a page behind the end of a file is a signal. */
 static void a_file_that_is_too_short_is_not_mapped(void **state)
 {
@@ -893,6 +912,7 @@ int main(void)
         ONE(io_ports_are_a_window_too),
         ONE(writes_with_a_twin_are_posted),
         ONE(shared_registers_are_mapped),
+        ONE(a_file_need_only_have_what_is_mapped),
         ONE(a_file_that_is_too_short_is_not_mapped),
         ONE(a_file_that_is_cut_short_reads_as_all_ones),
         ONE(what_a_dead_process_has_left_in_its_registers_is_not_read),
