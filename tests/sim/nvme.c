@@ -16,7 +16,7 @@
 #include <chalk/core.h>
 #include <chalk/error.h>
 #include <chalk/memory.h>
-#include <chalk/nvme.h>
+#include <chalk/nvme_admin.h>
 #include <chalk/random.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,6 +26,8 @@
 #define LARGE_BLOCK   4096u
 #define TIMEOUT       (20 * CHALK_MS)
 #define ADMIN_TIMEOUT (5 * CHALK_MS)
+#define COLD          0x100u /* thresholds below and above the device's temperature, in kelvin */
+#define HOT           0x157u
 #define BOUND         (10 * CHALK_S) /* from submission to callback, with all recovery in between */
 
 struct slot {
@@ -52,7 +54,7 @@ struct worker {
 };
 
 static const struct scenario *scenario;
-static bool honest, flawless;
+static bool honest, flawless, watches;
 static _Atomic(unsigned) resets; /* that were asked for */
 static struct nvme_model model;
 static struct worker workers[SIM_CORES];
@@ -301,11 +303,78 @@ static void pause(struct worker *worker, uint64_t ns)
     }
 }
 
+/* ---- events ---- */
+
+/* What a reset leaves: an event whose log page it has kept from being read, or one of a doorbell: the owner
+ * of a queue takes no lock to ring, and where another core resets the controller just then there is no such
+ * queue. The owner makes the new one later itself, so that does not hear of it. */
+static bool is_left_over(const struct chalk_nvme_event *event)
+{
+    return resets != 0 && (event->error != 0 || (event->type == CHALK_NVME_EVENT_ERROR && event->what == 0));
+}
+
+/* A reset, which may be the driver's own, makes the device forget the threshold and what it had to tell. */
+static bool is_lowered(void)
+{
+    return model.features[CHALK_NVME_FEATURE_TEMPERATURE] == COLD;
+}
+
+/* What the device tells within the time, but for that; false: nothing. */
+static bool next_event(struct worker *worker, struct chalk_nvme_event *event)
+{
+    uint64_t deadline = chalk_deadline(flawless ? BOUND : TIMEOUT);
+    int error;
+
+    do {
+        error = chalk_nvme_next_event(nvme, event);
+        if (error == -EAGAIN)
+            poll(worker);
+    } while ((error == -EAGAIN || (error == 0 && is_left_over(event))) && !chalk_expired(deadline) &&
+             !worker->failed && (!flawless || is_lowered()));
+    if (error != 0 && error != -EAGAIN && flawless)
+        sim_fail("a device without a fault tells of no events: %d", error);
+    if (error == 0 && flawless && event->type == CHALK_NVME_EVENT_ERROR && !is_left_over(event))
+        sim_fail("a device without a fault tells of one of the driver's: %s", chalk_nvme_event_name(event));
+    return error == 0 && !is_left_over(event);
+}
+
+static void set_threshold(uint32_t kelvin)
+{
+    int error = chalk_nvme_set_feature(nvme, CHALK_NVME_FEATURE_TEMPERATURE, false, 0,
+                                       CHALK_NVME_TEMPERATURE(kelvin, 0, 0));
+
+    if (error != 0 && flawless && resets == 0)
+        sim_fail("a device without a fault takes no threshold: %d", error);
+}
+
+/* A threshold is lowered, and the device tells that it is too warm. */
+static void warm(struct worker *worker)
+{
+    static struct chalk_nvme_event event;
+    bool told;
+
+    set_threshold(COLD);
+    told = next_event(worker, &event);
+    if (flawless && is_lowered()) {
+        if (!told)
+            sim_fail("a device without a fault is too warm, and does not tell");
+        if (event.type != CHALK_NVME_EVENT_HEALTH || event.error != 0 ||
+            event.health.temperature != NVME_MODEL_KELVIN ||
+            (event.health.critical_warning & CHALK_NVME_WARNS_TEMPERATURE) == 0)
+            sim_fail("a device that is too warm tells of something else: %s", chalk_nvme_event_name(&event));
+    }
+    set_threshold(HOT);
+}
+
 static void take_step(struct worker *worker, const struct step *step)
 {
     int error;
 
     switch (step->op) {
+    case OP_WARM:
+        if (watches)
+            warm(worker);
+        break;
     case OP_CANCEL:
         cancel(worker);
         break;
@@ -441,6 +510,10 @@ static void run(unsigned core, void *argument)
     if (error != 0 && flawless)
         sim_fail("a device without a fault is not opened: %d", error);
     if (error == 0) {
+        error = chalk_nvme_watch(nvme, CHALK_NVME_WATCH_ALL);
+        if (error != 0 && flawless)
+            sim_fail("a device without a fault cannot be watched: %d", error);
+        watches = error == 0;
         use(memory);
         chalk_nvme_close(nvme);
     }

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const ops[] = {"read",  "compare", "write", "zeroes", "discard",
-                                  "flush", "cancel",  "reset", "drain",  "pause"};
+static const char *const ops[] = {"read",   "compare", "write", "zeroes", "discard", "flush",
+                                  "cancel", "reset",   "drain", "pause",  "warm"};
 _Static_assert(sizeof ops / sizeof ops[0] == OP_COUNT, "each has a name");
 static const char *const hearings[] = {"polls", "interrupts", "adapts"};
 _Static_assert(sizeof hearings / sizeof hearings[0] == HEARINGS, "each has a name");
@@ -17,9 +17,9 @@ _Static_assert(sizeof hearings / sizeof hearings[0] == HEARINGS, "each has a nam
 
 static void draw_steps(struct scenario *scenario, uint64_t *random)
 {
-    static const uint8_t often[] = {OP_READ,    OP_READ,  OP_READ,  OP_READ,  OP_READ,  OP_COMPARE,
-                                    OP_WRITE,   OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE, OP_ZEROES,
-                                    OP_DISCARD, OP_FLUSH, OP_DRAIN, OP_PAUSE, OP_CANCEL};
+    static const uint8_t often[] = {OP_READ,    OP_READ,  OP_READ,  OP_READ,  OP_READ,   OP_COMPARE,
+                                    OP_WRITE,   OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE,  OP_ZEROES,
+                                    OP_DISCARD, OP_FLUSH, OP_DRAIN, OP_PAUSE, OP_CANCEL, OP_WARM};
     bool resets = chalk_random_below(random, 3) == 0;
 
     scenario->count = 2 + (unsigned)chalk_random_below(random, 24);
@@ -30,6 +30,8 @@ static void draw_steps(struct scenario *scenario, uint64_t *random)
         step->op = often[chalk_random_below(random, sizeof often)];
         if (resets && chalk_random_below(random, 12) == 0)
             step->op = OP_RESET;
+        if (step->op == OP_WARM)
+            step->core = 0;
         if (op_has_blocks(step->op)) {
             step->lba = (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS);
             step->count = 1 + (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS - step->lba);
@@ -221,6 +223,7 @@ static bool read_step(struct scenario *scenario, const char *line)
         step->op++;
     scenario->count++;
     return words >= 2 && step->op < OP_COUNT && step->core < SIM_CORES &&
+           (step->op != OP_WARM || step->core == 0) &&
            (op_has_blocks(step->op) ? words == 4 && step->count > 0 && step->lba < SCENARIO_BLOCKS &&
                                           step->count <= SCENARIO_BLOCKS - step->lba
                                     : words == (step->op == OP_PAUSE ? 3 : 2));

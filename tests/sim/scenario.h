@@ -27,6 +27,7 @@ enum op {
     OP_RESET,
     OP_DRAIN,
     OP_PAUSE,
+    OP_WARM, /* of core 0, which is told of events */
     OP_COUNT
 };
 
