@@ -95,9 +95,10 @@ static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned dep
         queue->free_parts = &parts[i];
         splits[i].next = queue->free_splits;
         queue->free_splits = &splits[i];
-        queue->slots[i].tag = i | NVME_TAG_FREE;
         queue->cids[i] = (uint16_t)i;
     }
+    for (unsigned i = 0; i < slots; i++) /* those beyond the depth, too: a completion may be of any */
+        queue->slots[i].tag = i | NVME_TAG_FREE;
     return queue;
 }
 
