@@ -7,7 +7,8 @@
  * allocation, no division, no register read; time is looked at only by polls that find nothing.
  *
  * What the controller writes is checked before it is used: a completion that does not belong to a command in
- * flight stops the controller, since it can no longer be known what else it would write.
+ * flight stops the controller, since it can no longer be known what else it would write. That a poll reaches
+ * for nothing else, whatever that is, is proved: tests/proof/wp.py.
  *
  * bench/nvme counts its instructions. What is written here the longer way saves some of them, and says so.
  */
@@ -18,6 +19,8 @@
 
 #define BUSY_POLLS 4096 /* of which at least one looks at the time even though it found something */
 
+/*@ assigns \nothing;
+    ensures \result == (struct nvme_queue *)block; */
 static inline struct nvme_queue *queue_of(struct chalk_block_queue *block)
 {
     return (struct nvme_queue *)block;
@@ -175,6 +178,8 @@ static void kick(struct chalk_block_queue *block)
 
 /* ---- poll ------------------------------------------------------------------------------------------ */
 
+/*@ requires is_sound(queue);
+    ensures is_sound(queue); */
 static inline unsigned look_at_time(struct nvme_queue *queue)
 {
     if (queue->in_flight == 0 || chalk_ticks() < queue->next_sweep)
@@ -183,6 +188,10 @@ static inline unsigned look_at_time(struct nvme_queue *queue)
 }
 
 /* The request of a completion has left the device: its slot is free, and the entry read. */
+/*@ requires is_sound(queue) && slot == queue->slots + (cid & queue->slot_mask) && is_taken(slot);
+    assigns queue->in_flight, queue->cids[0 .. queue->depth - 1], *slot, queue->cq_head, queue->phase;
+    ensures is_sound(queue);
+    ensures !is_taken(slot); */
 static inline void retire(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
     nvme_slot_free(queue, slot, cid);
@@ -196,6 +205,12 @@ static inline void retire(struct nvme_queue *queue, struct nvme_slot *slot, uint
  * The slot of the next completion, if that is of a plain request in flight, without an error, and not traced:
  * then `*cid` is its identifier. If not, find_unusual() looks again.
  */
+/*@ requires is_sound(queue) && \valid(cid);
+    requires \separated(cid, queue, queue->slots + (0 .. queue->slot_mask));
+    assigns *cid;
+    ensures is_sound(queue);
+    ensures \result != \null ==>
+        \result == queue->slots + (*cid & queue->slot_mask) && \valid(\result->request); */
 static inline struct nvme_slot *find_plain(const struct nvme_queue *queue, uint32_t *cid)
 {
     const struct nvme_completion *entry = &queue->completions[queue->cq_head];
@@ -218,8 +233,18 @@ static inline struct nvme_slot *find_plain(const struct nvme_queue *queue, uint3
     return slot;
 }
 
+/* Ends a request. Its owner may well submit again, and that leaves a sound queue sound. */
+/*@ requires \valid(request);
+    ensures \forall struct nvme_queue *queue; \old(is_sound(queue)) ==> is_sound(queue); */
+static inline void call_back(struct chalk_block_request *request, int error)
+{
+    request->done(request, error);
+}
+
 /* The next completion, whatever it is, and its request called back. False: there is none, or it is of no
  * request in flight, and the controller has been stopped. */
+/*@ requires is_sound(queue);
+    ensures is_sound(queue); */
 static __attribute__((noinline)) bool find_unusual(struct nvme_queue *queue)
 {
     const struct nvme_completion *entry = &queue->completions[queue->cq_head];
@@ -235,6 +260,7 @@ static __attribute__((noinline)) bool find_unusual(struct nvme_queue *queue)
         chalk_nvme_distrust(queue, origin, outcome);
         return false;
     }
+    /*@ assert is_taken(slot) && \valid(request); */
     if ((slot->tag & NVME_TAG_RESULT) != 0)
         chalk_nvme_result((struct chalk_nvme_request *)request, entry, outcome);
     retire(queue, slot, cid);
@@ -244,14 +270,17 @@ static __attribute__((noinline)) bool find_unusual(struct nvme_queue *queue)
             return find_unusual(queue); /* this one is not at its end */
     }
     chalk_block_completed(&queue->block, request, error, outcome);
-    request->done(request, error);
+    call_back(request, error);
     return true;
 }
 
+/*@ requires is_sound(queue);
+    ensures is_sound(queue); */
 unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit)
 {
     unsigned found = 0;
 
+    /*@ loop invariant is_sound(queue) && queue == \at(queue, Pre); */
     while (found < limit && find_unusual(queue))
         found++;
     queue->block.counters.completed += found;
@@ -259,6 +288,9 @@ unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit)
 }
 
 /* Tells the controller how far completions were taken. */
+/*@ requires is_sound(queue);
+    assigns queue->block.counters;
+    ensures is_sound(queue); */
 static inline void take(struct nvme_queue *queue, unsigned found)
 {
     struct chalk_block_counters *counters = &queue->block.counters;
@@ -270,6 +302,8 @@ static inline void take(struct nvme_queue *queue, unsigned found)
 }
 
 /* Nothing was found. Another core may have reset or stopped the controller. */
+/*@ requires is_sound(queue);
+    ensures is_sound(queue); */
 static __attribute__((noinline)) int idle(struct nvme_queue *queue, unsigned max)
 {
     queue->block.counters.polls++;
@@ -280,11 +314,14 @@ static __attribute__((noinline)) int idle(struct nvme_queue *queue, unsigned max
     return (int)look_at_time(queue);
 }
 
+/*@ requires is_sound(queue);
+    ensures is_sound(queue); */
 static __attribute__((noinline)) int poll_many(struct nvme_queue *queue, unsigned max)
 {
     unsigned limit = max - 1 < queue->in_flight ? max : queue->in_flight,
              left; /* 0: all that there are now */
 
+    /*@ loop invariant is_sound(queue) && queue == \at(queue, Pre); */
     for (left = limit; left != 0; left--) {
         uint32_t cid;
         struct nvme_slot *slot = find_plain(queue, &cid);
@@ -293,7 +330,7 @@ static __attribute__((noinline)) int poll_many(struct nvme_queue *queue, unsigne
             struct chalk_block_request *request = slot->request;
 
             retire(queue, slot, cid);
-            request->done(request, 0);
+            call_back(request, 0);
         } else if (!find_unusual(queue)) {
             break;
         }
@@ -307,6 +344,8 @@ static __attribute__((noinline)) int poll_many(struct nvme_queue *queue, unsigne
 }
 
 /* As submit(): one request alone needs no loop. Nor can another be late meanwhile. */
+/*@ requires is_sound((struct nvme_queue *)block);
+    ensures is_sound((struct nvme_queue *)block); */
 static int poll(struct chalk_block_queue *block, unsigned max)
 {
     struct nvme_queue *queue = queue_of(block);
@@ -319,7 +358,7 @@ static int poll(struct chalk_block_queue *block, unsigned max)
     request = slot->request;
     retire(queue, slot, cid);
     take(queue, 1);
-    request->done(request, 0);
+    call_back(request, 0);
     return 1;
 }
 

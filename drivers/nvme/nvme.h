@@ -315,6 +315,41 @@ _Static_assert(offsetof(struct nvme_queue, tail_doorbell.ops) / 64 ==
                    offsetof(struct nvme_queue, head_doorbell) / 64,
                "what is needed of both doorbells is one line");
 
+/*
+ * For the proof of io.c (tests/proof/wp.py): what is true of a queue whenever one of its functions is called.
+ * taken() is how many of `n` slots have a request; is_free(), that a tag has NVME_TAG_FREE. The axioms are
+ * what the provers need to know of both; tests/proof/slots.smt2 proves each.
+ */
+/*@ predicate is_taken{L}(struct nvme_slot *slot) = slot->request != \null;
+
+    axiomatic slots {
+        logic integer taken{L}(struct nvme_slot *slots, integer n) reads slots[0 .. n - 1].request;
+
+        axiom some{L}: \forall struct nvme_slot *slots, integer n, i;
+            0 <= i < n && is_taken(slots + i) ==> 0 < taken(slots, n);
+        axiom one_less{K, L}: \forall struct nvme_slot *slots, integer n, i;
+            0 <= i < n && \at(is_taken(slots + i), K) && !\at(is_taken(slots + i), L) &&
+            (\forall integer j; 0 <= j < n && j != i ==>
+                (\at(is_taken(slots + j), K) <==> \at(is_taken(slots + j), L))) ==>
+            taken{L}(slots, n) == taken{K}(slots, n) - 1;
+
+        predicate is_free(integer tag);
+
+        axiom masked: \forall uint32_t a, mask; 0 <= (a & mask) <= mask && (a & mask) <= a;
+        axiom freed: \forall uint32_t a; is_free((a & 0x7fff) | NVME_TAG_FREE);
+        axiom result: \forall uint32_t tag;
+            (tag & (uint32_t)~NVME_TAG_RESULT) < NVME_TAG_FREE ==> !is_free(tag);
+    }
+
+    predicate is_sound{L}(struct nvme_queue *queue) =
+        \valid(queue) && \valid_read(queue->nvme) &&
+        \valid(queue->slots + (0 .. queue->slot_mask)) && \valid(queue->cids + (0 .. queue->depth - 1)) &&
+        \separated(queue, queue->slots + (0 .. queue->slot_mask), queue->cids + (0 .. queue->depth - 1)) &&
+        \valid_read(queue->completions + (0 .. queue->entries - 1)) && queue->cq_head < queue->entries &&
+        queue->in_flight == taken(queue->slots, queue->slot_mask + 1) && queue->in_flight <= queue->depth &&
+        (\forall integer i; 0 <= i <= queue->slot_mask && !is_free(queue->slots[i].tag) ==>
+            \valid(queue->slots[i].request)); */
+
 /* The slot that the next command gets; there is one. */
 static inline uint32_t nvme_next_slot(const struct nvme_queue *queue)
 {
@@ -352,6 +387,10 @@ static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_comman
 
 /* Frees the slot of a request that is not in flight any more, whose tag's low bits are `cid`. The next
  * submission uses it. */
+/*@ requires is_sound(queue) && slot == queue->slots + (cid & queue->slot_mask) && is_taken(slot);
+    assigns queue->in_flight, queue->cids[0 .. queue->depth - 1], *slot;
+    ensures is_sound(queue);
+    ensures !is_taken(slot); */
 static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
     uint32_t tag = ((cid + queue->slot_mask + 1) & 0x7fff) | NVME_TAG_FREE; /* as it is used next */
@@ -398,6 +437,8 @@ int chalk_nvme_enable(struct chalk_nvme *nvme);
 /* Makes the settings that a controller forgets when it is disabled. Errors: as chalk_nvme_admin_run(). */
 int chalk_nvme_configure(struct chalk_nvme *nvme);
 
+/*@ requires \valid_read(nvme);
+    assigns \nothing; */
 static inline uint32_t nvme_epoch(const struct chalk_nvme *nvme)
 {
     return atomic_load_explicit(&nvme->epoch, memory_order_acquire);
@@ -544,7 +585,10 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
 /* Checks the protection information of what was read. Errors: -EILSEQ, and said. */
 int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_request *request);
 
-/* Gives a request what its completion says, read from `entry` but for `outcome`. */
+/* Gives a request, which is no part of a queue, what its completion says, read from `entry` but for
+ * `outcome`. */
+/*@ requires \valid_read(entry);
+    assigns \nothing; */
 void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,
                        uint32_t outcome);
 
@@ -560,19 +604,32 @@ int chalk_nvme_cancel(struct chalk_block_queue *block, struct chalk_block_reques
  * One that has seen more sweeps than make up its time limit is late. Returns how many requests it called
  * back.
  */
+/*@ requires is_sound(queue);
+    assigns *queue, queue->slots[0 .. queue->slot_mask], queue->cids[0 .. queue->depth - 1];
+    ensures is_sound(queue); */
 __attribute__((cold)) unsigned chalk_nvme_sweep(struct nvme_queue *queue);
 
 /*
  * A request, whose slot was just freed, has failed. Returns the errno for it, and now and then tells of it:
  * it is the caller's to handle. Or 1: it will be submitted again.
  */
+/*@ requires is_sound(queue) && !is_taken(slot) && \valid(request);
+    requires \exists integer i; 0 <= i <= queue->slot_mask && slot == queue->slots + i;
+    assigns *queue, queue->slots[0 .. queue->slot_mask], queue->cids[0 .. queue->depth - 1];
+    ensures is_sound(queue); */
 __attribute__((cold)) int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot,
                                              struct chalk_block_request *request, uint32_t outcome);
 
 /* A completion of no command in flight: one that comes twice, too late, from elsewhere, or is made up. */
+/*@ requires is_sound(queue);
+    assigns *queue, queue->slots[0 .. queue->slot_mask], queue->cids[0 .. queue->depth - 1];
+    ensures is_sound(queue); */
 __attribute__((cold)) void chalk_nvme_distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome);
 
 /* A poll found nothing, and the controller is not in the queue's epoch any more. Returns what a poll does. */
+/*@ requires is_sound(queue);
+    assigns *queue, queue->slots[0 .. queue->slot_mask], queue->cids[0 .. queue->depth - 1];
+    ensures is_sound(queue); */
 __attribute__((cold)) int chalk_nvme_follow(struct nvme_queue *queue, unsigned max);
 
 /* Asks the controller to abort a request in flight. It is called back all the same, when it has ended. */

@@ -3,13 +3,43 @@
  * What Frama-C reads before each source, besides what the compiler reads: the words of the contracts that are
  * not of ACSL itself, and C that Frama-C does not know.
  */
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define _Atomic(type) type /* no proof is about what other cores do */
+/* No proof is about what other cores do, */
+#undef _Atomic
+#define _Atomic(type) type
+#undef atomic_load_explicit
+#define atomic_load_explicit(address, order) (*(address))
+#define __atomic_load_n(address, order)      (*(address))
 
-/* A volatile load, of which nothing is assumed: the device may have written any value. */
-#define __atomic_load_n(address, order) (*(address))
+/* nor about layout, which is the compiler's to check, nor about such numbers. */
+#define _Static_assert(condition, why) struct nothing
+#define _Alignas(bytes)
+#define __int128 long long
+
+/*
+ * What functions of the library do, in the eyes of those who call them. A load of memory that a device writes
+ * gives any value, and another one the next time. The others change nothing that a proof is about.
+ */
+struct chalk_mmio;
+struct chalk_block_queue;
+struct chalk_block_request;
+
+/*@ requires \valid_read((uint32_t *)address);
+    assigns \nothing; */
+static inline uint32_t chalk_dma_load32(const volatile void *address);
+/*@ assigns \nothing; */
+static inline void chalk_mmio_write32(const struct chalk_mmio *window, size_t offset, uint32_t value);
+/*@ assigns \nothing; */
+static inline uint64_t chalk_ticks(void);
+/*@ assigns \nothing; */
+static inline void chalk_take_back(const void *key);
+/*@ assigns \nothing; */
+static inline void chalk_block_completed(const struct chalk_block_queue *queue,
+                                         const struct chalk_block_request *request, int error,
+                                         uint32_t words);
 
 /*
  * Pages. is_page(p): p is the size of a page, 1 << 12 to 1 << 27 [Base 3.1.3.1, CAP.MPSMAX]. rest(a, p) is

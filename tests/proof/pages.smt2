@@ -1,8 +1,10 @@
 ; SPDX-License-Identifier: BSD-2-Clause
 ; The axioms of acsl.h about pages, by their names: that one does not hold is assumed, and has to be unsatisfiable.
-; wp.py puts (define-fun k ...) before it: a page's size is 1 << k. Numbers are of 64 bits in 72, so that their sums are
-; those of integers.
+; A page's size is 1 << k: wp.py puts each k that there is in the place of 12. Numbers are of 64 bits in 72, so that their
+; sums are those of integers.
+(set-logic QF_BV)
 (define-sort number () (_ BitVec 72))
+(define-fun k () number (_ bv12 72))
 (define-fun p () number (bvshl (_ bv1 72) k))
 (define-fun rest ((a number)) number (bvsub a (bvshl (bvlshr a k) k)))
 (define-fun pages ((n number)) number (bvlshr (bvsub (bvadd n p) (_ bv1 72)) k))
