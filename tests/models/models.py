@@ -131,6 +131,11 @@ def performance(test, folder):
         with model('nvme', path, '--size', '64M', '--backing', 'null', *WAYS[way]):
             result = run('nvme-perf', f'vfio-user:{path}', '--seconds', 1, '--depth', 32)
             test.result(result.status == 0, f'{way}: nvme-perf', result.output + result.messages)
+        with model('nvme', path, '--size', '8M', *WAYS[way]):
+            for command in (('nvme-verify',), ('nvme-perf', '--op', 'mixed', '--count', 4096, '--verify')):
+                result = run(*command, f'vfio-user:{path}', '--overwrite', '--shadow-doorbells')
+                test.result(result.status == 0 and 'doorbells in memory' in result.output,
+                            f'{way}: {command[0]} rings doorbells in memory', result.output + result.messages)
 
 
 def large(test, folder):

@@ -238,6 +238,8 @@ static void print_text(const struct perf *p, const char *unit)
         printf(", %u cores", p->cores);
     if (chalk_nvme_info(p->session.nvme)->controller_memory.used != 0)
         printf(", commands in the controller's memory");
+    if (chalk_nvme_info(p->session.nvme)->shadow_doorbells)
+        printf(", doorbells in memory");
     printf("\n");
     printf("  requests    %" PRIu64 " in %.3f s\n", f->finished, seconds_of(f->ticks));
     printf("  rate        %.0f IOPS, %.1f MiB/s\n", iops(f), iops(f) * (double)p->plan.size / (1 << 20));
@@ -363,6 +365,8 @@ int chalk_main(int argc, char *argv[])
          "but no longer than this; 100 if absent"},
         {"cmb", OPTION_FLAG, &wanted.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
+        {"shadow-doorbells", OPTION_FLAG, &wanted.shadow_doorbells, 0, 0, NULL, NULL,
+         "ring doorbells in memory, if the controller can"},
         {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL, "first run a tenth as long, unmeasured"},
         {"verify", OPTION_FLAG, &p.plan.verify, 0, 0, NULL, NULL,
          "compare what is read with what was written, at the end all of it"},

@@ -103,6 +103,7 @@ bool session_open(struct session *session, const struct session_options *options
         .coalesce = options->coalesce,
         .coalesce_us = options->coalesce_us,
         .controller_memory = options->controller_memory,
+        .shadow_doorbells = options->shadow_doorbells,
         .timeout_ns = options->timeout_ns,
         .name = address,
     };

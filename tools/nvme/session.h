@@ -16,6 +16,7 @@ struct session_options {
     enum chalk_nvme_interrupts interrupts;
     unsigned coalesce, coalesce_us; /* interrupts, as struct chalk_nvme_options has it */
     bool controller_memory;         /* keep commands there, if there is any */
+    bool shadow_doorbells;          /* ring them in memory, if the controller can */
     size_t buffer_size;             /* bytes of shared memory that the program itself will ask for */
     uint64_t timeout_ns;            /* of each command; 0: the driver's own */
 };

@@ -51,7 +51,7 @@ struct verify {
     const struct chalk_block_info *info;
     uint64_t start, blocks, seed;
     struct sizes sizes;
-    bool interrupts, controller_memory, steady_depth, verbose;
+    bool interrupts, controller_memory, shadow_doorbells, steady_depth, verbose;
     bool compare; /* what is read is the pattern */
 
     struct slot *slots; /* info->depth of them: a ring in LBA order, from head to tail */
@@ -440,6 +440,8 @@ static int verify(struct verify *v, bool write, bool read)
         printf(", seed %" PRIu64, v->seed);
     if (chalk_nvme_info(v->session.nvme)->controller_memory.used != 0)
         printf(", commands in the controller's memory");
+    if (chalk_nvme_info(v->session.nvme)->shadow_doorbells)
+        printf(", doorbells in memory");
     printf("\n");
     if (write)
         good = run_pass(v, CHALK_BLOCK_WRITE) && flush(v);
@@ -476,6 +478,8 @@ int chalk_main(int argc, char *argv[])
         {"interrupts", OPTION_FLAG, &v.interrupts, 0, 0, NULL, NULL, "sleep until the controller interrupts"},
         {"cmb", OPTION_FLAG, &v.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
+        {"shadow-doorbells", OPTION_FLAG, &v.shadow_doorbells, 0, 0, NULL, NULL,
+         "ring doorbells in memory, if the controller can"},
         {"timeout", OPTION_NUMBER, &timeout_ms, 1, 3600000, NULL, "MS",
          "how long a command may take; 30000 if absent, and 5000 for those of administration"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the range holds"},
@@ -510,6 +514,7 @@ int chalk_main(int argc, char *argv[])
     wanted.depth = depth ? (unsigned)depth : DEFAULT_DEPTH;
     wanted.interrupts = v.interrupts;
     wanted.controller_memory = v.controller_memory;
+    wanted.shadow_doorbells = v.shadow_doorbells;
     wanted.timeout_ns = timeout_ms * CHALK_MS;
     wanted.buffer_size = wanted.depth * scatter_pages(CHALK_PAGE, v.sizes.largest) * CHALK_PAGE;
     if (!session_open(&v.session, &wanted))
