@@ -14,6 +14,8 @@
 #define PATIENCE   8          /* looks, before time goes faster */
 #define MOST       (1u << 20) /* answers in a life: there are a few thousand */
 
+#define PATIENT 16 /* n of ANSWER_RAW: see answers.h */
+
 const bool seam_replays = true;
 unsigned answers_lies;
 
@@ -25,10 +27,11 @@ static enum answer what;
 static unsigned how, count; /* of what is done with the next `count` answers */
 static unsigned answers, looks;
 static uint64_t limit, last;
+static bool shown; /* every step, with what it was answered */
 
 _Noreturn void answers_fail(const char *condition, const char *file, int line)
 {
-    fprintf(stderr, "%s:%d: not so: %s; the console has:\n%s", file, line, condition, fake.console);
+    dprintf(2, "%s:%d: not so: %s; the console has:\n%s", file, line, condition, fake.console);
     abort();
 }
 
@@ -65,6 +68,7 @@ void answers_begin(const uint8_t *data, size_t size, const struct answers_device
     input = data;
     left = size;
     end = ANSWERS_END_TRUE;
+    shown = getenv("CHALK_FUZZ_SHOW") != NULL;
     count = answers = answers_lies = 0;
     last = 0;
     limit = UINT64_MAX;
@@ -159,8 +163,10 @@ static void begin_next(void)
     how = byte / 8;
     switch (what) {
     case ANSWER_TRUE:
-    case ANSWER_RAW:
         count = how + 1;
+        break;
+    case ANSWER_RAW:
+        count = how % PATIENT + 1;
         break;
     case ANSWER_AGAIN:
         count = 8 * (how + 1);
@@ -219,24 +225,45 @@ static bool begins(const char *step, const char *with)
     return strncmp(step, with, strlen(with)) == 0;
 }
 
-void seam_step(const char *step, void *answer, size_t size)
+/* What the input makes of one answer. */
+static void decide(const char *step, void *answer, size_t size)
 {
-    if (begins(step, "grow")) {
-        memcpy(answer, (uint64_t[]){(fake.next_iova + 4095) & ~4095ull, 4096}, size);
-        return;
-    }
-    if (size == 0)
-        hold_time_up();
-    if (!begins(step, "read") && !begins(step, "config read") && !begins(step, "observe"))
-        return; /* what the platform says is true */
+    static char before[SEAM_STEP_SIZE];
+    bool again = size <= 8 && answers != 0 && strcmp(step, before) == 0;
+
     REQUIRE(++answers < MOST);
-    while (count == 0 && left != 0)
+    snprintf(before, sizeof before, "%s", step);
+    while (count == 0 && left != 0 && !(again && *input % 8 == ANSWER_RAW && *input / 8 >= PATIENT))
         begin_next();
-    choose(answer, size);
+    if (count == 0 && left != 0)
+        memcpy(answer, &last, size); /* what comes next is patient */
+    else
+        choose(answer, size);
     if (size <= 8) {
         last = 0;
         memcpy(&last, answer, size);
     }
+}
+
+static void show(const char *step, const void *answer, size_t size)
+{
+    uint64_t number = 0;
+
+    if (size != 0)
+        memcpy(&number, answer, size < 8 ? size : 8);
+    dprintf(2, size != 0 ? "%s = %#llx\n" : "%s\n", step, (unsigned long long)number);
+}
+
+void seam_step(const char *step, void *answer, size_t size)
+{
+    if (begins(step, "grow"))
+        memcpy(answer, (uint64_t[]){(fake.next_iova + 4095) & ~4095ull, 4096}, size);
+    else if (size == 0)
+        hold_time_up();
+    else if (begins(step, "read") || begins(step, "config read") || begins(step, "observe"))
+        decide(step, answer, size); /* else it is the platform's, and true */
+    if (shown)
+        show(step, answer, size);
 }
 
 void seam_place_span(uint64_t iova)

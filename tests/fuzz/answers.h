@@ -6,7 +6,8 @@
  *
  * Below is a model, which behaves. The input is a list of what is done with its answers, one after the other;
  * a byte is `n << 3 | what`. So a short input gets deep into a driver, and lies there; and so a recording is
- * an input as well, of ANSWER_RAW alone.
+ * an input as well, of ANSWER_RAW alone: seeds.py makes it one. With CHALK_FUZZ_SHOW=1 in the environment
+ * every step is shown.
  */
 #ifndef TESTS_FUZZ_ANSWERS_H
 #define TESTS_FUZZ_ANSWERS_H
@@ -16,12 +17,13 @@
 #include <stdint.h>
 
 enum answer {
-    ANSWER_TRUE,      /* the next n + 1 are the model's */
-    ANSWER_RAW,       /* the next n + 1 are bytes of the input: see answers.c for long ones */
-    ANSWER_FLIP,      /* one bit of the next; of long ones n + 1 bytes somewhere */
-    ANSWER_SPECIAL,   /* the next is one that likes to be forgotten: all ones, one more, an old one ... */
-    ANSWER_AGAIN,     /* the next 8 * (n + 1) are the one before */
-    ANSWER_GONE,      /* it is unplugged now */
+    ANSWER_TRUE,    /* the next n + 1 are the model's */
+    ANSWER_RAW,     /* the next n % 16 + 1 are bytes of the input: see answers.c for long ones; if n is 16 or
+                     * more,     not before the driver does something else than the same again */
+    ANSWER_FLIP,    /* one bit of the next; of long ones n + 1 bytes somewhere */
+    ANSWER_SPECIAL, /* the next is one that likes to be forgotten: all ones, one more, an old one ... */
+    ANSWER_AGAIN,   /* the next 8 * (n + 1) are the one before */
+    ANSWER_GONE,    /* it is unplugged now */
     ANSWER_INTERRUPT, /* it interrupts now, vector n */
     ANSWER_LATER,     /* 2^(n % 16) ms pass now */
 };

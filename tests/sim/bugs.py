@@ -4,6 +4,9 @@
 import os
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import bug  # noqa: E402
+
 BUGS = {  # name: (source, what is right, what is not); found by the driver of loops if it is the scheduler's
     'freed-twice': (
         'drivers/nvme/io.c',
@@ -53,22 +56,9 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
 }
 
 
-def driver(bug):
-    return 'loops' if BUGS[bug][0].startswith('lib/sched/') else 'nvme'
-
-
-def main():
-    if sys.argv[1] == '--names':
-        print('\n'.join(f'{bug} {driver(bug)} {BUGS[bug][0]}' for bug in BUGS))
-        return
-    name, root, output = sys.argv[1:]
-    source, right, wrong = BUGS[name]
-    text = open(os.path.join(root, source)).read()
-    if text.count(right) != 1:
-        sys.exit(f'bugs.py: {name}: {source} has not once:\n{right}')
-    with open(output, 'w') as file:
-        file.write(text.replace(right, wrong))
+def driver(name):
+    return 'loops' if BUGS[name][0].startswith('lib/sched/') else 'nvme'
 
 
 if __name__ == '__main__':
-    main()
+    bug.main(BUGS, driver)
