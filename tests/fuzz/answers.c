@@ -86,7 +86,7 @@ uint8_t answers_take(void)
     return left != 0 ? (left--, *input++) : 0;
 }
 
-/* Bytes as they are; long ones as {zeroes, so many, that many bytes}, until both are none. What is missing is
+/* Up to 8 bytes as they are; more as {zeroes, so many, that many bytes}, until both are none, and the rest is
  * zero. */
 static void answer_raw(uint8_t *answer, size_t size)
 {
@@ -114,7 +114,8 @@ static void answer_flip(uint8_t *answer, size_t size)
         answer[where / 8 % size] ^= (uint8_t)(1u << where % 8);
         return;
     }
-    where = where << 8 | answers_take();
+    if (where >= 128) /* most that matters is at the beginning */
+        where = where << 8 | answers_take();
     for (unsigned i = 0; i <= how; i++)
         answer[(where + i) % size] = answers_take();
 }
@@ -187,7 +188,7 @@ static void begin_next(void)
     }
 }
 
-/* Whether the device was there all along is decided before its answer is. */
+/* Leaves the model's answer, or makes another of it. */
 static void choose(uint8_t *answer, size_t size)
 {
     if (count == 0) {
@@ -235,10 +236,12 @@ static void decide(const char *step, void *answer, size_t size)
     snprintf(before, sizeof before, "%s", step);
     while (count == 0 && left != 0 && !(again && *input % 8 == ANSWER_RAW && *input / 8 >= PATIENT))
         begin_next();
-    if (count == 0 && left != 0)
-        memcpy(answer, &last, size); /* what comes next is patient */
-    else
+    if (count == 0 && left != 0) { /* what comes next is patient */
+        answers_lies++;
+        memcpy(answer, &last, size);
+    } else {
         choose(answer, size);
+    }
     if (size <= 8) {
         last = 0;
         memcpy(&last, answer, size);
