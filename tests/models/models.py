@@ -66,11 +66,13 @@ def drivers(test, folder):
 
 def disks(test, folder):
     """What a driver wrote is in the file that the model keeps it in."""
-    path, file = os.path.join(folder, 'disk'), os.path.join(folder, 'disk.img')
+    path, file, second = (os.path.join(folder, name) for name in ('disk', 'disk.img', 'second.img'))
     for way in ('events', 'shared doorbells'):
-        with model('nvme', path, '--size', '4M', '--backing', f'file:{file}', *WAYS[way]):
-            result = run('nvme-verify', f'vfio-user:{path}', '--overwrite', '--blocks', 8192)
-            test.contains(result.output, f'CRC-32C {worlds.crc32c(file):08x}', f'{way}: nvme-verify, into a file')
+        with model('nvme', path, '--size', '4M', '--backing', f'file:{file}', '--size2', '1M', '--backing2', f'file:{second}',
+                   *WAYS[way]):
+            for number, image in ((1, file), (2, second)):
+                result = run('nvme-verify', f'vfio-user:{path}', '--overwrite', '--namespace', number)
+                test.contains(result.output, f'CRC-32C {worlds.crc32c(image):08x}', f'{way}: nvme-verify, into file {number}')
         with model('nvme', path, '--backing', f'file:{file}'):
             result = run('nvme-identify', f'vfio-user:{path}')
             test.contains(result.output, '8192 blocks, 4 MiB', f'{way}: the file is a disk of its size again')

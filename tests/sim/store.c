@@ -111,8 +111,7 @@ struct store_request *store_finished(struct store *of, bool wait)
     return NULL;
 }
 
-int store_wake(const struct store *of)
+int store_wake(void)
 {
-    (void)of;
     return -1;
 }

@@ -544,14 +544,6 @@ static const struct model_class nvme_class = {
 };
 _Static_assert(2 * NVME_MODEL_QUEUES * 4 <= PAGE, "all doorbells lie in the shared page");
 
-void nvme_find_wake(struct nvme_model *nvme)
-{
-    nvme->model.wake = -1;
-    for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
-        if (nvme->namespaces[i].store != NULL && store_wake(nvme->namespaces[i].store) >= 0)
-            nvme->model.wake = store_wake(nvme->namespaces[i].store);
-}
-
 /* Bytes that the namespaces have. */
 static uint64_t taken(const struct nvme_model *nvme)
 {
@@ -570,7 +562,7 @@ void nvme_model_init(struct nvme_model *nvme, struct world *world)
     nvme->capacity = nvme->spare + taken(nvme);
     for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
         nvme->zoned |= nvme->namespaces[i].zone_count != 0;
-    nvme_find_wake(nvme);
+    nvme->model.wake = store_wake();
     nvme_reset(&nvme->model);
 }
 

@@ -206,8 +206,6 @@ void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completi
 void nvme_note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t needed);
 /* Whether one more completion has room in the queue. */
 bool nvme_has_room(struct nvme_model *nvme, unsigned cq);
-/* Finds the descriptor that tells of the stores, after one has been closed. */
-void nvme_find_wake(struct nvme_model *nvme);
 /* Waits for everything that is at the stores, and completes it. */
 void nvme_drain(struct nvme_model *nvme);
 

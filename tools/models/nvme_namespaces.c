@@ -146,7 +146,6 @@ static uint16_t delete_some(struct nvme_model *nvme, uint32_t wanted)
     for (uint32_t nsid = 1; nsid <= NVME_MODEL_NAMESPACES; nsid++)
         if (nvme->namespaces[nsid - 1].store != NULL && (all || nsid == wanted))
             delete (nvme, nsid);
-    nvme_find_wake(nvme);
     return NVME_GOOD;
 }
 

@@ -8,6 +8,7 @@
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,10 +26,21 @@ struct store {
     unsigned under_way;
 };
 
+static int wake = -1; /* an epoll of the rings of all */
+
 static int failed(const char *backing, int error)
 {
     chalk_log(CHALK_ERROR, "%s: %s", backing, strerror(-error));
     return error;
+}
+
+static bool watch(int ring)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    if (wake < 0)
+        wake = epoll_create1(EPOLL_CLOEXEC);
+    return wake >= 0 && epoll_ctl(wake, EPOLL_CTL_ADD, ring, &event) == 0;
 }
 
 static int open_file(struct store *store, const char *backing, const char *path)
@@ -48,6 +60,10 @@ static int open_file(struct store *store, const char *backing, const char *path)
     if (store->size > (uint64_t)status.st_size && ftruncate(store->fd, (off_t)store->size) != 0)
         return failed(backing, -errno);
     error = io_uring_queue_init(DEPTH, &store->ring, 0);
+    if (error == 0 && !watch(store->ring.ring_fd)) {
+        error = -errno;
+        io_uring_queue_exit(&store->ring);
+    }
     if (error != 0) {
         close(store->fd);
         store->fd = -1;
@@ -167,7 +183,7 @@ struct store_request *store_finished(struct store *store, bool wait)
     return request;
 }
 
-int store_wake(const struct store *store)
+int store_wake(void)
 {
-    return store->fd >= 0 ? store->ring.ring_fd : -1;
+    return wake;
 }

@@ -35,7 +35,7 @@ char *store_memory(const struct store *store); /* all of it; NULL: it takes requ
 int store_begin(struct store *store, struct store_request *request);
 /* One that has finished; NULL if none has. With `wait`, NULL only if none is under way. */
 struct store_request *store_finished(struct store *store, bool wait);
-/* Can be read when one has finished; -1. */
-int store_wake(const struct store *store);
+/* A descriptor that can be read when a request of any store has finished; -1: none of them takes time. */
+int store_wake(void);
 
 #endif
