@@ -238,17 +238,24 @@ int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_req
     return error;
 }
 
-/* A command as the caller wrote it, but for its identifier and its data. */
+/* A command as the caller wrote it, but for its identifier, its data and its metadata. */
 static int submit_command(struct nvme_queue *queue, struct chalk_nvme_request *request)
 {
     struct nvme_command command = chalk_nvme_assemble(&request->command);
+    const struct chalk_dma *metadata = request->block.metadata;
     struct nvme_data data;
     int error = gather(&request->block, queue->nvme->info.max_transfer, &data);
 
     if (error == 0 && data.count != 0)
         error = point(queue, &data, &command);
+    if (error == 0 && metadata != NULL && (metadata->iova & 3) != 0)
+        error = -EINVAL;
     if (error != 0)
         return error;
+    if (metadata != NULL) {
+        chalk_grant_check(queue->nvme->domain, metadata->iova, metadata->size);
+        command.mptr = metadata->iova;
+    }
     request->result = 0;
     request->status = 0;
     nvme_issue(queue, &command, &request->block, NVME_TAG_RESULT);

@@ -222,6 +222,24 @@ static void commands_go_as_they_are(void **state)
     assert_int_equal(model->last.cdw14, 14);
 }
 
+static void commands_say_where_their_metadata_is(void **state)
+{
+    struct chalk_dma segment = piece(4096, 512), metadata = piece(8192, 8);
+    struct chalk_nvme_request request = {
+        .block = {.op = CHALK_BLOCK_DRIVER, .segments = &segment, .segment_count = 1},
+        .command = {.opcode = NVME_READ, .nsid = 1},
+    };
+
+    (void)state;
+    assert_int_equal(run(&request.block), 0);
+    assert_true(model->last.mptr == 0);
+    request.block.metadata = &metadata;
+    assert_int_equal(run(&request.block), 0);
+    assert_true(model->last.mptr == metadata.iova);
+    metadata = piece(8194, 8);
+    assert_int_equal(run(&request.block), -EINVAL);
+}
+
 static void commands_tell_their_status(void **state)
 {
     struct chalk_nvme_request request = {
@@ -274,6 +292,7 @@ int main(void)
         TEST(limits_are_those_of_each_operation),
         TEST(a_controller_has_only_what_it_says),
         TEST(commands_go_as_they_are),
+        TEST(commands_say_where_their_metadata_is),
         TEST(commands_tell_their_status),
         TEST(commands_have_data_of_any_size_that_a_transfer_may_have),
     };

@@ -173,10 +173,12 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
 void chalk_nvme_queue_close(struct chalk_block_queue *queue);
 
 /*
- * Any I/O command, through a queue of the driver: `block.op` is CHALK_BLOCK_DRIVER, and block.segments (and
- * block.metadata) say where its data is, of any size up to max_transfer; none, and it has none. The command
- * goes to the controller as it is, for whatever namespace it names: no block number in it is checked here.
- * Its time limit is the queue's. Before the callback `result` and `status` are filled in.
+ * Any I/O command, through a queue of the driver: `block.op` is CHALK_BLOCK_DRIVER, and block.segments say
+ * where its data is, of any size up to max_transfer; none, and it has none. block.metadata says where its
+ * metadata is, at a multiple of 4, whatever the queue's info.metadata_size; NULL: it has none. The command
+ * goes to the controller as it is, for whatever namespace it names: no block number in it is checked here,
+ * nor that there is as much metadata as it moves. Its time limit is the queue's. Before the callback `result`
+ * and `status` are filled in.
  */
 struct chalk_nvme_request {
     struct chalk_block_request block;
