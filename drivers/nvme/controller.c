@@ -262,7 +262,7 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
         .cdw11 = wanted << 16 | wanted,
     };
     struct nvme_admin_call call = {.what = "Set Features (I/O command set profile)", .mends = nvme->open};
-    uint32_t granted;
+    uint32_t granted, most = wanted;
     int error = nvme_has_command_sets(nvme) ? chalk_nvme_admin_run(nvme, &call, &sets) : 0;
 
     if (error != 0)
@@ -273,7 +273,9 @@ int chalk_nvme_configure(struct chalk_nvme *nvme)
         return error;
     granted = call.result;
     granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
-    nvme->info.queues = (uint16_t)((granted < wanted ? granted : wanted) + 1);
+    if (nvme->open) /* whatever it grants now, doorbells were mapped for what it did at first */
+        most = (uint32_t)(nvme->doorbells.size / (2 * (size_t)nvme->info.doorbell_stride)) - 1;
+    nvme->info.queues = (uint16_t)((granted < most ? granted : most) + 1);
     error = chalk_nvme_coalesce(nvme);
     if (error == 0)
         error = chalk_nvme_shadow_configure(nvme);

@@ -284,6 +284,24 @@ static void a_write_beside_a_raw_command_is_not_repeated(void **state)
     }
 }
 
+/* Doorbells are mapped once, for as many queues as were granted then. */
+static void a_reset_grants_no_more_queues(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
+    struct chalk_block_queue *other;
+
+    (void)state;
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    model->granted = 0;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(open_queue(4), 0);
+    model->granted = UINT32_MAX;
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_nvme_info(nvme)->queues, 1);
+    assert_int_equal(chalk_nvme_queue_open(nvme, &options, &other), -ENOSPC);
+}
+
 static void what_is_repeated_has_its_limit(void **state)
 {
     unsigned resets = 0;
@@ -763,6 +781,7 @@ int main(void)
         TEST(progress_forgives),
         TEST(a_reset_that_works_is_not_noticed),
         TEST(a_write_beside_a_raw_command_is_not_repeated),
+        TEST(a_reset_grants_no_more_queues),
         TEST(what_is_repeated_has_its_limit),
         TEST(all_queues_follow),
         TEST(a_queue_opens_in_spite_of_a_reset),
