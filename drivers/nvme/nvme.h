@@ -291,6 +291,7 @@ struct nvme_queue {
     bool aborting; /* it is under way */
     uint32_t nsid;
     uint32_t warnings; /* failed requests that were logged */
+    unsigned refused;  /* how often in a row the controller has not made the pair anew */
     int error;         /* not 0: dead, and this is what submissions get */
     uint16_t id;
     struct nvme_vector *vector;         /* NULL: it is polled */

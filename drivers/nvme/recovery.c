@@ -8,7 +8,8 @@
  *  c  no answer to an admin command, queues    the controller is reset (CC.EN, else its
  *     that cannot be deleted or made,          function), and each pair made anew                 d
  *     CSTS.CFS, no CSTS.RDY
- *  d  no success in NVME_STRIKES resets        the controller is stopped: no DMA, no way back
+ *  d  no success in NVME_STRIKES resets, or    the controller is stopped: no DMA, no way back
+ *     not this pair
  *  e  a completion of nothing in flight        as d: who knows what else it would write
  *  f  a register reads all ones: it has gone   as d, with -ENODEV
  *
@@ -307,6 +308,20 @@ static unsigned bury(struct nvme_queue *queue, unsigned limit)
     return found;
 }
 
+/* The controller has not made the pair. That others get on well meanwhile does not help this queue. */
+static void try_again(struct nvme_queue *queue, uint32_t epoch, int error)
+{
+    struct chalk_nvme *nvme = queue->nvme;
+
+    if (error == -EIO && nvme_epoch(nvme) != epoch)
+        return; /* another core's reset has come in between */
+    if (++queue->refused <= NVME_STRIKES)
+        (void)chalk_nvme_recover(nvme, epoch, -EIO);
+    else if (chalk_nvme_fail(nvme, nvme_epoch(nvme), -EIO))
+        chalk_log(CHALK_ERROR, "NVMe %s: queue %u: not made anew after %u resets (%s); stopped", nvme->name,
+                  queue->id, NVME_STRIKES, chalk_error_name(error));
+}
+
 /*
  * Gives the controller a pair again. What it finished with the old one is found first, and called back;
  * requests that are submitted by callbacks are kept.
@@ -317,6 +332,7 @@ static int mend(struct nvme_queue *queue, unsigned max)
     struct chalk_nvme *nvme = queue->nvme;
     unsigned limit = max - 1 < UINT_MAX - 1 ? max : UINT_MAX, found;
     uint32_t epoch = nvme_epoch(nvme);
+    int error;
 
     if (NVME_STATE(epoch) == NVME_MENDING)
         return 0; /* another core is about it */
@@ -336,10 +352,12 @@ static int mend(struct nvme_queue *queue, unsigned max)
     if (found == limit)
         return (int)found;
 
-    if (chalk_nvme_pair_create(queue) != 0) {
-        (void)chalk_nvme_recover(nvme, epoch, -EIO);
+    error = chalk_nvme_pair_create(queue);
+    if (error != 0) {
+        try_again(queue, epoch, error);
         return (int)found;
     }
+    queue->refused = 0;
     block->ops = queue->live;
     queue->swept = block->counters.completed;
     return (int)(found + submit_kept(queue));

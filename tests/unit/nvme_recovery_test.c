@@ -284,6 +284,51 @@ static void a_write_beside_a_raw_command_is_not_repeated(void **state)
     }
 }
 
+static bool refuse_first_queue(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                               uint16_t *status, uint64_t *result)
+{
+    (void)m;
+    (void)result;
+    if (id != 0 || (command->cdw0 & 0xff) != NVME_CREATE_CQ || (command->cdw10 & 0xffff) != 1)
+        return false;
+    *status = 0x101;
+    return true;
+}
+
+/* What is under way in a queue that is not made anew ends, however well another queue gets on. */
+static void progress_of_another_queue_is_none(void **state)
+{
+    struct chalk_block_queue *first = queue;
+    unsigned laps = 0;
+
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(open_queue(4), 0);
+    model->execute = refuse_first_queue;
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    while (items[0].finished == 0 && nvme_state(nvme) == NVME_LIVE) {
+        assert_true(++laps < 50);
+        for (unsigned i = 1; i <= 2; i++) { /* the second is there when it is looked whether all is well */
+            model->hold = i == 2;
+            assert_int_equal(submit(prepare(i, CHALK_BLOCK_READ, 0)), 1);
+            for (uint64_t begin = fake.now; items[i].finished == 0 && fake.now < begin + 1000 * MS;)
+                assert_true(chalk_block_poll(queue, 0) >= 0);
+        }
+        assert_int_equal(nvme->strikes, 0);
+        model_run(model, 2, 0);
+        assert_true(chalk_block_poll(queue, 0) >= 0);
+        (void)chalk_block_poll(first, 0);
+    }
+    (void)chalk_block_poll(first, 0);
+    assert_int_equal(items[0].finished, 1);
+    assert_int_equal(items[0].status, -EIO);
+    assert_true(fake_console_has("queue 1: not made anew after 3 resets"));
+    chalk_nvme_queue_close(queue);
+    queue = first;
+    model->execute = NULL;
+}
+
 /* Doorbells are mapped once, for as many queues as were granted then. */
 static void a_reset_grants_no_more_queues(void **state)
 {
@@ -781,6 +826,7 @@ int main(void)
         TEST(progress_forgives),
         TEST(a_reset_that_works_is_not_noticed),
         TEST(a_write_beside_a_raw_command_is_not_repeated),
+        TEST(progress_of_another_queue_is_none),
         TEST(a_reset_grants_no_more_queues),
         TEST(what_is_repeated_has_its_limit),
         TEST(all_queues_follow),
