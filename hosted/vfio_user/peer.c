@@ -66,11 +66,17 @@ unsigned peer_max_maps(const struct peer *peer)
     return peer->max_maps;
 }
 
-/* Ends the connection, and says why. Returns the error. */
+/* What the caller hears of an error on the socket: who has closed it is gone. */
+static int outcome(int error)
+{
+    return error == -ECONNRESET ? -ENODEV : error;
+}
+
+/* Ends the connection, and says why, unless it has ended. Returns the error. */
 static int break_off(struct peer *peer, int error, const char *what)
 {
     if (atomic_exchange(&peer->gone, true) || atomic_load(&peer->closing))
-        return error;
+        return outcome(error);
     if (error == -ECONNRESET)
         chalk_log(CHALK_ERROR, "%s: the process that has this device has closed the connection",
                   peer->device->name);
@@ -83,7 +89,7 @@ static int break_off(struct peer *peer, int error, const char *what)
     if (peer->twin >= 0)
         shutdown(peer->twin, SHUT_RDWR);
     (void)hosted_device_gone(peer->device); /* whatever its shared registers hold now */
-    return error == -ECONNRESET ? -ENODEV : error;
+    return outcome(error);
 }
 
 int peer_give_up(struct peer *peer, const char *what)
@@ -227,6 +233,8 @@ static int receive_header(struct peer *peer, struct vfio_user_header *header, st
             return 0;
         message_drop(descriptors); /* a command, and none that brings any */
         error = serve(peer, peer->socket, header);
+        if (error == 0 && chalk_expired(deadline)) /* as long as something comes, nothing else looks at it */
+            error = break_off(peer, -ETIMEDOUT, NULL);
         if (error != 0)
             return error;
     }

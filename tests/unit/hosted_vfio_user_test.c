@@ -53,6 +53,10 @@ enum fault {
     REFUSED_ODDLY,  /* an error that is no errno value */
     REFUSED_LOUDLY, /* an error with a payload, as libvfio-user sends */
     FAULTS,
+
+    /* Of one test each. */
+    BREAKS_TWIN,  /* nonsense on the twin instead of an answer */
+    ASKS_INSTEAD, /* ever more commands, and no answer before they are many */
 };
 
 static struct {
@@ -113,6 +117,20 @@ static void send_raw(const struct vfio_user_header *header)
     (void)!send(peer.client, header, sizeof *header, MSG_NOSIGNAL);
 }
 
+/* Many of them: more than the deadline of anybody lasts. */
+static bool ask_instead(const struct vfio_user_header *command)
+{
+    struct vfio_user_dma_access nothing = {.count = 4};
+    struct vfio_user_header header = {.command = VFIO_USER_DMA_READ, .flags = VFIO_USER_NO_REPLY};
+    struct iovec part = {&nothing, sizeof nothing};
+
+    for (unsigned i = 0; i < 20000; i++)
+        if (message_send(peer.client, &header, &part, 1, NULL, 0, CHALK_FOREVER) != 0)
+            return false;
+    reply(command, NULL, 0, NULL, 0);
+    return true;
+}
+
 /* Returns whether the connection goes on. */
 static bool answer_wrongly(const struct vfio_user_header *command, size_t size)
 {
@@ -171,6 +189,12 @@ static bool answer_wrongly(const struct vfio_user_header *command, size_t size)
         if (peer.fault == REFUSED_LOUDLY)
             (void)!send(peer.client, zeros, 4, MSG_NOSIGNAL);
         return true;
+    case BREAKS_TWIN:
+        header.size = UINT32_MAX;
+        (void)!send(peer.twin_end, &header, sizeof header, MSG_NOSIGNAL);
+        return true;
+    case ASKS_INSTEAD:
+        return ask_instead(command);
     default:
         return true;
     }
@@ -721,6 +745,34 @@ static void a_command_that_makes_no_sense_ends_the_connection(void **state)
 
 /* ---- a server that does not ---- */
 
+static void open_then(unsigned command, enum fault fault)
+{
+    open_it();
+    peer.command = command;
+    peer.fault = fault;
+}
+
+/* Who waits for an answer when the other socket ends the connection hears what everybody hears from then on.
+ */
+static void a_twin_that_breaks_ends_a_question(void **state)
+{
+    uint32_t value;
+
+    (void)state;
+    peer.twin = true;
+    open_then(VFIO_USER_REGION_READ, BREAKS_TWIN);
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
+    assert_true(said("something that is no command"));
+}
+
+static void commands_do_not_put_an_answer_off(void **state)
+{
+    (void)state;
+    open_then(VFIO_USER_DEVICE_RESET, ASKS_INSTEAD);
+    assert_int_equal(chalk_device_reset(device, chalk_deadline(CHALK_MS)), -ETIMEDOUT);
+    assert_true(said("does not answer"));
+}
+
 static void whatever_is_wrong_is_an_error_in_time(void **state)
 {
     static const struct {
@@ -921,6 +973,8 @@ int main(void)
         ONE(interrupts_come_through_eventfds),
         ONE(a_device_without_descriptors_reaches_what_was_mapped),
         ONE(a_command_that_makes_no_sense_ends_the_connection),
+        ONE(a_twin_that_breaks_ends_a_question),
+        ONE(commands_do_not_put_an_answer_off),
         ONE(whatever_is_wrong_is_an_error_in_time),
         ONE(it_may_end_at_any_time),
         ONE(versions_are_agreed_on),
