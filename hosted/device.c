@@ -256,6 +256,17 @@ int hosted_device_peek(const char *text, void *bytes, size_t size)
 
 /* ---- reset and close ---- */
 
+/* Before something is tried again: whether there is still time for it, and a device. */
+static int rest(const struct chalk_device *device, uint64_t deadline)
+{
+    if (hosted_device_lost(device))
+        return -ENODEV;
+    if (chalk_expired(deadline))
+        return -ETIMEDOUT;
+    nanosleep(&(struct timespec){.tv_nsec = CHALK_MS}, NULL);
+    return 0;
+}
+
 /* What the deadline ends is trying again, while somebody else holds the function, and waiting for an answer
  * afterwards. */
 static int reset(struct chalk_device *device, uint64_t deadline)
@@ -263,18 +274,14 @@ static int reset(struct chalk_device *device, uint64_t deadline)
     uint32_t vendor;
     int error;
 
-    while ((error = device->transport->reset(device, deadline)) != 0) {
-        if (error != -EAGAIN)
+    while ((error = device->transport->reset(device, deadline)) == -EAGAIN)
+        if ((error = rest(device, deadline)) != 0)
             return error;
-        if (chalk_expired(deadline))
-            return -ETIMEDOUT;
-        nanosleep(&(struct timespec){.tv_nsec = CHALK_MS}, NULL);
-    }
-    while (chalk_config_read(device, 0, 2, &vendor) != 0) {
-        if (chalk_expired(deadline))
-            return -ETIMEDOUT;
-        nanosleep(&(struct timespec){.tv_nsec = CHALK_MS}, NULL);
-    }
+    if (error != 0)
+        return error;
+    while (chalk_config_read(device, 0, 2, &vendor) != 0)
+        if ((error = rest(device, deadline)) != 0)
+            return error;
     return quiet(device); /* the command register was restored with the rest */
 }
 

@@ -57,6 +57,7 @@ enum fault {
     /* Of one test each. */
     BREAKS_TWIN,  /* nonsense on the twin instead of an answer */
     ASKS_INSTEAD, /* ever more commands, and no answer before they are many */
+    ANSWERS_LAST, /* and closes */
 };
 
 static struct {
@@ -195,6 +196,9 @@ static bool answer_wrongly(const struct vfio_user_header *command, size_t size)
         return true;
     case ASKS_INSTEAD:
         return ask_instead(command);
+    case ANSWERS_LAST:
+        reply(command, zeros, size, NULL, 0);
+        return false;
     default:
         return true;
     }
@@ -773,6 +777,13 @@ static void commands_do_not_put_an_answer_off(void **state)
     assert_true(said("does not answer"));
 }
 
+static void who_is_gone_after_a_reset_is_not_waited_for(void **state)
+{
+    (void)state;
+    open_then(VFIO_USER_DEVICE_RESET, ANSWERS_LAST);
+    assert_int_equal(chalk_device_reset(device, chalk_deadline(10 * CHALK_S)), -ENODEV);
+}
+
 static void whatever_is_wrong_is_an_error_in_time(void **state)
 {
     static const struct {
@@ -975,6 +986,7 @@ int main(void)
         ONE(a_command_that_makes_no_sense_ends_the_connection),
         ONE(a_twin_that_breaks_ends_a_question),
         ONE(commands_do_not_put_an_answer_off),
+        ONE(who_is_gone_after_a_reset_is_not_waited_for),
         ONE(whatever_is_wrong_is_an_error_in_time),
         ONE(it_may_end_at_any_time),
         ONE(versions_are_agreed_on),
