@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The bus: a scan by libpci, or the devices that the program was given, kept from the first chalk_bus_next()
- * of a walk to the last. */
+ * of a walk to that of the next one: others may still be on their way. */
 #include "pci.h"
 #include "device.h"
 #include "state.h"
@@ -147,10 +147,8 @@ int chalk_bus_next(struct chalk_bus_info *info)
     hosted_lock();
     if (next == 0)
         error = hosted_options()->bus != NULL ? list(hosted_options()->bus) : scan();
-    if (error == 0 && next >= found_count) {
-        hosted_pci_stop();
+    if (error == 0 && next >= found_count)
         error = -ENOENT;
-    }
     if (error == 0) {
         *info = found[next];
         info->cursor = next + 1;

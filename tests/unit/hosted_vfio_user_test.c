@@ -784,6 +784,23 @@ static void who_is_gone_after_a_reset_is_not_waited_for(void **state)
     assert_int_equal(chalk_device_reset(device, chalk_deadline(10 * CHALK_S)), -ENODEV);
 }
 
+/* Two walks along the bus at once: the end of one is not the other's. */
+static void a_walk_goes_on_when_another_has_ended(void **state)
+{
+    struct chalk_bus_info info = {0}, other;
+    char bus[2 * sizeof name];
+
+    (void)state;
+    chalk_stop();
+    snprintf(bus, sizeof bus, "%s,%s", name, name);
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .bus = bus}), 0);
+    assert_int_equal(chalk_bus_next(&info), 0);
+    assert_int_equal(chalk_bus_find(CHALK_CLASS_NVME, &other), -ENOENT);
+    assert_int_equal(chalk_bus_next(&info), 0);
+    assert_string_equal(info.name, name);
+    assert_int_equal(chalk_bus_next(&info), -ENOENT);
+}
+
 static void whatever_is_wrong_is_an_error_in_time(void **state)
 {
     static const struct {
@@ -987,6 +1004,7 @@ int main(void)
         ONE(a_twin_that_breaks_ends_a_question),
         ONE(commands_do_not_put_an_answer_off),
         ONE(who_is_gone_after_a_reset_is_not_waited_for),
+        ONE(a_walk_goes_on_when_another_has_ended),
         ONE(whatever_is_wrong_is_an_error_in_time),
         ONE(it_may_end_at_any_time),
         ONE(versions_are_agreed_on),
