@@ -244,11 +244,6 @@ static void free_cores(void)
     allowed = NULL;
 }
 
-static bool is_list(const char *text)
-{
-    return text[strspn(text, "0123456789,-")] == '\0' && hosted_list_rank(text, UINT_MAX) > 0;
-}
-
 static bool in_list(const char *list, unsigned processor)
 {
     return hosted_list_rank(list, processor + 1) > hosted_list_rank(list, processor);
@@ -279,7 +274,7 @@ static int choose(cpu_set_t *chosen, const char *list)
         if (in_list(list, processor))
             CPU_SET_S(processor, allowed_size, chosen);
     if (error == 0 &&
-        (!is_list(list) || sched_setaffinity(0, allowed_size, chosen) != 0 ||
+        (!hosted_list_valid(list) || sched_setaffinity(0, allowed_size, chosen) != 0 ||
          sched_getaffinity(0, allowed_size, granted) != 0 || !CPU_EQUAL_S(allowed_size, chosen, granted) ||
          CPU_COUNT_S(allowed_size, chosen) != (int)hosted_list_rank(list, UINT_MAX))) {
         chalk_log(CHALK_ERROR,

@@ -102,21 +102,50 @@ bool hosted_sysfs_exists(const char *format, ...)
     return error == 0 && access(path, F_OK) == 0;
 }
 
+static bool take_number(const char **text, unsigned long *number)
+{
+    char *end;
+
+    if (**text < '0' || **text > '9')
+        return false;
+    *number = strtoul(*text, &end, 10);
+    *text = end;
+    return true;
+}
+
+/* The next number or range of the list, and the comma behind it. */
+static bool take_range(const char **list, unsigned long *first, unsigned long *last)
+{
+    if (!take_number(list, first))
+        return false;
+    *last = *first;
+    if (**list == '-') {
+        ++*list;
+        if (!take_number(list, last))
+            return false;
+    }
+    *list += **list == ',';
+    return *last >= *first;
+}
+
+bool hosted_list_valid(const char *list)
+{
+    unsigned long first, last, next = 0;
+
+    while (*list != '\0') {
+        if (!take_range(&list, &first, &last) || first < next)
+            return false;
+        next = last + 1;
+    }
+    return next > 0;
+}
+
 unsigned hosted_list_rank(const char *list, unsigned id)
 {
+    unsigned long first, last;
     unsigned rank = 0;
 
-    while (*list >= '0' && *list <= '9') {
-        char *end;
-        unsigned long first = strtoul(list, &end, 10);
-        unsigned long last = first;
-
-        if (*end == '-')
-            last = strtoul(end + 1, &end, 10);
-        if (first >= id || last < first)
-            break;
+    while (take_range(&list, &first, &last) && first < id)
         rank += (unsigned)((last < id ? last + 1 : id) - first);
-        list = *end == ',' ? end + 1 : end;
-    }
     return rank;
 }

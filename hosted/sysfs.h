@@ -18,7 +18,10 @@ int hosted_sysfs_link(char *name, size_t size, const char *format, ...) __attrib
 
 bool hosted_sysfs_exists(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* How many numbers of a list such as "0-3,8,10-11" are below `id`; text that is no list ends it. */
+/* Whether it is a list of numbers such as "0-3,8,10-11", ascending, and not an empty one. */
+bool hosted_list_valid(const char *list);
+
+/* How many numbers of a list are below `id`; text that is no list ends it. */
 unsigned hosted_list_rank(const char *list, unsigned id);
 
 #endif

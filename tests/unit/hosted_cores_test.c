@@ -110,6 +110,15 @@ static void goes_up_and_down_again(void **state)
     }
 }
 
+/* The first core alone would be a surprise. */
+static void a_list_of_cores_with_a_mistake_is_none(void **state)
+{
+    (void)state;
+    chalk_stop();
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.cores = "0,,1"}), -EINVAL);
+    assert_int_equal(chalk_start(NULL), 0);
+}
+
 static int adopted[2];
 
 static void *adopt_and_leave(void *argument)
@@ -383,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test, start_ring, stop)
     const struct CMUnitTest tests[] = {
         BOTH(goes_up_and_down_again),
+        cmocka_unit_test_setup_teardown(a_list_of_cores_with_a_mistake_is_none, start_poll, stop),
         BOTH(threads_become_cores_and_leave),
         BOTH(a_core_is_started_again_when_it_has_ended),
         BOTH(no_wake_is_lost),

@@ -74,8 +74,25 @@ static void rank_counts_the_lower_numbers(void **state)
     assert_int_equal(hosted_list_rank("2-3,8,10-11", 1), 0);
     assert_int_equal(hosted_list_rank("", 5), 0);
     assert_int_equal(hosted_list_rank("junk", 5), 0);
-    assert_int_equal(hosted_list_rank("0-", 5), 1); /* nothing after the dash reads as 0 */
+    assert_int_equal(hosted_list_rank("0-", 5), 0);
     assert_int_equal(hosted_list_rank("4-1,0", 5), 0);
+}
+
+/* A mistake must not end the list in silence: the program would run on a part of it. */
+static void what_is_no_list_is_refused(void **state)
+{
+    static const char *const good[] = {"0", "0-3", "2-3,8,10-11", "7-7"};
+    static const char *const wrong[] = {"",      ",",    "-",     "x",   "2,,5", "2;5",
+                                        "2, 5",  " 2",   "2x",    "0-",  "0-,2", "0,5-3",
+                                        "0-2-4", "0--3", "0,1-x", "1,1", "5,2",  "0-3,2"};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof good / sizeof good[0]; i++)
+        if (!hosted_list_valid(good[i]))
+            fail_msg("'%s' was taken for no list", good[i]);
+    for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        if (hosted_list_valid(wrong[i]))
+            fail_msg("'%s' was taken for a list", wrong[i]);
 }
 
 static void small_files_are_read_whole(void **state)
@@ -103,6 +120,7 @@ int main(void)
         cmocka_unit_test(addresses_are_spelled_as_linux_does),
         cmocka_unit_test(what_is_no_address_is_refused),
         cmocka_unit_test(rank_counts_the_lower_numbers),
+        cmocka_unit_test(what_is_no_list_is_refused),
         cmocka_unit_test(small_files_are_read_whole),
     };
 
