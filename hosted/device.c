@@ -197,6 +197,9 @@ static void close_device(struct chalk_device *device)
     release(device);
 }
 
+#define SOCKET_PATH_MAX 107 /* unix(7) */
+_Static_assert(sizeof HOSTED_VFIO_USER + SOCKET_PATH_MAX <= CHALK_NAME_SIZE, "a name has room for a path");
+
 /* Whose the device is, and how it is called there. */
 static int parse(const char *text, char name[CHALK_NAME_SIZE], const struct transport **transport)
 {
@@ -211,13 +214,13 @@ static int parse(const char *text, char name[CHALK_NAME_SIZE], const struct tran
         return -EINVAL;
     }
     *transport = &hosted_vfio_user;
-    if (strlen(text) < CHALK_NAME_SIZE) {
+    if (strlen(text) <= strlen(HOSTED_VFIO_USER) + SOCKET_PATH_MAX) {
         strcpy(name, text);
         return 0;
     }
-    chalk_log(CHALK_ERROR, "%.*s... cannot be opened: the path of a socket has at most 107 characters",
-              CHALK_NAME_SIZE, text);
-    return -ENAMETOOLONG;
+    chalk_log(CHALK_ERROR, "%.*s... cannot be opened: the path of a socket has at most %d characters",
+              CHALK_NAME_SIZE, text, SOCKET_PATH_MAX);
+    return -EINVAL;
 }
 
 int chalk_device_open(const char *text, struct chalk_domain **domain, struct chalk_device **device)

@@ -359,7 +359,7 @@ static int connect_to(struct peer *peer, const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     if (strlen(path) >= sizeof address.sun_path || path[0] == '\0')
-        return cannot_connect(peer, path, path[0] == '\0' ? -EINVAL : -ENAMETOOLONG);
+        return cannot_connect(peer, path, -EINVAL);
     strcpy(address.sun_path, path);
     peer->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (peer->socket < 0 || connect(peer->socket, (struct sockaddr *)&address, sizeof address) != 0)

@@ -957,6 +957,22 @@ static void it_has_to_be_a_pci_device(void **state)
     assert_int_equal(chalk_device_reset(device, chalk_deadline(CHALK_S)), -ENOTSUP);
 }
 
+static void what_cannot_be_the_path_of_a_socket_is_no_name(void **state)
+{
+    static const size_t lengths[] = {0, 108, 120, 300};
+    char text[400];
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        memset(text, 'a', sizeof text);
+        memcpy(text, HOSTED_VFIO_USER, strlen(HOSTED_VFIO_USER));
+        text[strlen(HOSTED_VFIO_USER) + lengths[i]] = '\0';
+        assert_int_equal(chalk_device_open(text, &domain, &device), -EINVAL);
+    }
+    text[strlen(HOSTED_VFIO_USER) + 107] = '\0';
+    assert_int_equal(chalk_device_open(text, &domain, &device), -ENODEV);
+}
+
 static void json_is_read_as_far_as_it_is_valid(void **state)
 {
     static const char *const bad[] = {"",      " ",      "{",    "}",   "{\"a\"}", "{\"a\":1,}",
@@ -1011,6 +1027,7 @@ int main(void)
         ONE(a_twin_that_was_promised_has_to_come),
         ONE(regions_are_not_believed),
         ONE(it_has_to_be_a_pci_device),
+        ONE(what_cannot_be_the_path_of_a_socket_is_no_name),
         cmocka_unit_test(json_is_read_as_far_as_it_is_valid),
     };
 
