@@ -107,11 +107,18 @@ static bool has_missed(struct chalk_nvme *nvme)
 
 /* ---- log pages ------------------------------------------------------------------------------------- */
 
-static uint32_t size_of(uint8_t log)
+static unsigned errors_read(const struct chalk_nvme *nvme)
+{
+    const unsigned room = sizeof((struct chalk_nvme_event){0}.errors) / sizeof(struct chalk_nvme_error);
+
+    return nvme->error_entries < room ? nvme->error_entries : room;
+}
+
+static uint32_t size_of(const struct chalk_nvme *nvme, uint8_t log)
 {
     switch (log) {
     case CHALK_NVME_LOG_ERRORS:
-        return 16 * sizeof(struct nvme_error_entry);
+        return errors_read(nvme) * (uint32_t)sizeof(struct nvme_error_entry);
     case CHALK_NVME_LOG_CHANGED:
     case CHALK_NVME_LOG_CHANGED_ZONES: /* all of it, or else the event stays [ZNS 5.2] */
         return 4096;
@@ -129,7 +136,7 @@ static int start_reading(struct chalk_nvme *nvme)
     const struct chalk_nvme_log_page page = {
         .log = log,
         .nsid = zones ? events->about : CHALK_NVME_ALL,
-        .size = size_of(log),
+        .size = size_of(nvme, log),
         .csi = zones ? CHALK_NVME_CSI_ZONED : CHALK_NVME_CSI_NVM,
     };
     const struct chalk_nvme_command get = chalk_nvme_encode_get_log(&page);
@@ -161,12 +168,13 @@ static bool log_is_read(struct chalk_nvme *nvme, int *error)
     return true;
 }
 
-static void parse(const void *log, struct chalk_nvme_event *event)
+static void parse(const struct chalk_nvme *nvme, struct chalk_nvme_event *event)
 {
+    const void *log = nvme->identity;
+
     switch (event->log) {
     case CHALK_NVME_LOG_ERRORS:
-        event->count =
-            chalk_nvme_parse_errors(log, event->errors, sizeof event->errors / sizeof *event->errors);
+        event->count = chalk_nvme_parse_errors(log, event->errors, errors_read(nvme));
         break;
     case CHALK_NVME_LOG_HEALTH:
         chalk_nvme_parse_health(log, &event->health);
@@ -232,8 +240,8 @@ static bool tell(struct chalk_nvme *nvme, int error, struct chalk_nvme_event *ev
     event->error = error;
     event->count = 0;
     if (error == 0 && event->log != 0) {
-        chalk_dma_observe(nvme->identity, events->log.va, size_of(event->log));
-        parse(nvme->identity, event);
+        chalk_dma_observe(nvme->identity, events->log.va, size_of(nvme, event->log));
+        parse(nvme, event);
     }
     return !events->untold || event->count != 0;
 }

@@ -92,7 +92,11 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
     info->optional_commands = id->oncs;
     info->shadow_doorbells &= (id->oacs & NVME_OACS_DOORBELLS) != 0;
     memcpy(nvme->retry_delays, id->crdt, sizeof nvme->retry_delays);
-    info->notices = id->oaes;
+    nvme->error_entries = (uint16_t)(id->elpe + 1);
+    nvme->log_offsets = (id->lpa & NVME_LPA_OFFSETS) != 0;
+    info->notices = id->oaes & ~CHALK_NVME_WATCH_TELEMETRY;
+    if ((id->lpa & NVME_LPA_TELEMETRY) != 0)
+        info->notices |= CHALK_NVME_WATCH_TELEMETRY;
     info->event_requests = (uint16_t)(id->aerl + 1);
     info->sgl_align = NVME_SGLS(id->sgls) == NVME_SGLS_ANY      ? 1
                       : NVME_SGLS(id->sgls) == NVME_SGLS_DWORDS ? 4

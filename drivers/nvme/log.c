@@ -12,6 +12,8 @@ int chalk_nvme_read_log(struct chalk_nvme *nvme, const struct chalk_nvme_log_pag
 
     if (page->size == 0 || page->size % 4 != 0 || page->offset % 4 != 0 || page->specific > 0x7f)
         return -EINVAL;
+    if (!nvme->log_offsets && (page->offset != 0 || page->size > nvme->info.page_size))
+        return -ENOTSUP; /* it would give the first bytes each time */
     for (uint32_t done = 0; done < page->size; done += piece.size) {
         struct chalk_nvme_command command;
         int error;
@@ -40,7 +42,7 @@ static int fetch(struct chalk_nvme *nvme, uint8_t log, uint32_t size, enum chalk
     return chalk_nvme_read_log(nvme, &page, nvme->identity);
 }
 
-/* A controller may have fewer than were read: the rest is then zeros, since nothing was written there. */
+/* Fewer may have been logged than there is room for: the others are zeros [Base 5.16.1.2]. */
 unsigned chalk_nvme_parse_errors(const void *log, struct chalk_nvme_error *errors, unsigned most)
 {
     const struct nvme_error_entry *entries = log;
@@ -66,6 +68,8 @@ int chalk_nvme_read_errors(struct chalk_nvme *nvme, struct chalk_nvme_error *err
     int error;
 
     *count = 0;
+    if (most > nvme->error_entries)
+        most = nvme->error_entries;
     if (most == 0)
         return 0;
     error = fetch(nvme, CHALK_NVME_LOG_ERRORS, (uint32_t)(most * size), CHALK_NVME_CSI_NVM);

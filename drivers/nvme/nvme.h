@@ -195,6 +195,8 @@ struct chalk_nvme {
     bool vectors_short; /* and that was said */
     unsigned page_shift;
     uint16_t retry_delays[3]; /* CRDT, in 100 ms */
+    uint16_t error_entries;   /* of its error log; what is read beyond them is undefined [Base 5.16] */
+    bool log_offsets;         /* log pages can be read from an offset on */
     uint16_t command_sets;    /* the combination of I/O command sets in use, if there is a choice */
     uint64_t ready_ns;        /* CAP.TO */
     uint64_t shutdown_ns;     /* RTD3E */

@@ -244,7 +244,10 @@ struct nvme_identify_controller {
     uint16_t oacs; /* which admin commands it has besides those that all have */
     uint8_t acl;
     uint8_t aerl; /* asynchronous event requests at once, less one */
-    uint8_t reserved260[20];
+    uint8_t frmw;
+    uint8_t lpa;  /* which log pages it has, and how they are read */
+    uint8_t elpe; /* entries of the error log, less one */
+    uint8_t reserved263[17];
     uint64_t tnvmcap[2], unvmcap[2]; /* bytes: of all namespaces, and of that what none of them has */
     uint8_t reserved312[7];
     uint8_t fwug; /* pieces of firmware begin and end at multiples of it, in 4096 bytes; 0: not said */
@@ -269,6 +272,7 @@ _Static_assert(offsetof(struct nvme_identify_controller, oaes) == 92, "Base 5.17
 _Static_assert(offsetof(struct nvme_identify_controller, cntrltype) == 111, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, crdt) == 128, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, aerl) == 259, "Base 5.17.2.1");
+_Static_assert(offsetof(struct nvme_identify_controller, elpe) == 262, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, tnvmcap) == 280, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, fwug) == 319, "Base 5.17.2.1");
 _Static_assert(offsetof(struct nvme_identify_controller, sqes) == 512, "Base 5.17.2.1");
@@ -288,6 +292,9 @@ _Static_assert(offsetof(struct nvme_identify_controller, sgls) == 536, "Base 5.1
 #define NVME_SGLS_DWORDS 2u
 
 #define NVME_OACS_DOORBELLS (1u << 8) /* Doorbell Buffer Config */
+
+#define NVME_LPA_OFFSETS   (1u << 2) /* log pages are read from an offset on, and more than 16 KiB at once */
+#define NVME_LPA_TELEMETRY (1u << 3) /* it has telemetry, and notices of it, which OAES does not say */
 
 /* ONCS: which commands it has besides flush, read and write */
 #define NVME_ONCS_COMPARE      (1u << 0)

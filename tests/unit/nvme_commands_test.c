@@ -206,6 +206,31 @@ static void a_long_log_comes_in_pieces(void **state)
     assert_int_equal(seen.cdw10 >> 15 & 1, 0); /* the last piece takes the event away, if that was asked */
 }
 
+/* What it gives beyond the end of a log, or from an offset that it does not know, would be no part of it. */
+static void no_more_of_a_log_is_read_than_there_is(void **state)
+{
+    static uint8_t data[2 * CHALK_PAGE];
+    const struct chalk_nvme_log_page most = {.log = 0xc5, .size = CHALK_PAGE};
+    const struct chalk_nvme_log_page more = {.log = 0xc5, .size = CHALK_PAGE + 4};
+    const struct chalk_nvme_log_page later = {.log = 0xc5, .offset = 4, .size = 4};
+    struct chalk_nvme_error errors[64];
+    unsigned count = 64;
+
+    (void)state;
+    chalk_nvme_close(nvme);
+    model->controller.elpe = 2;
+    model->controller.lpa = 0;
+    assert_int_equal(open_controller(), 0);
+    memset(page, 0xee, sizeof page);
+    expect_data(0);
+    assert_int_equal(chalk_nvme_read_errors(nvme, errors, &count), 0);
+    assert_int_equal(count, 3);
+    assert_int_equal(seen.cdw10 >> 16, 3 * 64 / 4 - 1);
+    assert_int_equal(chalk_nvme_read_log(nvme, &most, data), 0);
+    assert_int_equal(chalk_nvme_read_log(nvme, &more, data), -ENOTSUP);
+    assert_int_equal(chalk_nvme_read_log(nvme, &later, data), -ENOTSUP);
+}
+
 static void logs_are_parsed(void **state)
 {
     struct chalk_nvme_health health;
@@ -365,6 +390,7 @@ int main(void)
         TEST(a_command_without_an_answer_gives_its_memory_back),
         TEST(a_feature_is_read_and_set),
         TEST(a_long_log_comes_in_pieces),
+        TEST(no_more_of_a_log_is_read_than_there_is),
         TEST(logs_are_parsed),
         TEST(a_list_that_does_not_ascend_is_refused),
         TEST(descriptors_end_where_their_page_does),

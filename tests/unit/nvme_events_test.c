@@ -95,6 +95,36 @@ static void only_what_the_controller_has_is_asked_for(void **state)
     assert_int_equal(next(), -EAGAIN);
 }
 
+/* That it has notices of telemetry is said elsewhere than of all others. */
+static void telemetry_is_asked_for_where_there_is_some(void **state)
+{
+    (void)state;
+    chalk_nvme_close(nvme);
+    for (unsigned has = 0; has < 2; has++) {
+        model->controller.oaes = has != 0 ? 0 : CHALK_NVME_WATCH_TELEMETRY;
+        model->controller.lpa = has != 0 ? NVME_LPA_TELEMETRY : 0;
+        assert_int_equal(open_controller(), 0);
+        watch();
+        assert_int_equal(model->events_wanted & ~0xffu, has != 0 ? CHALK_NVME_WATCH_TELEMETRY : 0);
+        chalk_nvme_close(nvme);
+    }
+    nvme = NULL;
+}
+
+static void an_error_log_is_read_as_far_as_it_goes(void **state)
+{
+    (void)state;
+    chalk_nvme_close(nvme);
+    model->controller.elpe = 1;
+    assert_int_equal(open_controller(), 0);
+    watch();
+    memset(log_page, 0xee, sizeof log_page);
+    assert_true(model_event(model, NVME_EVENT(CHALK_NVME_EVENT_ERROR, 0, CHALK_NVME_LOG_ERRORS), 0));
+    assert_int_equal(next(), 0);
+    assert_int_equal(event.count, 2);
+    assert_int_equal(last_read.cdw10 >> 16, 2 * 64 / 4 - 1);
+}
+
 static void as_many_requests_wait_as_the_controller_takes(void **state)
 {
     (void)state;
@@ -435,6 +465,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(only_what_the_controller_has_is_asked_for),
+        TEST(telemetry_is_asked_for_where_there_is_some),
+        TEST(an_error_log_is_read_as_far_as_it_goes),
         TEST(as_many_requests_wait_as_the_controller_takes),
         TEST(an_event_comes_once_with_its_log),
         TEST(each_log_is_read_as_what_it_is),

@@ -737,6 +737,8 @@ struct nvme_model *model_add(void)
     id->cqes = 0x44;
     id->nn = 3;
     id->vwc = 1;
+    id->lpa = NVME_LPA_OFFSETS;
+    id->elpe = 63;
     id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES | NVME_ONCS_VERIFY;
     model->namespaces[0] = (struct nvme_identify_namespace){
         .nsze = MODEL_DISK / 512,

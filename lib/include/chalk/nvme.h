@@ -89,7 +89,7 @@ struct chalk_nvme_info {
     uint32_t firmware_piece;    /* bytes: a download's pieces begin and end at multiples of it; 0: any */
     uint16_t optional_commands; /* ONCS */
     uint16_t event_requests;    /* asynchronous ones, at once: AERL */
-    uint32_t notices;           /* OAES: of CHALK_NVME_WATCH_..., those that it can give */
+    uint32_t notices;           /* OAES, LPA: of CHALK_NVME_WATCH_..., those that it can give */
     bool shadow_doorbells;      /* in use */
     uint8_t sgl_align;          /* bytes, of pieces in a scatter gather list; 0: it knows pages (PRP) only */
     bool volatile_cache;

@@ -70,7 +70,8 @@ int chalk_nvme_set_feature(struct chalk_nvme *nvme, uint8_t feature, bool save, 
 
 /*
  * Reads any log page, in pieces of a page of memory; all but the last keep what has reported the log.
- * `data` has room for page->size bytes.
+ * `data` has room for page->size bytes. Errors: -ENOTSUP (an offset, or more than a page of memory, of a
+ * controller whose log pages have no offsets: LPA bit 2).
  */
 int chalk_nvme_read_log(struct chalk_nvme *nvme, const struct chalk_nvme_log_page *page, void *data);
 
