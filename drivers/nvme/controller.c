@@ -368,6 +368,8 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
         if (error == 0)
             error = chalk_nvme_configure(nvme);
         if (error == 0)
+            error = chalk_nvme_identify_limits(nvme);
+        if (error == 0)
             error = provide_queues(nvme);
         if (error != 0)
             (void)chalk_nvme_fail(nvme, nvme_epoch(nvme), error);

@@ -112,6 +112,35 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
     return 0;
 }
 
+static uint64_t limit_of(const struct chalk_nvme *nvme, uint8_t shift)
+{
+    return shift == 0 || shift >= 64 - nvme->page_shift ? UINT64_MAX
+                                                        : (uint64_t)nvme->info.page_size << shift;
+}
+
+static uint64_t lower(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
+/* Controllers before NVMe 2.0 have no such limits to tell; a later one may refuse to. */
+int chalk_nvme_identify_limits(struct chalk_nvme *nvme)
+{
+    const struct nvme_identify_limits *id = (const void *)nvme->identity;
+    int error = 0;
+
+    memset(nvme->identity, 0, sizeof nvme->identity);
+    if (nvme->info.version >= 0x020000)
+        error = identify(nvme, CHALK_NVME_CNS_CSI_CONTROLLER, 0, NULL);
+    if (error != 0 && nvme_state(nvme) != NVME_LIVE)
+        return error;
+    nvme->verify_bytes = limit_of(nvme, id->vsl);
+    nvme->zeroes_bytes = limit_of(nvme, id->wzsl);
+    nvme->discard_blocks =
+        lower(id->dmrsl != 0 ? id->dmrsl : UINT64_MAX, id->dmsl != 0 ? id->dmsl : UINT64_MAX);
+    return 0;
+}
+
 /* ---- namespaces ------------------------------------------------------------------------------------ */
 
 /* Bytes a block; 0 for a format that is not there or makes no sense: less than 512 bytes [NVM 4.1.5.1], or 2

@@ -201,6 +201,8 @@ struct chalk_nvme {
     uint64_t ready_ns;        /* CAP.TO */
     uint64_t shutdown_ns;     /* RTD3E */
     uint64_t timeout_ns;      /* of an admin command */
+    /* What one command may be about; UINT64_MAX: the controller does not say. */
+    uint64_t verify_bytes, zeroes_bytes, discard_blocks;
     unsigned core;
     bool interrupts;
     char name[CHALK_NAME_SIZE];
@@ -286,7 +288,8 @@ struct nvme_queue {
     uint16_t protection_at; /* byte of a block's metadata */
 
     /* cold */
-    uint64_t sweep_ticks; /* between two sweeps */
+    uint32_t verify_blocks, zeroes_blocks; /* in one command of those */
+    uint64_t sweep_ticks;                  /* between two sweeps */
     uint64_t timeout_ns;
     uint64_t swept; /* requests that the last sweep knew to be completed */
     struct nvme_admin_call abort;
@@ -511,6 +514,10 @@ void chalk_nvme_text(char *to, const char *field, size_t size);
 
 /* Fills in nvme->info and what follows from it. Errors: -EPROTO, -ENOTSUP, as chalk_nvme_admin(). */
 int chalk_nvme_identify_controller(struct chalk_nvme *nvme);
+
+/* Fills in nvme->verify_bytes and so on, of a controller that is ready for I/O. Errors: as chalk_nvme_admin()
+ * where there is no answer. */
+int chalk_nvme_identify_limits(struct chalk_nvme *nvme);
 
 /* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);

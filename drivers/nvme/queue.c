@@ -186,11 +186,21 @@ static uint32_t at_most(uint32_t limit, uint64_t block_count, bool possible)
     return !possible ? 0 : limit < block_count ? limit : (uint32_t)block_count;
 }
 
+/* Blocks in one command, of which the controller takes so many bytes; a block it has to take. */
+static uint32_t blocks_in(uint64_t bytes, uint32_t block_size, uint32_t limit)
+{
+    uint64_t blocks = bytes / block_size;
+
+    return blocks == 0 ? 1 : blocks < limit ? (uint32_t)blocks : limit;
+}
+
 /* What requests are checked against, and what the block layer shows. */
 static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns,
                      enum chalk_nvme_protection protection)
 {
-    const struct chalk_nvme_info *info = &queue->nvme->info;
+    const struct chalk_nvme *nvme = queue->nvme;
+    const struct chalk_nvme_info *info = &nvme->info;
+    uint32_t discard = nvme->discard_blocks < UINT32_MAX ? (uint32_t)nvme->discard_blocks : UINT32_MAX;
     uint32_t ops = operations(info->optional_commands);
     bool moved = ns->metadata_size != 0 && protection != CHALK_NVME_PROTECT_CONTROLLER;
 
@@ -204,6 +214,8 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
     queue->block_shift = (uint8_t)__builtin_ctz(ns->block_size);
     queue->block_count = ns->size;
     queue->command_blocks = at_most(info->max_transfer / ns->block_size, ns->size, true); /* <= 2048 */
+    queue->verify_blocks = blocks_in(nvme->verify_bytes, ns->block_size, queue->command_blocks);
+    queue->zeroes_blocks = blocks_in(nvme->zeroes_bytes, ns->block_size, NVME_BLOCKS);
     queue->block.info = (struct chalk_block_info){
         .block_count = ns->size,
         .block_size = ns->block_size,
@@ -214,7 +226,7 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
         .depth = queue->depth,
         .operations = ops,
         .flags = CHALK_BLOCK_FUA | CHALK_BLOCK_REPEATABLE,
-        .max_discard = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_DISCARD & 1) != 0),
+        .max_discard = at_most(discard, ns->size, (ops >> CHALK_BLOCK_DISCARD & 1) != 0),
         .max_zeroes = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0),
         .max_verify = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_VERIFY & 1) != 0),
         .metadata_size = moved ? ns->metadata_size : 0,

@@ -302,6 +302,20 @@ _Static_assert(offsetof(struct nvme_identify_controller, sgls) == 536, "Base 5.1
 #define NVME_ONCS_WRITE_ZEROES (1u << 3)
 #define NVME_ONCS_VERIFY       (1u << 7)
 
+/* ---- identify controller of the NVM command set, 06h [NVM 4.1.5.2] --------------------------------- */
+
+/* What commands may be about that move no data; 0: no limit. Sizes: smallest page << it. */
+struct nvme_identify_limits {
+    uint8_t vsl;  /* of a verify */
+    uint8_t wzsl; /* of a write of zeroes */
+    uint8_t wusl, dmrl;
+    uint32_t dmrsl; /* blocks in one range of dataset management */
+    uint64_t dmsl;  /* and in all of one command */
+    uint8_t reserved16[4080];
+};
+_Static_assert(sizeof(struct nvme_identify_limits) == 4096, "NVM 4.1.5.2");
+_Static_assert(offsetof(struct nvme_identify_limits, dmsl) == 8, "NVM 4.1.5.2");
+
 /* ---- identify namespace, 00h [NVM 4.1.5.1] --------------------------------------------------------- */
 
 #define NVME_FORMATS 64

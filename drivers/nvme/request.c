@@ -106,11 +106,11 @@ static void limits(const struct nvme_queue *queue, unsigned op, uint32_t *most, 
         break;
     case CHALK_BLOCK_WRITE_ZEROES:
         *most = info->max_zeroes;
-        *most_at_once = NVME_BLOCKS;
+        *most_at_once = queue->zeroes_blocks;
         break;
     case CHALK_BLOCK_VERIFY:
         *most = info->max_verify;
-        *most_at_once = info->command_blocks;
+        *most_at_once = queue->verify_blocks;
         break;
     default:
         *most = info->max_blocks;

@@ -164,6 +164,60 @@ static void limits_are_those_of_each_operation(void **state)
     assert_int_equal(run_range(CHALK_BLOCK_COMPARE, 0, 1), -EINVAL); /* no segments */
 }
 
+/* Of a controller of NVMe 2.0: 2 pages in a verify, 4 in a write of zeroes, 100 blocks in a discard. */
+static bool insist_on_limits(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                             uint16_t *status, uint64_t *result)
+{
+    const struct nvme_identify_limits limits = {.vsl = 1, .wzsl = 2, .dmrsl = 100, .dmsl = 200};
+    uint8_t opcode = command->cdw0 & 0xff;
+    uint32_t count = (command->cdw12 & 0xffff) + 1;
+    struct nvme_range range;
+
+    (void)result;
+    if (id == 0 && opcode == NVME_IDENTIFY && command->cdw10 == CHALK_NVME_CNS_CSI_CONTROLLER) {
+        *status = 0;
+        return model_transfer(m, command, (void *)(uintptr_t)&limits, sizeof limits, true);
+    }
+    if (id != 0 && ((opcode == NVME_VERIFY && count > 16) || (opcode == NVME_WRITE_ZEROES && count > 32)))
+        *status = 0x002;
+    if (id != 0 && opcode == NVME_DATASET && model_transfer(m, command, &range, sizeof range, false) &&
+        range.blocks > 100)
+        *status = 0x183;
+    return *status == 0x002 || *status == 0x183;
+}
+
+static int run_in_parts(enum chalk_block_op op, uint32_t count)
+{
+    struct chalk_block_request request = {.op = op, .lba = 3, .count = count, .done = done};
+    struct chalk_block_request *requests = &request;
+    unsigned before = finished;
+
+    assert_int_equal(chalk_block_submit(queue, &requests, 1), 1);
+    chalk_block_kick(queue);
+    for (unsigned i = 0; i < 1000 && finished == before; i++)
+        (void)chalk_block_poll(queue, 0);
+    assert_int_equal(finished, before + 1);
+    return last_status;
+}
+
+static void what_moves_no_data_has_limits_too(void **state)
+{
+    (void)state;
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    model->version = 0x020000;
+    model->execute = insist_on_limits;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(open_queue(4), 0);
+    assert_int_equal(run_in_parts(CHALK_BLOCK_VERIFY, 700), 0);
+    assert_int_equal(run_in_parts(CHALK_BLOCK_WRITE_ZEROES, 700), 0);
+    assert_true(disk_is(3, 700, 0));
+    assert_true(disk_is(703, 1, 0x5a));
+    assert_int_equal(queue->info.max_discard, 100);
+    assert_int_equal(run_range(CHALK_BLOCK_DISCARD, 1000, 100), 0);
+    assert_int_equal(run_range(CHALK_BLOCK_DISCARD, 1000, 101), -EINVAL);
+}
+
 static void a_controller_has_only_what_it_says(void **state)
 {
     static const struct {
@@ -290,6 +344,7 @@ int main(void)
         TEST(compare_tells_a_difference),
         TEST(flags_reach_the_command),
         TEST(limits_are_those_of_each_operation),
+        TEST(what_moves_no_data_has_limits_too),
         TEST(a_controller_has_only_what_it_says),
         TEST(commands_go_as_they_are),
         TEST(commands_say_where_their_metadata_is),
