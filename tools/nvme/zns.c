@@ -21,7 +21,8 @@
 struct zns {
     struct session session;
     struct chalk_nvme_zoned zoned;
-    struct chalk_dma buffer;
+    struct chalk_dma buffer, data;   /* all of it, and what is appended */
+    struct chalk_block_request read; /* if it is late it is under way until the queue is closed */
     struct chalk_nvme_zone *zones;
 };
 
@@ -96,35 +97,38 @@ static int act(struct zns *z, const char *name, uint64_t zone, bool all)
 static int append(struct zns *z, uint64_t zone, uint32_t count)
 {
     const uint32_t size = z->session.queue->info.block_size;
-    const struct chalk_dma data = {z->buffer.va, z->buffer.iova, (size_t)count * size};
-    struct chalk_block_request read = {
-        .op = CHALK_BLOCK_READ, .count = count, .segments = &data, .segment_count = 1};
-    uint64_t *copy = malloc(data.size);
+    const size_t bytes = (size_t)count * size;
+    void *data = z->buffer.va;
+    uint64_t *copy = malloc(bytes);
     int error;
+
+    z->data = (struct chalk_dma){data, z->buffer.iova, bytes};
+    z->read = (struct chalk_block_request){
+        .op = CHALK_BLOCK_READ, .count = count, .segments = &z->data, .segment_count = 1};
 
     if (!copy) {
         complain("no memory for %" PRIu32 " blocks", count);
         return EXIT_BAD;
     }
     for (uint32_t i = 0; i < count; i++)
-        pattern_fill((uint64_t *)data.va + i * (size_t)(size / 8), size / 8, i, 1);
-    memcpy(copy, data.va, data.size);
-    error = chalk_nvme_append(z->session.queue, &z->zoned, zone * z->zoned.zone_size, count, &data, 1,
-                              &read.lba, soon());
+        pattern_fill((uint64_t *)data + i * (size_t)(size / 8), size / 8, i, 1);
+    memcpy(copy, data, bytes);
+    error = chalk_nvme_append(z->session.queue, &z->zoned, zone * z->zoned.zone_size, count, &z->data, 1,
+                              &z->read.lba, soon());
     if (error == 0) {
         printf("appended %" PRIu32 " blocks to zone %" PRIu64 ": they are at block %" PRIu64 "\n", count,
-               zone, read.lba);
-        memset(data.va, 0, data.size);
-        error = chalk_block_do(z->session.queue, &read, soon());
+               zone, z->read.lba);
+        memset(data, 0, bytes);
+        error = chalk_block_do(z->session.queue, &z->read, soon());
     }
     if (error != 0)
         complain("appending %" PRIu32 " blocks to zone %" PRIu64 " failed: %s", count, zone,
                  chalk_error_name(error));
-    else if (memcmp(copy, data.va, data.size) != 0)
-        complain("block %" PRIu64 " and those behind it are not what was appended", read.lba);
+    else if (memcmp(copy, data, bytes) != 0)
+        complain("block %" PRIu64 " and those behind it are not what was appended", z->read.lba);
     else
         printf("read back: the same\n");
-    error |= memcmp(copy, data.va, data.size);
+    error |= memcmp(copy, data, bytes);
     free(copy);
     return error == 0 ? EXIT_GOOD : EXIT_BAD;
 }
