@@ -2,8 +2,8 @@
 /*
  * The owner runs a loop, which sleeps until a message or an interrupt. A call takes an idle slot, which has a
  * buffer that the device reaches, sends it to the loop, and waits for its semaphore. There are as many slots
- * as the queue is deep, so a request that was sent never finds the queue full; who finds no slot idle waits
- * for one.
+ * as the queue is deep; who finds no slot idle waits for one. A request that is split takes several places in
+ * the queue, so that others may find it full all the same: they wait in line until one has ended.
  */
 #include "disk.h"
 
@@ -33,6 +33,7 @@ struct slot {
     struct chalk_block_request request;
     struct chalk_dma buffer, data; /* all of it, and what the request is about */
     struct disk *disk;
+    struct slot *next; /* in line */
     int status;
     sem_t finished;
 };
@@ -46,6 +47,8 @@ struct disk {
     pthread_t owner;
     sem_t started;
     bool up;
+
+    struct slot *line, **line_end; /* the owner's: those for which the queue has no place yet */
 
     uint32_t piece; /* bytes that a request moves, at most */
     struct chalk_ring idle;
@@ -68,19 +71,43 @@ static void finish(struct slot *slot, int status)
     sem_post(&slot->finished);
 }
 
+/* False: the queue is full, and so another request will end. */
+static bool place(struct slot *slot)
+{
+    struct chalk_block_request *request = &slot->request;
+    int taken = chalk_block_submit(slot->disk->session.queue, &request, 1);
+
+    if (taken < 0 && taken != -EAGAIN)
+        finish(slot, taken);
+    return taken != -EAGAIN;
+}
+
 static void finished(struct chalk_block_request *request, int status)
 {
-    finish(request->context, status);
+    struct slot *slot = request->context, *next;
+    struct disk *disk = slot->disk;
+
+    finish(slot, status);
+    while ((slot = disk->line) != NULL) {
+        next = slot->next; /* before another thread has it */
+        if (!place(slot))
+            return;
+        disk->line = next;
+    }
 }
 
 static void submit(struct chalk_message *message)
 {
     struct slot *slot = (struct slot *)message;
-    struct chalk_block_request *request = &slot->request;
-    int taken = chalk_block_submit(slot->disk->session.queue, &request, 1);
+    struct disk *disk = slot->disk;
 
-    if (taken < 0)
-        finish(slot, taken);
+    if (disk->line == NULL && place(slot))
+        return;
+    if (disk->line == NULL)
+        disk->line_end = &disk->line;
+    slot->next = NULL;
+    *disk->line_end = slot;
+    disk->line_end = &slot->next;
 }
 
 /* Whoever takes the device away waits until it is closed, whether there are requests or none. */
