@@ -119,6 +119,23 @@ bool hosted_device_take_away(struct chalk_device *device)
 
 /* ---- open ---- */
 
+/* Of what the transport has opened. */
+static int set_up(struct chalk_device *device)
+{
+    int error = hosted_regions_open(device);
+
+    if (error == 0)
+        error = quiet(device);
+    if (error == 0)
+        error = hosted_interrupts_open(device);
+    if (error == 0)
+        error = hosted_watch_open(device);
+    if (error != 0 && !hosted_device_lost(device)) /* what it was lost by has been said */
+        chalk_log(CHALK_ERROR, "%s cannot be opened: %s", device->name,
+                  error == -ENODEV ? "it does not answer" : strerror(-error));
+    return error;
+}
+
 static int bring_up(struct chalk_device *device, struct chalk_domain *domain)
 {
     int error;
@@ -129,12 +146,7 @@ static int bring_up(struct chalk_device *device, struct chalk_domain *domain)
     if (error != 0)
         return error;
     device->opened = true;
-    error = hosted_regions_open(device);
-    if (error == 0)
-        error = quiet(device);
-    if (error == 0)
-        error = hosted_interrupts_open(device);
-    return error != 0 ? error : hosted_watch_open(device);
+    return set_up(device);
 }
 
 /* Undoes as much of an open as was done. */

@@ -211,7 +211,12 @@ static int join(struct chalk_domain *domain, int fd, unsigned number, const char
         return -ENXIO;
     }
     error = read_ranges(domain);
-    return error != 0 ? error : exclude_holes(domain);
+    if (error == 0)
+        error = exclude_holes(domain);
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "%s cannot be opened: what its IOMMU translates is not known: %s", name,
+                  strerror(-error));
+    return error;
 }
 
 int hosted_group_open(struct chalk_domain *domain, unsigned number, const char *name, struct group **group)

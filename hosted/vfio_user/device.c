@@ -139,12 +139,18 @@ static int open_device(struct chalk_device *device, struct chalk_domain *domain)
                             .reply = {{&info, sizeof info}},
                             .least = sizeof info,
                         });
-    if (error == 0 && (info.flags & VFIO_DEVICE_FLAGS_PCI) == 0)
-        error = -ENXIO;
-    if (error == -ENXIO)
+    if (error != 0) {
+        if (!peer_gone(device->peer))
+            chalk_log(CHALK_ERROR, "%s cannot be opened: its process does not describe it: %s", device->name,
+                      strerror(-error));
+        return error;
+    }
+    if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) {
         chalk_log(CHALK_ERROR, "%s cannot be opened: it is not a PCI device", device->name);
+        return -ENXIO;
+    }
     device->has_reset = (info.flags & VFIO_DEVICE_FLAGS_RESET) != 0;
-    return error != 0 ? error : map_all(device);
+    return map_all(device);
 }
 
 static void close_device(struct chalk_device *device)

@@ -411,6 +411,7 @@ static void every_call_that_fails_is_undone(void **state)
             error = chalk_device_open(FIRST, &domain, &device);
             if (error != 0) {
                 assert_true(error < 0);
+                assert_true(console.size > 0);
                 assert_null(domain);
                 assert_null(hosted_domains());
                 assert_int_equal(open_descriptors(), before);
