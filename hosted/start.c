@@ -62,8 +62,8 @@ void chalk_stop(void)
     if (chalk_main_ended != NULL)
         chalk_main_ended();
     hosted_lock();
-    hosted_devices_stop();
-    if (alone) {               /* else other cores still use all of this */
+    if (alone) { /* else other cores still use all of this */
+        hosted_devices_stop();
         hosted_signals_stop(); /* its handler wakes a core */
         hosted_guard_stop();
         hosted_watch_stop();

@@ -29,6 +29,7 @@
 #include <cmocka.h>
 
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/device.h>
 #include <chalk/hosted.h>
 #include <chalk/memory.h>
@@ -684,6 +685,30 @@ static void interrupts_come_through_eventfds(void **state)
     assert_true(peer.eventfds[2] < 0);
 }
 
+static void linger(unsigned core, void *argument)
+{
+    _Atomic(bool) *end = argument;
+
+    while (!*end)
+        chalk_sleep(core, CHALK_MS);
+}
+
+static void what_a_core_may_still_use_stays_open(void **state)
+{
+    static _Atomic(bool) end;
+    uint32_t value;
+
+    (void)state;
+    open_it();
+    if (chalk_core_start_any(linger, &end) < 0)
+        skip();
+    haste = 20;
+    chalk_stop();
+    assert_true(said("still runs"));
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), 0);
+    end = true;
+}
+
 /* ---- what the server asks for ---- */
 
 /* Sends a command and returns the error of the answer; data comes back in place. */
@@ -1015,6 +1040,7 @@ int main(void)
         ONE(memory_goes_by_descriptor),
         ONE(memory_cannot_be_cut_short_by_the_device),
         ONE(interrupts_come_through_eventfds),
+        ONE(what_a_core_may_still_use_stays_open),
         ONE(a_device_without_descriptors_reaches_what_was_mapped),
         ONE(a_command_that_makes_no_sense_ends_the_connection),
         ONE(a_twin_that_breaks_ends_a_question),
