@@ -63,8 +63,9 @@ static int guard_page(void *page, const char *name)
         atomic_store(&guards, guard);
     }
     if (mprotect(page, CHALK_PAGE, PROT_NONE) != 0)
-        /* ENOMEM: nothing is mapped there. EINVAL: a hugepage of somebody else's. */
-        return errno == EINVAL ? -ENOTSUP : -EINVAL;
+        /* EINVAL: a hugepage of somebody else's. ENOMEM: there are as many mappings as vm.max_map_count
+         * allows. */
+        return errno == EINVAL ? -ENOTSUP : -errno;
     guard->name = name;
     atomic_store(&guard->page, (uintptr_t)page);
     return 0;

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -351,6 +352,34 @@ static void a_source_survives_its_thread(void **state)
     hosted_source_remove(hosted_core(1), source);
 }
 
+/* ---- guard pages ---------------------------------------------------------------------------------- */
+
+#define PAGE ((size_t)4096)
+#define MANY                                                                                                 \
+    ((size_t)40000) /* pages that each divide a mapping in three: more than vm.max_map_count lets be */
+
+/* Linux cannot divide a mapping when there are as many as it allows. */
+static void a_guard_page_too_many_is_a_lack_of_memory(void **state)
+{
+    char *all = mmap(NULL, 2 * MANY * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct chalk_span span;
+    size_t count = 0;
+    int error;
+
+    (void)state;
+    assert_ptr_not_equal(all, MAP_FAILED);
+    assert_int_equal(chalk_span_grow(5 * PAGE, PAGE, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_page_guard((char *)span.va + PAGE, "first"), 0);
+    assert_int_equal(chalk_page_guard((char *)span.va + PAGE, NULL), 0);
+    while (count < MANY && mprotect(all + 2 * count * PAGE, PAGE, PROT_READ) == 0)
+        count++;
+    error = chalk_page_guard((char *)span.va + PAGE, "second");
+    munmap(all, 2 * MANY * PAGE);
+    if (count == MANY)
+        skip();
+    assert_int_equal(error, -ENOMEM);
+}
+
 /* ---- signals -------------------------------------------------------------------------------------- */
 
 static _Atomic(unsigned) chained;
@@ -399,6 +428,7 @@ int main(void)
         BOTH(no_interrupt_is_lost),
         BOTH(sources_come_and_go_while_their_core_sleeps),
         BOTH(a_source_survives_its_thread),
+        cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),
     };
 
