@@ -305,7 +305,7 @@ static int grow_largest(size_t size, int node, uint64_t limit, struct piece *pie
             chalk_log(CHALK_WARNING,
                       "no %zu KiB of free hugepages, so ordinary pages are used, which are slower;\n"
                       "  root reserves some with: %s",
-                      (size + 1023) / 1024, command);
+                      (size - 1) / 1024 + 1, command);
             told = true;
         }
     }
@@ -330,7 +330,7 @@ static int grow(size_t size, size_t page, int node, uint64_t limit, struct piece
         reserve_command(command, sizeof command, size, page, node);
         chalk_log(CHALK_ERROR,
                   "no %zu KiB of free memory in pages of %zu KiB; root reserves them with:\n  %s",
-                  (size + 1023) / 1024, page / 1024, command);
+                  (size - 1) / 1024 + 1, page / 1024, command);
         error = -ENOMEM;
     }
     return error;
@@ -343,11 +343,11 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
     struct piece piece = {.fd = -1};
     int error;
 
-    if (size == 0 || size > PTRDIFF_MAX || node < -1 || node > MAX_NODE ||
+    if (size == 0 || node < -1 || node > MAX_NODE ||
         (page != 0 && (page < SMALL_PAGE || (page & (page - 1)) != 0 || page > (size_t)1 << 30)))
         return -EINVAL;
     hosted_lock();
-    error = grow(size, page, node, limit, &piece);
+    error = size <= PTRDIFF_MAX ? grow(size, page, node, limit, &piece) : -ENOMEM;
     if (error == 0) {
         error = hosted_memory_keep(&piece.span, piece.fd);
         if (error != 0) {
@@ -358,9 +358,9 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
         }
     } else if (error == -ERANGE) {
         chalk_log(CHALK_ERROR, "no %zu KiB of device addresses are free at or below 0x%llx",
-                  (size + 1023) / 1024, (unsigned long long)limit);
+                  (size - 1) / 1024 + 1, (unsigned long long)limit);
     } else if (page <= SMALL_PAGE) {
-        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size + 1023) / 1024,
+        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size - 1) / 1024 + 1,
                   node >= 0 ? " on the node that was asked for" : "", strerror(-error));
         error = -ENOMEM;
     }

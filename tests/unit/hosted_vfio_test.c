@@ -539,6 +539,17 @@ static void the_same_window_again_takes_nothing(void **state)
 
 /* ---- memory --------------------------------------------------------------------------------------- */
 
+static void what_no_memory_has_is_a_lack_of_it(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    assert_int_equal(chalk_span_grow(SIZE_MAX, 0, -1, UINT64_MAX, &span), -ENOMEM);
+    assert_int_equal(chalk_span_grow(SIZE_MAX, 4096, -1, UINT64_MAX, &span), -ENOMEM);
+    assert_int_equal(chalk_span_grow(0, 0, -1, UINT64_MAX, &span), -EINVAL);
+    assert_int_equal(chalk_span_grow(4096, 12288, -1, UINT64_MAX, &span), -EINVAL);
+}
+
 static void only_what_the_iommu_translates_is_mapped(void **state)
 {
     struct chalk_span high, low;
@@ -946,6 +957,7 @@ int main(void)
         ONE(only_whole_pages_are_mapped),
         ONE(windows_end_with_their_bar),
         ONE(the_same_window_again_takes_nothing),
+        ONE(what_no_memory_has_is_a_lack_of_it),
         ONE(only_what_the_iommu_translates_is_mapped),
         ONE(a_chain_of_capabilities_that_leads_nowhere_ends),
         ONE(mappings_are_counted_and_never_overlap),

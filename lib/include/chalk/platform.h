@@ -65,7 +65,8 @@ int chalk_span_get(unsigned i, struct chalk_span *span);
  * Adds a span of at least `size` bytes, in pages of `page` bytes (or the largest that are to be had, when
  * 0), on NUMA node `node` (-1: any), whose iovas all lie at or below `max_address`.
  * Errors: -ENOMEM (hosted: with the command that reserves hugepages in the log; bare: always, since every
- * span was there from the start), -ERANGE (no iova below max_address is free).
+ * span was there from the start), -ERANGE (no iova below max_address is free), -EINVAL (hosted: no size, no
+ * such node, or no such pages).
  * Why: a process owns only what it asks its kernel for.
  */
 int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span);
