@@ -101,9 +101,13 @@ int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot, struct 
     return chalk_nvme_status_error(status);
 }
 
+/* Found in a ring whose pair was just deleted, it is as much of a lie; in one that a reset took, it was told
+ * by a controller that has been started anew since. */
 void chalk_nvme_distrust(struct nvme_queue *queue, uint32_t origin, uint32_t outcome)
 {
-    if (chalk_nvme_fail(queue->nvme, queue->epoch, -EPROTO))
+    uint32_t epoch = queue->epoch != 0 ? queue->epoch : nvme_epoch(queue->nvme);
+
+    if (chalk_nvme_fail(queue->nvme, epoch, -EPROTO))
         chalk_log(CHALK_ERROR,
                   "NVMe %s: queue %u: completed command 0x%04x of queue %u, head %u, which is not in flight; "
                   "stopped",

@@ -167,6 +167,29 @@ static void what_is_not_aborted_takes_its_queue_along(void **state)
     assert_int_equal(items[4].status, 0);
 }
 
+static bool lie_while_deleted(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                              uint16_t *status, uint64_t *result)
+{
+    (void)status;
+    (void)result;
+    if (id == 0 && (command->cdw0 & 0xff) == NVME_DELETE_SQ)
+        model_post(m, 1, (struct nvme_completion){.origin = 1 << 16 | 1, .outcome = 77});
+    return false;
+}
+
+static void a_lie_of_the_last_moment_is_one(void **state)
+{
+    (void)state;
+    model->lose = 1;
+    model->execute = lie_while_deleted;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_WRITE, 0)), 1);
+    poll_until(1);
+    assert_int_equal(items[0].status, -ETIMEDOUT);
+    assert_true(fake_console_has("completed command 0x004d"));
+    assert_int_equal(nvme_state(nvme), NVME_STOPPED);
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+}
+
 static void a_queue_that_cannot_be_deleted_takes_the_controller_along(void **state)
 {
     (void)state;
@@ -821,6 +844,7 @@ int main(void)
         TEST(what_is_late_is_aborted),
         TEST(many_are_aborted_one_after_the_other),
         TEST(what_is_not_aborted_takes_its_queue_along),
+        TEST(a_lie_of_the_last_moment_is_one),
         TEST(a_queue_that_cannot_be_deleted_takes_the_controller_along),
         TEST(a_controller_that_never_gets_better_is_stopped),
         TEST(progress_forgives),
