@@ -12,6 +12,8 @@
 #define PCI_CLASS     0x08 /* class code 31:8, revision 7:0 [PCI 3.0 6.2.1] */
 #define PCI_MSIX_SIZE 0x02 /* in the capability: entries less one, 10:0 [PCI 3.0 6.8.2.3] */
 
+#define MOST_TO_BECOME_READY 1200 /* half seconds */
+
 static uint32_t status(const struct chalk_nvme *nvme)
 {
     return chalk_mmio_read32(&nvme->registers, NVME_CSTS);
@@ -144,6 +146,19 @@ static int set_bus_master(const struct chalk_nvme *nvme, bool on)
     return error;
 }
 
+/* The larger of what the two registers say in half seconds, and one more, since that may be rounded. CRTO
+ * goes up to nine hours, of which a controller that lies gets ten minutes. */
+static uint64_t time_to_become_ready(const struct chalk_nvme *nvme)
+{
+    uint32_t time = NVME_CAP_TO(nvme->cap), longer = 0;
+
+    if ((nvme->cap & NVME_CAP_CRWMS) != 0)
+        longer = chalk_mmio_read32(&nvme->registers, NVME_CRTO) & 0xffff;
+    if (longer > MOST_TO_BECOME_READY)
+        longer = MOST_TO_BECOME_READY;
+    return ((longer > time ? longer : time) + 1) * 500 * CHALK_MS;
+}
+
 /* Maps the registers, takes the controller out of whatever state it was left in, and reads what it can do. */
 static int take_control(struct chalk_nvme *nvme)
 {
@@ -159,7 +174,7 @@ static int take_control(struct chalk_nvme *nvme)
                   nvme->name);
         return -ENODEV;
     }
-    nvme->ready_ns = (NVME_CAP_TO(nvme->cap) + 1) * 500 * CHALK_MS;
+    nvme->ready_ns = time_to_become_ready(nvme);
 
     error = chalk_nvme_disable(nvme, nvme->ready_ns);
     if (error == -ETIMEDOUT || error == -EIO) {

@@ -198,7 +198,7 @@ struct chalk_nvme {
     uint16_t error_entries;   /* of its error log; what is read beyond them is undefined [Base 5.16] */
     bool log_offsets;         /* log pages can be read from an offset on */
     uint16_t command_sets;    /* the combination of I/O command sets in use, if there is a choice */
-    uint64_t ready_ns;        /* CAP.TO */
+    uint64_t ready_ns;        /* CAP.TO, CRTO */
     uint64_t shutdown_ns;     /* RTD3E */
     uint64_t timeout_ns;      /* of an admin command */
     /* What one command may be about; UINT64_MAX: the controller does not say. */

@@ -24,6 +24,7 @@
 #define NVME_AQA   0x24 /* RW [Base 3.1.3.8] */
 #define NVME_ASQ   0x28 /* RW, 64 bits: the address of the admin submission queue [Base 3.1.3.9] */
 #define NVME_ACQ   0x30 /* RW, 64 bits: the address of the admin completion queue [Base 3.1.3.10] */
+#define NVME_CRTO  0x68 /* RO: to become ready with its media, 15:0, in 500 ms [Base 3.1.3.21] */
 
 /* Of the controller memory buffer */
 #define NVME_CMBLOC 0x38 /* RO [Base 3.1.3.11] */
@@ -37,12 +38,13 @@
 #define NVME_CAP_MQES(cap) ((uint32_t)((cap)&0xffff))       /* 15:0, entries of an I/O queue less one */
 #define NVME_CAP_TO(cap)   ((uint32_t)((cap) >> 24 & 0xff)) /* 31:24, to become ready or not, in 500 ms */
 #define NVME_CAP_DSTRD(cap)                                                                                  \
-    ((uint32_t)((cap) >> 32 & 0xf))                          /* 35:32, doorbells are 4 << DSTRD bytes apart  \
-                                                              */
-#define NVME_CAP_CSS_NVM     (1ull << 37)                    /* 37, the NVM command set */
-#define NVME_CAP_CSS_ALL     (1ull << 43)                    /* 43, I/O command sets that can be chosen */
-#define NVME_CAP_PMRS        (1ull << 56)                    /* 56, a persistent memory region */
-#define NVME_CAP_CMBS        (1ull << 57)                    /* 57, a controller memory buffer, by CMBMSC */
+    ((uint32_t)((cap) >> 32 & 0xf))       /* 35:32, doorbells are 4 << DSTRD bytes apart                     \
+                                           */
+#define NVME_CAP_CSS_NVM     (1ull << 37) /* 37, the NVM command set */
+#define NVME_CAP_CSS_ALL     (1ull << 43) /* 43, I/O command sets that can be chosen */
+#define NVME_CAP_PMRS        (1ull << 56) /* 56, a persistent memory region */
+#define NVME_CAP_CMBS        (1ull << 57) /* 57, a controller memory buffer, by CMBMSC */
+#define NVME_CAP_CRWMS       (1ull << 59) /* 59, it has CRTO, for what TO is too small for */
 #define NVME_CAP_MPSMIN(cap) ((uint32_t)((cap) >> 48 & 0xf)) /* 51:48, smallest page: 4096 << MPSMIN */
 
 /* CC, controller configuration [Base 3.1.3.5] */

@@ -118,6 +118,27 @@ static void gives_up_on_one_that_is_never_ready(void **state)
     assert_int_equal(model->device->resets, 1);
 }
 
+/* CAP.TO ends at two minutes; what is told in CRTO is believed up to ten. */
+static void waits_for_as_long_as_a_large_controller_takes(void **state)
+{
+    static const struct {
+        uint16_t told;
+        uint64_t waited_ms;
+    } cases[] = {{1, 128000}, {600, 300500}, {UINT16_MAX, 600500}};
+
+    (void)state;
+    fake.step = 100 * MS;
+    model->cap |= 0xffull << 24 | NVME_CAP_CRWMS;
+    model->never_ready = true;
+    for (unsigned i = 0; i < 3; i++) {
+        uint64_t start = fake.now;
+
+        model->crto = 0x00010000 | cases[i].told;
+        assert_int_equal(open_controller(), -ETIMEDOUT);
+        assert_in_range(fake.now - start, cases[i].waited_ms * MS, (cases[i].waited_ms + 5000) * MS);
+    }
+}
+
 static void gives_up_after_half_a_second_where_no_time_is_told(void **state)
 {
     uint64_t start = fake.now;
@@ -521,6 +542,7 @@ int main(void)
         TEST(reports_a_device_that_is_gone),
         TEST(reports_registers_of_all_ones),
         TEST(gives_up_on_one_that_is_never_ready),
+        TEST(waits_for_as_long_as_a_large_controller_takes),
         TEST(gives_up_after_half_a_second_where_no_time_is_told),
         TEST(gives_up_on_a_fatal_status),
         TEST(takes_over_what_firmware_left_running),

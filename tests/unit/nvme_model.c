@@ -620,6 +620,8 @@ static uint64_t read_register(const struct chalk_mmio *window, size_t offset, un
         return model->cmbsz;
     case NVME_CMBSTS:
         return model->cmb_refused;
+    case NVME_CRTO:
+        return model->crto;
     case NVME_CC:
         return model->cc;
     case NVME_CSTS:

@@ -40,6 +40,7 @@ struct nvme_model {
     /* what it says; a test may change it before the driver looks */
     uint64_t cap;
     uint32_t cmbloc, cmbsz;    /* its own memory, which is in BAR 2, if `cap` has it */
+    uint32_t crto;             /* if `cap` has it */
     uint32_t version, granted; /* granted: dword 0 of Set Features (number of queues) */
     struct nvme_identify_controller controller;
     struct nvme_identify_namespace namespaces[3]; /* identifiers 1 to 3 */
