@@ -40,13 +40,16 @@ void chalk_nvme_admin_close(struct chalk_nvme *nvme)
         chalk_dma_put(nvme->memory, &nvme->admin.completions);
 }
 
+/* Another core that has just seen the epoch before this reset may be looking for completions. */
 void chalk_nvme_admin_rewind(struct chalk_nvme *nvme)
 {
     struct nvme_admin_queue *admin = &nvme->admin;
 
+    nvme_lock(&admin->lock);
     memset(admin->completions.va, 0, NVME_ADMIN_ENTRIES * sizeof(struct nvme_completion));
     admin->tail = admin->head = 0;
     admin->phase = 1; /* the first lap's phase bits are 1 [Base 3.3.3.2.2] */
+    nvme_unlock(&admin->lock);
 }
 
 static void lock(struct nvme_admin_queue *admin)
