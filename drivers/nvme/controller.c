@@ -334,6 +334,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     int error;
 
     chalk_assert(device != NULL && options != NULL && options->memory != NULL && options->domain != NULL);
+    chalk_assert(options->coalesce != 1 && options->coalesce <= 256 && options->coalesce_us <= 25500);
     nvme = chalk_memory_get(options->memory, sizeof *nvme);
     if (nvme == NULL) {
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %zu KiB of private memory",

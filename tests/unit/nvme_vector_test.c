@@ -407,6 +407,24 @@ static void interrupts_are_coalesced_but_for_prompt_queues(void **state)
     assert_int_equal(vector_settings[2], 1 << 16 | 2);
 }
 
+/* Beyond its range it would run into the time's field. */
+static void coalescing_has_its_range(void **state)
+{
+    static const struct {
+        unsigned completions, us;
+    } wrong[] = {{1, 100}, {257, 100}, {16, 25600}};
+
+    (void)state;
+    chalk_nvme_close(nvme);
+    for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const struct chalk_nvme_options options = {
+            .memory = memory, .domain = domain, .coalesce = wrong[i].completions, .coalesce_us = wrong[i].us};
+
+        assert_true(fake_exits((void)chalk_nvme_open(device, &options, &nvme)));
+    }
+    assert_int_equal(open_controller(), 0);
+}
+
 static void a_reset_does_not_end_coalescing(void **state)
 {
     (void)state;
