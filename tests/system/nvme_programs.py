@@ -31,6 +31,8 @@ PLAIN = {
     'a log beyond its end': ('nvme-log', '--page 2 --offset 1M', 1, 'does not give this log page'),
     'a log of 6 bytes': ('nvme-log', '--page 2 --size 6', 2, 'not a multiple of 4'),
     'a log that there is not': ('nvme-log', '--log weather', 2, 'must be one of'),
+    'the size of a log that has one': ('nvme-log', '--log health --size 16', 2, 'only with --page'),
+    'a count of no events': ('nvme-log', '--count 3', 2, 'only with --watch'),
     'two logs at once': ('nvme-log', '--log health --page 2', 2, 'give only one'),
     'all features': ('nvme-features', '', 0, '06 write-cache       changeable'),
     'a feature by its identifier': ('nvme-features', '--feature 0x0b', 0, '0b events '),

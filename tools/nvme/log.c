@@ -266,8 +266,8 @@ int chalk_main(int argc, char *argv[])
     struct session_options wanted = {0};
     struct session session;
     const char *name = NULL;
-    uint64_t page = UINT64_MAX, size = 512, offset = 0, specific = 0, nsid = CHALK_NVME_ALL;
-    uint64_t seconds = 0, count = UINT64_MAX;
+    uint64_t page = UINT64_MAX, size = 0, offset = 0, specific = 0, nsid = UINT64_MAX;
+    uint64_t seconds = 0, count = 0;
     const struct option options[] = {
         {"log", OPTION_WORD, &name, 0, 0, "health|errors|firmware|changed|effects|self-tests|sanitize",
          "NAME", "which; health if absent"},
@@ -301,6 +301,14 @@ int chalk_main(int argc, char *argv[])
         complain("--log, --page and --watch: give only one of them");
         return EXIT_USAGE;
     }
+    if (page == UINT64_MAX && (size != 0 || offset != 0 || specific != 0 || nsid != UINT64_MAX)) {
+        complain("--size, --offset, --specific and --namespace: only with --page");
+        return EXIT_USAGE;
+    }
+    if (count != 0 && seconds == 0) {
+        complain("--count: only with --watch");
+        return EXIT_USAGE;
+    }
     if (size % 4 != 0 || offset % 4 != 0) {
         complain("--%s %" PRIu64 ": not a multiple of 4", size % 4 != 0 ? "size" : "offset",
                  size % 4 != 0 ? size : offset);
@@ -310,14 +318,14 @@ int chalk_main(int argc, char *argv[])
     if (!session_open(&session, &wanted))
         return EXIT_BAD;
     if (seconds != 0) {
-        error = print_events(&session, seconds, count);
+        error = print_events(&session, seconds, count != 0 ? count : UINT64_MAX);
     } else if (page != UINT64_MAX) {
         const struct chalk_nvme_log_page wanted_page = {
             .log = (uint8_t)page,
             .specific = (uint8_t)specific,
-            .nsid = (uint32_t)nsid,
+            .nsid = nsid != UINT64_MAX ? (uint32_t)nsid : CHALK_NVME_ALL,
             .offset = offset,
-            .size = (uint32_t)size,
+            .size = size != 0 ? (uint32_t)size : 512,
         };
 
         error = print_bytes(session.nvme, &wanted_page);
