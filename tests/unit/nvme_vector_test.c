@@ -470,6 +470,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_vector_of_another_queue_stays_on, setup_three, teardown),
         cmocka_unit_test_setup_teardown(a_reset_does_not_make_it_loud, setup, teardown),
         cmocka_unit_test_setup_teardown(interrupts_are_coalesced_but_for_prompt_queues, setup, teardown),
+        cmocka_unit_test_setup_teardown(coalescing_has_its_range, setup, teardown),
         cmocka_unit_test_setup_teardown(a_reset_does_not_end_coalescing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_controller_need_not_coalesce, setup, teardown),
     };
