@@ -24,10 +24,11 @@ struct chalk_start_options {
     bool pin;            /* the calling thread is pinned to a processor, and so are started cores */
     bool ordinary_pages; /* never ask for hugepages */
     bool no_uring;       /* wait with ppoll */
-    const char *cores; /* the processors that become cores, such as "2-5,8", which are then pinned; NULL: all
-                          that Linux gives the process, which isolated ones (isolcpus=) are not part of */
+    const char *cores; /* the processors that become cores, such as "2-5,8", ascending, which are then pinned;
+                          NULL: all that Linux gives the process, which isolated ones (isolcpus=) are not part
+                          of */
     const char *bus; /* the devices that chalk_bus_next() shows, such as "vfio-user:/run/a,vfio-user:/run/b";
-                        NULL: those of the machine */
+                        NULL: those of the machine. It stays valid until chalk_stop() */
 };
 
 /*
@@ -39,15 +40,16 @@ int chalk_start(const struct chalk_start_options *options);
 
 /*
  * Takes it down, on the thread that started it: every device was closed and every chalk_memory destroyed, and
- * memory goes back to Linux. Other cores have a second to end; while one still runs, the platform stays up,
- * and says so.
+ * memory goes back to Linux. Other cores have a second to end; while one still runs, the platform stays up
+ * with all that it has, and says so.
  */
 void chalk_stop(void);
 
 /*
  * Makes a mapping of the program's own a span: `size` bytes at `va` of a memfd, hugetlbfs, or a file. Devices
  * can be let into it like into any other, at iovas at or below `max_address`; but only who names it gets it,
- * by chalk_claim_range() or as an arena there (<chalk/arena.h>), and what it holds is kept.
+ * by chalk_claim_range() or as an arena there (<chalk/arena.h>), and what it holds is kept. `name` is copied,
+ * and cut to 23 characters.
  *
  * The mapping stays the program's. It stays mapped until it is forgotten, is shared (else a child of fork()
  * takes pages away from under the device), and is readable and writable if a device is to write. Linux lets

@@ -36,7 +36,7 @@ struct chalk_loop_options {
     struct chalk_memory *memory; /* for the loop and the stacks of its tasks; only this core uses it */
     unsigned core;               /* on which the loop runs */
     enum chalk_idle idle;
-    struct chalk_queueing *queueing; /* NULL: first come, first served */
+    struct chalk_queueing *queueing; /* the caller's, as long as the loop; NULL: first come, first served */
     uint64_t spin_ns;                /* CHALK_IDLE_ADAPT: for how long at most; 0: 50 us */
 };
 

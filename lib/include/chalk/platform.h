@@ -97,7 +97,8 @@ struct chalk_bus_info {
 };
 
 /*
- * Moves `info` to the next device: zero `info` first, call until it returns -ENOENT.
+ * Moves `info` to the next device: zero `info` first, call until it returns -ENOENT. Other walks do not
+ * disturb this one. Errors: -ENXIO (hosted: Linux shows no bus), -ENOMEM.
  * Why: drivers find their devices, and only the platform knows how the bus is enumerated.
  */
 int chalk_bus_next(struct chalk_bus_info *info);
@@ -112,8 +113,10 @@ struct chalk_domain; /* what a set of devices may touch; nothing, until somethin
  *                  others that are already open (one IOMMU group), into theirs, and a message says so.
  *   otherwise      into that domain; -EXDEV if the hardware ties the device to another one.
  * A domain lives until its last device is closed.
- * Errors: -EINVAL (not an address), -ENODEV (no such device), -EACCES, -EBUSY (in use, or held by a kernel
- * driver), -ENXIO (no IOMMU, no VFIO), -EPERM (its group is not viable); the message names the cure.
+ * Errors: -EINVAL (not an address), -ENODEV (no such device, or it does not answer), -EACCES, -EBUSY (in
+ * use, or held by a kernel driver), -ENXIO (no IOMMU, no VFIO), -EPERM (its group is not viable), -ENOMEM;
+ * the message names the cure. Of a device that is a process also -EPROTO (it breaks the protocol),
+ * -ETIMEDOUT, and what it answers.
  */
 int chalk_device_open(const char *name, struct chalk_domain **domain, struct chalk_device **device);
 
@@ -134,8 +137,8 @@ int chalk_device_reset(struct chalk_device *device, uint64_t deadline);
 
 /*
  * Reads or writes `width` (1, 2 or 4) bytes at the aligned `offset` of configuration space (0-4095).
- * Errors: -EINVAL (offset or width), -EIO, -ENODEV (gone). Writes to registers that the platform owns
- * (BARs, MSI and MSI-X capabilities) may be refused with -EPERM.
+ * Errors: -EINVAL (offset or width), -EIO, -ENODEV (gone), or those of a process (see chalk_device_open()).
+ * Writes to registers that the platform owns (BARs, MSI and MSI-X capabilities) may be refused with -EPERM.
  */
 int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned width, uint32_t *value);
 int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned width, uint32_t value);
@@ -170,12 +173,14 @@ enum chalk_protection {
  * All three are multiples of 4 KiB and the memory belongs to a span. Mapping the same again is counted,
  * not refused. Errors: -ERANGE (an address outside of what the device or the IOMMU can express; the
  * message names both), -EEXIST (overlaps another mapping), -ENOSPC (entries exhausted), -ENOMEM (locked
- * memory limit; the message has the bytes needed and the command), -EINVAL.
+ * memory limit; the message has the bytes needed and the command), -EFAULT (hosted: memory that Linux lets no
+ * device into), -EINVAL, or those of a process.
  * Why: default deny; nobody else can program the IOMMU. Without one (bare metal) iova must be the span's.
  */
 int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t iova, unsigned protection);
 
-/* Takes it back. Returns when no device can reach it any more (after the IOTLB flush). Errors: -ENOENT. */
+/* Takes it back. Returns when no device can reach it any more (after the IOTLB flush). Errors: -ENOENT, -EIO
+ * (hosted: Linux did not; it is still mapped). */
 int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size);
 
 /* ---- interrupts ---------------------------------------------------------------------------------- */
@@ -183,11 +188,14 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size);
 /*
  * Aims interrupt `vector` of the device at (core, counter): when it fires the counter goes up and the core
  * leaves chalk_core_wait(). Counters change only inside chalk_core_wait() of that core, in every world: no
- * driver code ever runs in an interrupt handler. Vectors are MSI-X entries; a device with only an INTx pin
- * has vector 0, masked at delivery. counter NULL detaches. The first attach enables MSI-X for the device, so
- * it comes before the device is started. A driver may quiet an attached vector by its mask bit in the device's
- * MSI-X table, where a window there takes the write; the platform may clear it when it writes the entry.
- * Errors: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none), -EINVAL (core).
+ * driver code ever runs in an interrupt handler. The counter is the caller's, and stays until the vector is
+ * detached or aimed elsewhere, or the device closed. Vectors are MSI-X entries; a device with only an INTx
+ * pin has vector 0, masked at delivery. counter NULL detaches. The first attach enables MSI-X for the device,
+ * so it comes before the device is started. A driver may quiet an attached vector by its mask bit in the
+ * device's MSI-X table, where a window there takes the write; the platform may clear it when it writes the
+ * entry.
+ * Errors: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none), -EINVAL (core); hosted also
+ * -EMFILE, -ENOMEM, and what Linux or a process answers: then the vector is detached.
  * Why: only the platform owns interrupt controllers.
  */
 int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned core,
