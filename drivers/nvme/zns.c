@@ -202,10 +202,11 @@ int chalk_nvme_report_zones(struct chalk_block_queue *queue, const struct chalk_
     uint64_t zone = lba / zoned->zone_size;
     unsigned wanted = *count, found = 0;
     struct chalk_dma piece = *buffer, *segment = &((struct nvme_queue *)queue)->zone_segment;
+    size_t most = ((struct nvme_queue *)queue)->nvme->info.max_transfer;
 
     *count = 0;
-    if (piece.size > queue->info.max_blocks * (uint64_t)queue->info.block_size)
-        piece.size = (size_t)queue->info.max_blocks * queue->info.block_size;
+    if (piece.size > most)
+        piece.size = most;
     piece.size &= ~(size_t)63;
     if (piece.size < sizeof(struct nvme_zone_report) + sizeof(struct nvme_zone))
         return -EINVAL;

@@ -13,6 +13,7 @@ static struct {
     struct nvme_zone zones[ZONES];
 } report; /* what the controller answers, from the zone on that was asked for */
 static uint64_t appended;
+static uint32_t asked_for; /* bytes of a report */
 static uint64_t combinations[NVME_COMBINATIONS];
 static uint32_t profile; /* that was set */
 static struct nvme_identify_zoned geometry;
@@ -63,7 +64,8 @@ static bool zoned_controller(struct nvme_model *m, unsigned id, const struct nvm
         report.head.count = report.head.count == 0 ? ZONES - skipped : report.head.count;
         memcpy(answer, &report.head, 64);
         memcpy(answer + 64, report.zones + skipped, (ZONES - skipped) * 64);
-        model_transfer(m, command, answer, command->cdw12 * 4 + 4, true);
+        asked_for = command->cdw12 * 4 + 4;
+        model_transfer(m, command, answer, asked_for < sizeof answer ? asked_for : sizeof answer, true);
         return true;
     case NVME_ZONE_APPEND:
         *result = appended;
@@ -206,6 +208,23 @@ static void a_right_report_is_taken(void **state)
     assert_int_equal(zones[3].write_pointer, 3 * ZONE + 1000);
 }
 
+/* Of the buffer, which may be of any size, no more is used than one command may fill. */
+static void a_report_is_no_longer_than_a_transfer(void **state)
+{
+    struct chalk_dma large;
+    unsigned count = ZONES;
+
+    (void)state;
+    model->controller.mdts = 1; /* 8 KiB */
+    open_zones();
+    assert_int_equal(chalk_dma_get(memory, 64 << 10, CHALK_PAGE, &large), 0);
+    assert_int_equal(
+        chalk_nvme_report_zones(queue, &zoned, 0, &large, zones, &count, chalk_deadline(CHALK_S)), 0);
+    assert_int_equal(count, ZONES);
+    assert_int_equal(asked_for, 8 << 10);
+    chalk_dma_put(memory, &large);
+}
+
 static void a_report_that_makes_no_sense_is_refused(void **state)
 {
     struct nvme_zone *zone = &report.zones[1];
@@ -286,6 +305,7 @@ int main(void)
         TEST(zones_are_counted),
         TEST(zones_that_do_not_fit_are_refused),
         TEST(a_right_report_is_taken),
+        TEST(a_report_is_no_longer_than_a_transfer),
         TEST(a_report_that_makes_no_sense_is_refused),
         TEST(an_append_outside_of_its_zone_is_refused),
         TEST(a_command_that_is_late_stays_under_way),
