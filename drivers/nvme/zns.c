@@ -123,6 +123,8 @@ int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_z
     uint64_t bytes = (uint64_t)count * queue->info.block_size, place;
     int error;
 
+    if (queue->info.metadata_size != 0 || ((struct nvme_queue *)queue)->protection != CHALK_NVME_PROTECT_NOT)
+        return -ENOTSUP; /* the controller would look for metadata at address 0 */
     for (unsigned i = 0; i < segment_count; i++)
         bytes -= segments[i].size;
     if (count == 0 || (uint64_t)count * queue->info.block_size > zoned->max_append || bytes != 0 ||

@@ -208,6 +208,19 @@ static void a_right_report_is_taken(void **state)
     assert_int_equal(zones[3].write_pointer, 3 * ZONE + 1000);
 }
 
+static void an_append_without_metadata_is_not_made_where_there_is_some(void **state)
+{
+    uint64_t lba;
+
+    (void)state;
+    model->namespaces[0].lbaf[0] |= 8;
+    open_zones();
+    assert_int_equal(chalk_nvme_append(queue, &zoned, 0, 1, &(struct chalk_dma){buffer.va, buffer.iova, 512},
+                                       1, &lba, chalk_deadline(CHALK_S)),
+                     -ENOTSUP);
+    assert_int_equal(model->commands, 0);
+}
+
 /* Of the buffer, which may be of any size, no more is used than one command may fill. */
 static void a_report_is_no_longer_than_a_transfer(void **state)
 {
@@ -305,6 +318,7 @@ int main(void)
         TEST(zones_are_counted),
         TEST(zones_that_do_not_fit_are_refused),
         TEST(a_right_report_is_taken),
+        TEST(an_append_without_metadata_is_not_made_where_there_is_some),
         TEST(a_report_is_no_longer_than_a_transfer),
         TEST(a_report_that_makes_no_sense_is_refused),
         TEST(an_append_outside_of_its_zone_is_refused),

@@ -66,7 +66,8 @@ int chalk_nvme_do_zone(struct chalk_block_queue *queue, uint64_t lba, enum chalk
 /*
  * Writes `count` blocks behind what the zone that starts at `zone` holds; `lba` is where they went. After
  * -ETIMEDOUT the segments, and their array, have to stay as they are until the queue is closed.
- * Errors: -EPROTO (the controller names a place that is not in that zone), or the request's own.
+ * Errors: -EPROTO (the controller names a place that is not in that zone), -ENOTSUP (blocks have metadata:
+ * submit a struct chalk_nvme_request, which says where it is), or the request's own.
  */
 int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_zoned *zoned, uint64_t zone,
                       uint32_t count, const struct chalk_dma *segments, unsigned segment_count, uint64_t *lba,
