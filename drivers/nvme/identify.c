@@ -90,6 +90,8 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
     info->max_transfer = max_transfer(nvme, id->mdts);
     info->firmware_piece = id->fwug != NVME_FWUG_NONE ? id->fwug * 4096u : 0;
     info->optional_commands = id->oncs;
+    info->formats_all = (id->fna & NVME_FNA_FORMATS_ALL) != 0;
+    info->erases_all = (id->fna & NVME_FNA_ERASES_ALL) != 0;
     info->shadow_doorbells &= (id->oacs & NVME_OACS_DOORBELLS) != 0;
     memcpy(nvme->retry_delays, id->crdt, sizeof nvme->retry_delays);
     nvme->error_entries = (uint16_t)(id->elpe + 1);

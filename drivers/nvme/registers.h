@@ -260,7 +260,7 @@ struct nvme_identify_controller {
     uint32_t nn; /* the highest namespace identifier */
     uint16_t oncs;
     uint16_t fuses;
-    uint8_t fna;
+    uint8_t fna; /* of a format: whether it is of all namespaces */
     uint8_t vwc; /* bit 0: a volatile write cache is present */
     uint8_t reserved526[10];
     uint32_t sgls; /* whether it knows scatter gather lists */
@@ -286,6 +286,8 @@ _Static_assert(offsetof(struct nvme_identify_controller, sgls) == 536, "Base 5.1
 #define NVME_FWUG_NONE         0xff /* no restriction */
 #define NVME_CNTRLTYPE_UNKNOWN 0
 #define NVME_CNTRLTYPE_IO      1
+#define NVME_FNA_FORMATS_ALL   0x01
+#define NVME_FNA_ERASES_ALL    0x02
 #define NVME_VWC_PRESENT       0x01
 
 /* SGLS: for I/O commands; pieces of any alignment, or of 4 bytes */

@@ -127,6 +127,18 @@ def programs(test, folder):
                 test.result(result.status == status and text in result.output + result.messages, f'{kind}: {name}', result)
 
 
+def formats_of_all(test, folder):
+    """A controller that can only format all of its namespaces (FNA, byte 524) is not told to by mistake."""
+    path, script = os.path.join(folder, 'disk'), os.path.join(folder, 'fna.script')
+    with open(script, 'w', encoding='ascii') as file:
+        file.write('for nvme\ncommand identify 1-: put 524 1 1\n')
+    with model('nvme', path, '--size', '1M', '--size2', '1M', '--script', script):
+        for more, status, text in (([], 2, 'add --all-namespaces'), (['--all-namespaces'], 0, '256 blocks of 4096 bytes')):
+            result = run('nvme-format', f'vfio-user:{path}', '--block-size', 4096, '--overwrite', *more)
+            test.result((result.status, text in result.output + result.messages) == (status, True),
+                        f'formatting all namespaces: {text}', result)
+
+
 def performance(test, folder):
     path = os.path.join(folder, 'disk')
     for way in ('events', 'shared doorbells'):
@@ -229,7 +241,7 @@ def clients(test, folder):
 
 def main():
     with tap.Tap() as test:
-        for part in (drivers, events, namespaces, disks, programs, performance, large, wrong_models, sockets, clients):
+        for part in (drivers, events, namespaces, disks, programs, formats_of_all, performance, large, wrong_models, sockets, clients):
             with tempfile.TemporaryDirectory() as folder:
                 if os.geteuid() == 0:
                     os.chown(folder, worlds.NOBODY, worlds.NOBODY)

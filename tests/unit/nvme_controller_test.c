@@ -398,6 +398,18 @@ static void lies_in_the_version(void **state)
     }
 }
 
+static void tells_what_a_format_destroys(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        model->controller.fna = (uint8_t)(i | 4);
+        assert_int_equal(open_controller(), 0);
+        assert_int_equal(chalk_nvme_info(nvme)->formats_all, i & 1);
+        assert_int_equal(chalk_nvme_info(nvme)->erases_all, i >> 1);
+        chalk_nvme_close(nvme);
+    }
+}
+
 static void lies_in_identify_controller(void **state)
 {
     struct nvme_identify_controller honest = model->controller;
@@ -561,6 +573,7 @@ int main(void)
         TEST(lies_in_capabilities),
         TEST(lies_in_the_version),
         TEST(pages_that_the_program_has_not_are_said),
+        TEST(tells_what_a_format_destroys),
         TEST(lies_in_identify_controller),
         TEST(lists_active_namespaces),
         TEST(lies_in_the_list_of_namespaces),

@@ -43,6 +43,20 @@ static enum chalk_nvme_erase parse_erase(const char *text)
                                       : CHALK_NVME_ERASE_NONE;
 }
 
+/* Asks for consent, where more is destroyed than what was named. */
+static bool may_format_all(const struct session *session, const struct chalk_nvme_format *format, bool all)
+{
+    const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
+
+    if (all || info->namespace_count == 1 ||
+        !(info->formats_all || (info->erases_all && format->erase != CHALK_NVME_ERASE_NONE)))
+        return true;
+    complain("%s formats all of its namespaces at once, and not only namespace %" PRIu32
+             "; add --all-namespaces if that is meant",
+             session->bus.name, session->ns.nsid);
+    return false;
+}
+
 static int run(struct session *session, const struct chalk_nvme_format *format)
 {
     const struct chalk_nvme_command command = chalk_nvme_encode_format(session->ns.nsid, format);
@@ -70,7 +84,7 @@ int chalk_main(int argc, char *argv[])
     struct session session;
     const char *erase = "none";
     uint64_t nsid = 0, index = UINT64_MAX, size = 0, protection = 0;
-    bool first = false, extended = false, overwrite = false;
+    bool first = false, extended = false, overwrite = false, all = false;
     const struct option options[] = {
         {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
          "its identifier; the first one if absent"},
@@ -84,6 +98,8 @@ int chalk_main(int argc, char *argv[])
         {"erase", OPTION_WORD, &erase, 0, 0, "none|data|key", NULL,
          "what to do to the old data; none if absent"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the namespace holds"},
+        {"all-namespaces", OPTION_FLAG, &all, 0, 0, NULL, NULL,
+         "and what all others hold, if the controller knows no other way"},
     };
     const struct command command = {
         .name = "nvme-format",
@@ -102,17 +118,18 @@ int chalk_main(int argc, char *argv[])
         complain("--block-size or --format: give one of them");
         return EXIT_USAGE;
     }
+    format.erase = parse_erase(erase);
+    format.protection = (uint8_t)protection;
+    format.protection_first = first;
+    format.extended = extended;
     if (!session_open(&session, &wanted))
         return EXIT_BAD;
     status = EXIT_USAGE;
     if (!session_find_namespace(&session, (uint32_t)nsid)) {
         status = EXIT_BAD;
     } else if (choose(&session.ns, size, index, &format.format) &&
-               session_may_write(&session, 0, session.ns.size, overwrite)) {
-        format.erase = parse_erase(erase);
-        format.protection = (uint8_t)protection;
-        format.protection_first = first;
-        format.extended = extended;
+               session_may_write(&session, 0, session.ns.size, overwrite) &&
+               may_format_all(&session, &format, all)) {
         status = run(&session, &format);
     }
     session_close(&session);

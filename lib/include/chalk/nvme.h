@@ -89,6 +89,8 @@ struct chalk_nvme_info {
     uint32_t doorbell_stride;   /* bytes */
     uint32_t firmware_piece;    /* bytes: a download's pieces begin and end at multiples of it; 0: any */
     uint16_t optional_commands; /* ONCS */
+    bool formats_all;           /* FNA: to format one namespace formats all there are */
+    bool erases_all;            /* and so does to erase one, as a part of that */
     uint16_t event_requests;    /* asynchronous ones, at once: AERL */
     uint32_t notices;           /* OAES, LPA: of CHALK_NVME_WATCH_..., those that it can give */
     bool shadow_doorbells;      /* in use */
