@@ -51,7 +51,8 @@ void chalk_loop_destroy(struct chalk_loop *loop);
 
 /*
  * Turns until chalk_loop_stop(): 0; or until the program was asked to end (chalk_exit_requested(), looked at
- * every 100 ms and after each sleep): -EINTR. May be called again.
+ * every 100 ms and after each sleep): -EINTR. May be called again. That request wakes core 0 alone: loops
+ * that sleep on other cores are for the program to stop.
  */
 int chalk_loop_run(struct chalk_loop *loop);
 
@@ -80,7 +81,7 @@ struct chalk_poller {
     struct chalk_poller *next; /* the loop's */
 };
 
-/* A poller is called from the next turn on, after those that were added before. */
+/* A poller is called from this turn or the next one on, after those that were added before. */
 void chalk_loop_add(struct chalk_loop *loop, struct chalk_poller *poller);
 
 /* Not called any more; may be called by pollers, and for the one that runs. It is one of this loop. */
