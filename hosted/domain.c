@@ -241,13 +241,19 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
 __attribute__((noinline, no_sanitize("thread"))) static void copy(volatile char *to,
                                                                   const volatile char *from, size_t size)
 {
+    const uintptr_t both = (uintptr_t)to | (uintptr_t)from;
     size_t i = 0;
 
-    if (((uintptr_t)to | (uintptr_t)from) % 8 == 0)
-        for (; size - i >= 8; i += 8)
-            *(volatile uint64_t *)(to + i) = *(const volatile uint64_t *)(from + i);
-    for (; i < size; i++)
-        to[i] = from[i];
+#define COPY(type)                                                                                           \
+    if (both % sizeof(type) == 0)                                                                            \
+        for (; size - i >= sizeof(type); i += sizeof(type))                                                  \
+            *(volatile type *)(to + i) = *(const volatile type *)(from + i);
+
+    COPY(uint64_t)
+    COPY(uint32_t)
+    COPY(uint16_t)
+    COPY(uint8_t)
+#undef COPY
 }
 
 static int move(const struct chalk_domain *domain, uint64_t iova, char *bytes, size_t size, bool to_memory)

@@ -757,6 +757,42 @@ static void a_device_without_descriptors_reaches_what_was_mapped(void **state)
     assert_int_equal(device_asks(peer.twin_end, 99, span.iova, bytes, 4), ENOTSUP);
 }
 
+static struct chalk_span toggled;
+
+/* Its words are all zeroes or all ones, never a part of each. */
+static void *toggle(void *argument)
+{
+    const _Atomic(bool) *end = argument;
+
+    while (!*end)
+        for (unsigned i = 1; i < 16; i++)
+            ((volatile uint32_t *)toggled.va)[i] ^= UINT32_MAX;
+    return NULL;
+}
+
+/* As on the bus: what tells of something, such as a doorbell in memory, is never seen in halves. */
+static void words_are_moved_at_once(void **state)
+{
+    _Atomic(bool) end = false;
+    uint32_t words[15], torn = 0;
+    pthread_t thread;
+
+    (void)state;
+    open_it();
+    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &toggled), 0);
+    assert_int_equal(chalk_dma_map(domain, toggled.va, 4096, toggled.iova, CHALK_DEVICE_READS), 0);
+    assert_int_equal(pthread_create(&thread, NULL, toggle, &end), 0);
+    for (unsigned i = 0; i < 500000; i++) {
+        if (hosted_domain_move(domain, toggled.iova + 4, words, sizeof words, false) != 0)
+            break;
+        for (unsigned word = 0; word < 15; word++)
+            torn += words[word] != 0 && words[word] != UINT32_MAX;
+    }
+    end = true;
+    pthread_join(thread, NULL);
+    assert_int_equal(torn, 0);
+}
+
 static void a_command_that_makes_no_sense_ends_the_connection(void **state)
 {
     struct vfio_user_header header = {.command = VFIO_USER_DMA_READ, .size = UINT32_MAX};
@@ -1042,6 +1078,7 @@ int main(void)
         ONE(interrupts_come_through_eventfds),
         ONE(what_a_core_may_still_use_stays_open),
         ONE(a_device_without_descriptors_reaches_what_was_mapped),
+        ONE(words_are_moved_at_once),
         ONE(a_command_that_makes_no_sense_ends_the_connection),
         ONE(a_twin_that_breaks_ends_a_question),
         ONE(commands_do_not_put_an_answer_off),
