@@ -27,9 +27,11 @@ uint16_t chalk_nvme_crc16(uint16_t crc, const void *bytes, size_t size)
     return crc;
 }
 
-/* The guard of the next block of the data, which may lie in several segments. */
-static uint16_t next_guard(struct nvme_data *data, size_t size)
+/* The guard of the next block of the data, which may lie in several segments, and of what its metadata has
+ * before the protection information; not of what it has behind it [NVM 5.2.1]. */
+static uint16_t next_guard(const struct nvme_protected *how, struct nvme_data *data, const uint8_t *metadata)
 {
+    size_t size = how->block_size;
     uint16_t crc = 0;
 
     while (size != 0) {
@@ -43,7 +45,7 @@ static uint16_t next_guard(struct nvme_data *data, size_t size)
             data->skip = 0;
         }
     }
-    return crc;
+    return chalk_nvme_crc16(crc, metadata, how->offset);
 }
 
 static uint32_t big_endian(const uint8_t *bytes, unsigned count)
@@ -62,7 +64,7 @@ void chalk_nvme_protect(const struct nvme_protected *how, const struct nvme_data
 
     for (uint64_t done = 0; done < data->bytes;
          done += how->block_size, lba++, metadata += how->metadata_size) {
-        uint16_t guard = next_guard(&at, how->block_size);
+        uint16_t guard = next_guard(how, &at, metadata);
         const struct tuple tuple = {
             .guard = {(uint8_t)(guard >> 8), (uint8_t)guard},
             .tag = {(uint8_t)(how->tag >> 8), (uint8_t)how->tag},
@@ -81,7 +83,7 @@ int chalk_nvme_protection_check(const struct nvme_protected *how, const struct n
 
     for (uint64_t done = 0; done < data->bytes;
          done += how->block_size, lba++, metadata += how->metadata_size) {
-        uint16_t guard = next_guard(&at, how->block_size);
+        uint16_t guard = next_guard(how, &at, metadata);
         struct tuple tuple;
 
         chalk_dma_observe(&tuple, metadata + how->offset, sizeof tuple);

@@ -16,7 +16,8 @@ struct nvme_protected {
     uint16_t tag, tag_mask; /* see struct chalk_block_request */
 };
 
-/* Fills in the protection information of the blocks in `data`; `metadata` has room for it. */
+/* Fills in the protection information of the blocks in `data`; `metadata` has room for it, and holds the
+ * caller's bytes already. */
 void chalk_nvme_protect(const struct nvme_protected *how, const struct nvme_data *data, uint8_t *metadata);
 
 /*

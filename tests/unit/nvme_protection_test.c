@@ -67,11 +67,28 @@ static void what_is_made_is_accepted(void **state)
     assert_memory_equal(metadata + 42, "\x12\x34\x00\x00\x00\x00", 6); /* reference tags have 32 bits */
 }
 
-static void every_bit_counts(void **state)
+/* The guard is of the metadata, too, up to the protection information [NVM 5.2.1]. */
+static void the_guard_covers_the_metadata_before_it(void **state)
+{
+    uint8_t block[SIZE + 8];
+    uint16_t guard;
+
+    (void)state;
+    for (how.offset = 0; how.offset <= 8; how.offset += 8) {
+        memset(metadata, 0xee, sizeof metadata);
+        memcpy(block, bytes, SIZE);
+        memcpy(block + SIZE, metadata, 8);
+        guard = chalk_nvme_crc16(0, block, SIZE + how.offset);
+        chalk_nvme_protect(&how, &data, metadata);
+        assert_int_equal(metadata[how.offset] << 8 | metadata[how.offset + 1], guard);
+    }
+}
+
+static void every_bit_counts_at(uint16_t offset)
 {
     uint64_t wrong;
 
-    (void)state;
+    how.offset = offset;
     chalk_nvme_protect(&how, &data, metadata);
     for (size_t bit = 0; bit < sizeof bytes * 8; bit++) {
         bytes[bit / 8] ^= 1 << bit % 8;
@@ -80,13 +97,20 @@ static void every_bit_counts(void **state)
         bytes[bit / 8] ^= 1 << bit % 8;
     }
     for (size_t bit = 0; bit < sizeof metadata * 8; bit++) {
-        bool matters =
-            bit / 8 % 16 >= 8 && bit / 8 % 16 != 11; /* the second byte of the tag is not asked for */
+        /* But for what is behind, and the second byte of the tag, which is not asked for. */
+        bool matters = bit / 8 % 16 < offset + 8u && bit / 8 % 16 != offset + 3u;
 
         metadata[bit / 8] ^= 1 << bit % 8;
         assert_int_equal(check(&wrong), matters ? -EILSEQ : 0);
         metadata[bit / 8] ^= 1 << bit % 8;
     }
+}
+
+static void every_bit_counts(void **state)
+{
+    (void)state;
+    every_bit_counts_at(0);
+    every_bit_counts_at(8);
 }
 
 static void blocks_may_be_exempt(void **state)
@@ -106,6 +130,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(the_crc_is_the_standard_s, setup),
         cmocka_unit_test_setup(what_is_made_is_accepted, setup),
+        cmocka_unit_test_setup(the_guard_covers_the_metadata_before_it, setup),
         cmocka_unit_test_setup(every_bit_counts, setup),
         cmocka_unit_test_setup(blocks_may_be_exempt, setup),
     };

@@ -130,8 +130,8 @@ int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct ch
 
 /*
  * Who makes and checks protection information of type 1 (NVM Command Set 1.0c 5.2): guard (a CRC of the
- * data), reference tag (the block's number), application tag (`tag` of each request). -EILSEQ: it does not
- * match.
+ * data, and of the metadata before it), reference tag (the block's number), application tag (`tag` of each
+ * request). -EILSEQ: it does not match.
  */
 enum chalk_nvme_protection {
     CHALK_NVME_PROTECT_NOT,        /* nobody: metadata, if there is any, is the caller's */
