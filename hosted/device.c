@@ -182,6 +182,11 @@ static int open_named(const char *name, const struct transport *transport, struc
         chalk_log(CHALK_ERROR, "%s is in use: this program has opened it already", name);
         return -EBUSY;
     }
+    if (domain != NULL && domain->transport != transport) {
+        chalk_log(CHALK_ERROR, "%s cannot join the domain of %s: one of them is a process", name,
+                  domain->name);
+        return -EXDEV;
+    }
     device = calloc(1, sizeof *device);
     if (device == NULL)
         return -ENOMEM;

@@ -100,11 +100,6 @@ static int enter_domain(struct chalk_device *device, struct chalk_domain *domain
 {
     int error = 0;
 
-    if (domain != NULL && domain->transport != device->transport) {
-        chalk_log(CHALK_ERROR, "%s cannot join the domain of %s: that one is not a process", device->name,
-                  domain->name);
-        return -EXDEV;
-    }
     if (domain == NULL) {
         domain = hosted_domain_new(device->name, device->transport);
         error = domain != NULL ? hosted_domain_set_ranges(domain, &everything, 1) : -ENOMEM;

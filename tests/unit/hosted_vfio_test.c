@@ -458,6 +458,7 @@ static void one_group_is_one_domain(void **state)
     assert_ptr_not_equal(third_domain, domain);
     assert_int_equal(chalk_device_open(SECOND, &third_domain, &second), -EXDEV);
     assert_true(said(SECOND " cannot join the domain of " THIRD));
+    assert_int_equal(chalk_device_open("vfio-user:/nothing", &third_domain, &second), -EXDEV);
     chalk_device_close(third);
 
     assert_int_equal(chalk_device_open(THIRD, &domain, &third), 0); /* another group may join */

@@ -515,6 +515,17 @@ static void registers_are_read_and_written_by_messages(void **state)
     assert_int_equal(chalk_mmio_read32(&window, 62), UINT32_MAX); /* beyond its end */
 }
 
+/* What a process reaches is no IOMMU's to say. */
+static void a_domain_of_processes_has_no_others(void **state)
+{
+    struct chalk_device *other = NULL;
+
+    (void)state;
+    open_it();
+    assert_int_equal(chalk_device_open("ffff:ff:1f.7", &domain, &other), -EXDEV);
+    assert_true(said("cannot join the domain of"));
+}
+
 /* Over a socket there is no difference. */
 static void io_ports_are_a_window_too(void **state)
 {
@@ -1066,6 +1077,7 @@ int main(void)
 #define ONE(test) cmocka_unit_test_setup_teardown(test, start, stop)
     const struct CMUnitTest tests[] = {
         ONE(registers_are_read_and_written_by_messages),
+        ONE(a_domain_of_processes_has_no_others),
         ONE(io_ports_are_a_window_too),
         ONE(writes_with_a_twin_are_posted),
         ONE(shared_registers_are_mapped),

@@ -111,7 +111,8 @@ struct chalk_domain; /* what a set of devices may touch; nothing, until somethin
  * mastering off, and puts it into a domain:
  *   *domain NULL   into a new domain, returned in *domain. If the hardware cannot isolate the device from
  *                  others that are already open (one IOMMU group), into theirs, and a message says so.
- *   otherwise      into that domain; -EXDEV if the hardware ties the device to another one.
+ *   otherwise      into that domain; -EXDEV if the hardware ties the device to another one, or if either is
+ *                  of a process and the other is not.
  * A domain lives until its last device is closed.
  * Errors: -EINVAL (not an address), -ENODEV (no such device, or it does not answer), -EACCES, -EBUSY (in
  * use, or held by a kernel driver), -ENXIO (no IOMMU, no VFIO), -EPERM (its group is not viable), -ENOMEM;
