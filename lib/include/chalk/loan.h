@@ -15,8 +15,10 @@
  *   - lends it again, unless both devices only read;
  *   - gives it back to an allocator, or unshares it;
  *   - touches it: in code that AddressSanitizer watches at once. In other code, when it is read by the
- * observed loads of <chalk/dma.h>; and what devices only read has a checksum, so that a change shows when it
- * is taken back. In other builds all of this is nothing.
+ *     observed loads of <chalk/dma.h>; and what devices only read has a checksum, so that a change shows when
+ *     it is taken back.
+ *
+ * In other builds all of this is nothing.
  */
 #ifndef CHALK_LOAN_H
 #define CHALK_LOAN_H

@@ -121,8 +121,7 @@ static inline unsigned chalk_ring_count(const struct chalk_ring *ring)
     return (unsigned)(put - taken < chalk_ring_size(ring) ? put - taken : chalk_ring_size(ring));
 }
 
-/* ---- claims and publication: the same for both ends -------------------------------------------------------
- */
+/* ---- claims and publication: the same for both ends ---------------------------------------------------- */
 
 /*
  * Claims up to `count` positions from *start on, for the only user of `end`; returns how many. `lead` is how
@@ -185,8 +184,7 @@ static inline void chalk_ring_shared_publish(struct chalk_ring_end *end, uint64_
     __atomic_store_n(&end->done, position, __ATOMIC_RELEASE);
 }
 
-/* ---- copies
- * ------------------------------------------------------------------------------------------------ */
+/* ---- copies -------------------------------------------------------------------------------------------- */
 
 /* By memcpy, because the caller's array may be one of pointers to anything; four at a time are two moves. */
 static inline void chalk_ring_copy(void **to, void *const *from, unsigned count)
@@ -233,8 +231,7 @@ static inline void chalk_ring_copy_out(struct chalk_ring *ring, uint64_t start, 
     }
 }
 
-/* ---- an end used by one core
- * ------------------------------------------------------------------------------- */
+/* ---- an end used by one core --------------------------------------------------------------------------- */
 
 /* Puts the first pointers of `items` (an array of pointers to anything), as many as there is room for of
  * `count`; returns how many. They are there for the consumer all at once. */
@@ -289,8 +286,7 @@ static inline void *chalk_ring_take(struct chalk_ring *ring)
     return item;
 }
 
-/* ---- an end shared by several cores: the same, for any number of callers at once
- * --------------------------- */
+/* ---- an end shared by several cores: the same, for any number of callers at once ----------------------- */
 
 static inline unsigned chalk_ring_shared_put_burst(struct chalk_ring *ring, void *const *items,
                                                    unsigned count)
