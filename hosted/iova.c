@@ -1,69 +1,47 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Addresses for devices: a sorted array of what is not free. There are as many entries as spans and holes, a
- * few dozen, and set-up alone comes here, so a walk is fast enough.
+ * Addresses for devices: an array of what is not free. There are as many entries as spans and holes, a few
+ * dozen, and set-up alone comes here, so a walk is fast enough.
  */
 #include "iova.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
-#include <string.h>
 
+/* In no order. Spans are disjoint; a hole may lie over spans that were there before it was known. */
 struct range {
     uint64_t first, last;
+    bool hole;
 };
 
-/* Sorted and disjoint. */
-static struct range *taken;
-static size_t taken_count, taken_room;
+static struct range *ranges;
+static size_t range_count, range_room;
 
 /* Everything that some processor's IOMMU could express; beyond it nothing is handed out. */
 #define LAST_ADDRESS ((UINT64_C(1) << 52) - 1)
 
-static int insert(size_t at, uint64_t first, uint64_t last)
+static int add(uint64_t first, uint64_t last, bool hole)
 {
-    if (taken_count == taken_room) {
-        size_t room = taken_room != 0 ? 2 * taken_room : 16;
-        struct range *grown = realloc(taken, room * sizeof *grown);
+    if (range_count == range_room) {
+        size_t room = range_room != 0 ? 2 * range_room : 16;
+        struct range *grown = realloc(ranges, room * sizeof *grown);
 
         if (grown == NULL)
             return -ENOMEM;
-        taken = grown;
-        taken_room = room;
+        ranges = grown;
+        range_room = room;
     }
-    memmove(taken + at + 1, taken + at, (taken_count - at) * sizeof *taken);
-    taken[at] = (struct range){first, last};
-    taken_count++;
+    ranges[range_count++] = (struct range){first, last, hole};
     return 0;
 }
 
 int hosted_iova_exclude(uint64_t first, uint64_t last)
 {
-    size_t i = 0;
-
-    /* What is taken splits the excluded range; only the pieces between are inserted. */
-    while (first <= last) {
-        uint64_t end = last;
-        int error;
-
-        while (i < taken_count && taken[i].last < first)
-            i++;
-        if (i < taken_count && taken[i].first <= first) {
-            if (taken[i].last >= last)
-                return 0;
-            first = taken[i].last + 1;
-            continue;
-        }
-        if (i < taken_count && taken[i].first <= last)
-            end = taken[i].first - 1;
-        error = insert(i, first, end);
-        if (error != 0)
-            return error;
-        if (end == last)
+    for (size_t i = 0; i < range_count; i++)
+        if (ranges[i].hole && ranges[i].first <= first && last <= ranges[i].last)
             return 0;
-        first = end + 1;
-    }
-    return 0;
+    return add(first, last, true);
 }
 
 void hosted_iova_start(void)
@@ -79,41 +57,44 @@ void hosted_iova_start(void)
 
 void hosted_iova_stop(void)
 {
-    free(taken);
-    taken = NULL;
-    taken_count = taken_room = 0;
+    free(ranges);
+    ranges = NULL;
+    range_count = range_room = 0;
+}
+
+static const struct range *in_the_way(uint64_t first, uint64_t last)
+{
+    for (size_t i = 0; i < range_count; i++)
+        if (ranges[i].first <= last && first <= ranges[i].last)
+            return &ranges[i];
+    return NULL;
 }
 
 int hosted_iova_take(uint64_t size, uint64_t align, uint64_t max_address, uint64_t *iova)
 {
-    uint64_t top =
-        max_address < LAST_ADDRESS ? max_address : LAST_ADDRESS; /* the last free address of a gap */
+    uint64_t top = max_address < LAST_ADDRESS ? max_address : LAST_ADDRESS; /* all of it lies at or below */
+    const struct range *other;
 
     if (size == 0)
         return -EINVAL;
-    for (size_t i = taken_count; i-- > 0;) {
-        if (taken[i].last < top && top - taken[i].last >= size) {
-            uint64_t candidate = (top + 1 - size) & ~(align - 1);
-
-            if (candidate > taken[i].last) {
-                *iova = candidate;
-                return insert(i + 1, candidate, candidate + size - 1);
-            }
-        }
-        if (taken[i].first == 0)
-            break;
-        if (taken[i].first <= top)
-            top = taken[i].first - 1;
+    for (;;) {
+        if (size - 1 > top)
+            return -ERANGE;
+        *iova = (top - (size - 1)) & ~(align - 1);
+        other = in_the_way(*iova, *iova + (size - 1));
+        if (other == NULL)
+            return add(*iova, *iova + (size - 1), false);
+        if (other->first == 0)
+            return -ERANGE;
+        top = other->first - 1;
     }
-    return -ERANGE;
 }
 
 void hosted_iova_put(uint64_t iova, uint64_t size)
 {
-    for (size_t i = 0; i < taken_count; i++)
-        if (taken[i].first == iova && taken[i].last == iova + size - 1) {
-            memmove(taken + i, taken + i + 1, (taken_count - i - 1) * sizeof *taken);
-            taken_count--;
+    for (size_t i = 0; i < range_count; i++)
+        if (!ranges[i].hole && ranges[i].first == iova && ranges[i].last == iova + (size - 1)) {
+            ranges[i] = ranges[--range_count];
             return;
         }
 }

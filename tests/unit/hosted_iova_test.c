@@ -95,6 +95,20 @@ static void holes_of_an_iommu_are_left_out(void **state)
     assert_int_equal(iova, 8 * GIB - MIB);
 }
 
+/* What was taken when a hole became known is no memory's once it is put back. */
+static void a_hole_stays_when_what_lay_in_it_goes(void **state)
+{
+    uint64_t before, after;
+
+    (void)state;
+    assert_int_equal(hosted_iova_take(MIB, MIB, 8 * MIB - 1, &before), 0);
+    assert_int_equal(before, 7 * MIB);
+    assert_int_equal(hosted_iova_exclude(6 * MIB, GIB - 1), 0);
+    hosted_iova_put(before, MIB);
+    assert_int_equal(hosted_iova_take(MIB, MIB, 8 * MIB - 1, &after), 0);
+    assert_int_equal(after, 5 * MIB);
+}
+
 static void nothing_is_handed_out_twice(void **state)
 {
     enum { COUNT = 200 };
@@ -134,6 +148,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(limit_is_kept, start, stop),
         cmocka_unit_test_setup_teardown(what_is_put_back_is_free, start, stop),
         cmocka_unit_test_setup_teardown(holes_of_an_iommu_are_left_out, start, stop),
+        cmocka_unit_test_setup_teardown(a_hole_stays_when_what_lay_in_it_goes, start, stop),
         cmocka_unit_test_setup_teardown(nothing_is_handed_out_twice, start, stop),
     };
 
