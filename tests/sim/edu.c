@@ -51,11 +51,6 @@ static void run(unsigned core, void *argument)
         sim_fail("a device without a fault gives status %d and\n%s", status, said);
 }
 
-static void explain(void)
-{
-    scenario_print(scenario);
-}
-
 static void run_scenario(const struct scenario *given)
 {
     static struct scenario copy;
@@ -65,13 +60,7 @@ static void run_scenario(const struct scenario *given)
     said[0] = '\0';
     edu_model_init(&model, &sim_world);
     model.model.script = scenario->script.count != 0 ? &copy.script : NULL;
-    sim_run(&(struct sim_options){.seed = scenario->seed,
-                                  .pace = scenario->pace,
-                                  .limit_ns = 60 * CHALK_S,
-                                  .model = &model.model,
-                                  .honest = true,
-                                  .explain = explain},
-            run, NULL);
+    scenario_run(scenario, &model.model, true, run);
 }
 
 static const char *const faults[] = {

@@ -166,23 +166,12 @@ static void run(unsigned self, void *argument)
         end(&players[core]);
 }
 
-static void explain(void)
-{
-    scenario_print(scenario);
-}
-
 static void run_scenario(const struct scenario *given)
 {
     scenario = given;
     memset(players, 0, sizeof players);
     edu_model_init(&model, &sim_world);
-    sim_run(&(struct sim_options){.seed = scenario->seed,
-                                  .pace = scenario->pace,
-                                  .limit_ns = 60 * CHALK_S,
-                                  .model = &model.model,
-                                  .honest = true,
-                                  .explain = explain},
-            run, NULL);
+    scenario_run(scenario, &model.model, true, run);
 }
 
 static const char *const nothing[] = {NULL};

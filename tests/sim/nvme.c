@@ -526,11 +526,6 @@ static void run(unsigned core, void *argument)
     chalk_memory_destroy(memory);
 }
 
-static void explain(void)
-{
-    scenario_print(scenario);
-}
-
 static void run_scenario(const struct scenario *given)
 {
     struct nvme_slot *slots = model.slots;
@@ -557,13 +552,7 @@ static void run_scenario(const struct scenario *given)
     nvme_model_init(&model, &sim_world);
     model.slots = slots; /* they are large, and the same in every run */
     model.model.script = scenario->script.count != 0 ? &copy.script : NULL;
-    sim_run(&(struct sim_options){.seed = scenario->seed,
-                                  .pace = scenario->pace,
-                                  .limit_ns = 60 * CHALK_S,
-                                  .model = &model.model,
-                                  .honest = honest,
-                                  .explain = explain},
-            run, NULL);
+    scenario_run(scenario, &model.model, honest, run);
     model.model.class->reset(&model.model); /* gives back the slots of what is still under way */
 }
 

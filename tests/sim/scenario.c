@@ -2,6 +2,7 @@
 /* See scenario.h. */
 #include "scenario.h"
 
+#include <chalk/clock.h>
 #include <chalk/random.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,6 +172,26 @@ void scenario_print(const struct scenario *scenario)
     }
 }
 
+static const struct scenario *running;
+
+static void explain(void)
+{
+    scenario_print(running);
+}
+
+void scenario_run(const struct scenario *scenario, struct model *model, bool honest,
+                  void (*entry)(unsigned core, void *argument))
+{
+    running = scenario;
+    sim_run(&(struct sim_options){.seed = scenario->seed,
+                                  .pace = scenario->pace,
+                                  .limit_ns = 60 * CHALK_S,
+                                  .model = model,
+                                  .honest = honest,
+                                  .explain = explain},
+            entry, NULL);
+}
+
 static _Noreturn void wrong(const char *path, const char *line)
 {
     fprintf(stderr, "%s: '%.*s' is not understood\n", path, (int)strcspn(line, "\n"), line);
@@ -180,16 +201,25 @@ static _Noreturn void wrong(const char *path, const char *line)
 /* One of the words that end the line of the run. */
 static bool read_word(struct scenario *scenario, const char *word)
 {
+    const struct {
+        const char *word;
+        bool *flag, value;
+    } flags[] = {{"drains", &scenario->drains, true},
+                 {"leaves", &scenario->drains, false},
+                 {"shadow", &scenario->shadow, true},
+                 {"mixed", &scenario->mixed, true}};
+
     for (unsigned i = 0; i < HEARINGS; i++)
         if (strcmp(word, hearings[i]) == 0) {
             scenario->hearing = (enum hearing)i;
             return true;
         }
-    scenario->drains |= strcmp(word, "drains") == 0;
-    scenario->shadow |= strcmp(word, "shadow") == 0;
-    scenario->mixed |= strcmp(word, "mixed") == 0;
-    return strcmp(word, "drains") == 0 || strcmp(word, "leaves") == 0 || strcmp(word, "shadow") == 0 ||
-           strcmp(word, "mixed") == 0;
+    for (unsigned i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        if (strcmp(word, flags[i].word) == 0) {
+            *flags[i].flag = flags[i].value;
+            return true;
+        }
+    return false;
 }
 
 static bool read_run(struct scenario *scenario, const char *line)

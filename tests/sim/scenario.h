@@ -81,6 +81,10 @@ void scenario_draw(struct scenario *scenario, uint64_t number);
 /* Reads one; or says what is wrong with it, and ends the process. */
 void scenario_read(struct scenario *scenario, const char *path);
 void scenario_print(const struct scenario *scenario);
+/* For drivers: runs `entry` in a new world with this device; if something does not hold, the scenario is
+ * printed. */
+void scenario_run(const struct scenario *scenario, struct model *model, bool honest,
+                  void (*entry)(unsigned core, void *argument));
 
 /* Nothing of it lies: what the device says it did is what it did. */
 bool scenario_honest(const struct scenario *scenario);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "nvme_device.h"
+#include "nvme_event.h"
 
 #define PATIENCE (20 * CHALK_S)
 #define COLD     0x100u /* kelvin: thresholds below and above the controller's temperature */
@@ -43,22 +44,14 @@ static int set_threshold(struct world *w, uint32_t kelvin)
 
 static int attach_second(struct world *w, bool attach)
 {
-    const uint16_t self = chalk_nvme_info(w->nvme)->controller_id;
-
-    return chalk_nvme_attach_namespace(w->nvme, 2, attach, &self, 1);
+    return attach_here(w->nvme, 2, attach);
 }
 
 /* ---- in a straight line ---------------------------------------------------------------------------- */
 
-/* The next event; -EAGAIN: there is none for `patience` ns. */
 static int next(struct world *w, uint64_t patience)
 {
-    uint64_t deadline = chalk_deadline(patience);
-    int error;
-
-    while ((error = chalk_nvme_next_event(w->nvme, &event)) == -EAGAIN && !chalk_expired(deadline))
-        chalk_pause();
-    return error;
+    return next_event(w->nvme, patience, &event);
 }
 
 static void too_hot(struct world *w, const char *what)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "nvme_device.h"
+#include "nvme_event.h"
 
 #define MIB      (1u << 20)
 #define PATIENCE (20 * CHALK_S)
@@ -60,9 +61,7 @@ static bool are_listed(struct world *w, bool allocated, uint32_t wanted)
 
 static int attach(struct world *w, uint32_t nsid, bool attached)
 {
-    const uint16_t self = chalk_nvme_info(w->nvme)->controller_id;
-
-    return chalk_nvme_attach_namespace(w->nvme, nsid, attached, &self, 1);
+    return attach_here(w->nvme, nsid, attached);
 }
 
 static int create(struct world *w, uint64_t blocks, uint64_t capacity, uint8_t format, uint32_t *nsid)
@@ -76,12 +75,7 @@ static int create(struct world *w, uint64_t blocks, uint64_t capacity, uint8_t f
 
 static int next(struct world *w, uint64_t patience)
 {
-    uint64_t deadline = chalk_deadline(patience);
-    int error;
-
-    while ((error = chalk_nvme_next_event(w->nvme, &event)) == -EAGAIN && !chalk_expired(deadline))
-        chalk_pause();
-    return error;
+    return next_event(w->nvme, patience, &event);
 }
 
 static void changed(struct world *w, uint32_t nsid, const char *what)

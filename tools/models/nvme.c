@@ -148,9 +148,10 @@ static bool show(struct nvme_model *nvme, struct nvme_cq *cq)
     return good;
 }
 
-/* Whether one more completion has room beside those that are still to come. */
-static bool has_room(struct nvme_model *nvme, struct nvme_cq *cq, unsigned id)
+bool nvme_has_room(struct nvme_model *nvme, unsigned id)
 {
+    struct nvme_cq *cq = &nvme->cqs[id];
+
     for (unsigned look = 0; look < 3; look++) {
         uint32_t used = cq->tail >= cq->head ? cq->tail - cq->head : cq->tail + cq->ring.entries - cq->head;
         uint32_t head;
@@ -164,11 +165,6 @@ static bool has_room(struct nvme_model *nvme, struct nvme_cq *cq, unsigned id)
             cq->head = head;
     }
     return false;
-}
-
-bool nvme_has_room(struct nvme_model *nvme, unsigned cq)
-{
-    return has_room(nvme, &nvme->cqs[cq], cq);
 }
 
 /* Nothing but a reset helps any more. */
@@ -301,8 +297,7 @@ static bool run_queue(struct nvme_model *nvme, uint16_t id)
         return false;
     }
     prefetch(nvme, sq, tail);
-    while (sq->head != tail && done < BATCH && sq->ring.entries != 0 &&
-           has_room(nvme, &nvme->cqs[sq->cq], sq->cq)) {
+    while (sq->head != tail && done < BATCH && sq->ring.entries != 0 && nvme_has_room(nvme, sq->cq)) {
         if (!fetch(nvme, sq, &command)) {
             fail(nvme);
             break;

@@ -204,7 +204,7 @@ void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t 
 void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completion entry);
 /* Puts an entry at the head of the error log. `needed`: what its status says is specific to the command. */
 void nvme_note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t needed);
-/* Whether one more completion has room in the queue. */
+/* Whether one more completion has room in the queue, beside those that are still to come. */
 bool nvme_has_room(struct nvme_model *nvme, unsigned cq);
 /* Waits for everything that is at the stores, and completes it. */
 void nvme_drain(struct nvme_model *nvme);
