@@ -72,7 +72,9 @@ def main():
 
     step('packages', os.path.join(ROOT, 'tools/setup'))
     if not os.path.exists(os.path.join(options.build, 'build.ninja')):
-        step('configure', 'meson', 'setup', '-Dwerror=true', options.build, ROOT)
+        step('configure', 'meson', 'setup', '-Dwerror=true', '-Dtests=true', options.build, ROOT)
+    else:
+        step('configure', 'meson', 'configure', '-Dwerror=true', '-Dtests=true', options.build)
     step('build (a few minutes, the first time)', 'ninja', '--quiet', '-C', options.build)
 
     print(f'== tests: {" ".join(suites) or "all"}', flush=True)
