@@ -4,6 +4,9 @@
  * no system call (a completion is a word in shared memory), and sleeping costs one for all of them. Where
  * io_uring is disabled, ppoll() does the same, more slowly.
  *
+ * An eventfd of an interrupt is another process's, too, if the device is a process: it can take the count
+ * that made the eventfd readable, and change whether a read of it waits. So no read here waits for the count.
+ *
  * No wake-up is lost. The sleeper sets `parked`, then a full fence, then looks at the event word again; the
  * waker changes the word, then a full fence, then looks at `parked`. One of the two sees the other.
  */
@@ -15,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <chalk/clock.h>
@@ -28,6 +32,7 @@ struct source {
     bool dead;      /* removed; freed when nothing looks at it any more */
     bool armed;     /* in flight in the ring, or in the poll set */
     bool cancelled; /* the ring was told */
+    bool polled;    /* the ring polls the eventfd instead of reading it */
     uint64_t value; /* where the ring's read puts the eventfd's count */
 };
 
@@ -75,6 +80,17 @@ static void deliver(struct core *core, const struct source *source, uint64_t val
     atomic_fetch_add_explicit(&core->events, 1, memory_order_relaxed);
 }
 
+/* Takes the eventfd's count without waiting for one. Returns false if there is none. */
+static bool take_count(int fd, uint64_t *value)
+{
+    struct iovec count = {value, sizeof *value};
+    ssize_t size = preadv2(fd, &count, 1, -1, RWF_NOWAIT);
+
+    if (size < 0 && errno == EOPNOTSUPP) /* Linux before 5.8 */
+        size = read(fd, value, sizeof *value);
+    return size == (ssize_t)sizeof *value;
+}
+
 /* ---- with a ring ---- */
 
 static struct io_uring_sqe *next_entry(struct core *core)
@@ -94,7 +110,10 @@ static void arm(struct core *core, struct source *source)
 
     if (entry == NULL)
         return;
-    io_uring_prep_read(entry, source->fd, &source->value, sizeof source->value, 0);
+    if (source->polled)
+        io_uring_prep_poll_add(entry, source->fd, POLLIN);
+    else
+        io_uring_prep_read(entry, source->fd, &source->value, sizeof source->value, 0);
     io_uring_sqe_set_data(entry, source);
     source->armed = true;
     core->reads++;
@@ -111,6 +130,21 @@ static void cancel(struct core *core, struct source *source)
     source->cancelled = true;
 }
 
+/* What the ring found: the count that it has read, or that there is one. */
+static void take_result(struct core *core, struct source *source, int result)
+{
+    if (source->polled) {
+        if (result >= 0 && take_count(source->fd, &source->value))
+            deliver(core, source, source->value);
+    } else if (result == (int)sizeof source->value) {
+        deliver(core, source, source->value);
+    }
+    if (result == -EAGAIN) /* made non-blocking, so that each read would end at once */
+        source->polled = true;
+    else if (result < 0 && result != -ECANCELED && result != -EINTR)
+        chalk_log(CHALK_ERROR, "io_uring cannot read an interrupt's eventfd: %s", strerror(-result));
+}
+
 static void finish(struct core *core, struct source *source, int result)
 {
     pthread_mutex_lock(&core->lock);
@@ -119,10 +153,7 @@ static void finish(struct core *core, struct source *source, int result)
     if (source->dead) {
         free_source(core, source);
     } else {
-        if (result == (int)sizeof source->value)
-            deliver(core, source, source->value);
-        else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
-            chalk_log(CHALK_ERROR, "io_uring cannot read an interrupt's eventfd: %s", strerror(-result));
+        take_result(core, source, result);
         if (!source->cancelled)
             arm(core, source);
     }
@@ -203,8 +234,7 @@ static void sleep_in_poll(struct core *core, const struct timespec *time)
         return;
     pthread_mutex_lock(&core->lock);
     for (unsigned i = 0; i < core->poll_count; i++)
-        if ((core->polls[i].revents & POLLIN) != 0 &&
-            read(core->polls[i].fd, &value, sizeof value) == (ssize_t)sizeof value)
+        if ((core->polls[i].revents & POLLIN) != 0 && take_count(core->polls[i].fd, &value))
             deliver(core, core->polled[i], value);
     pthread_mutex_unlock(&core->lock);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a core waits for: its event word, and sources, which are blocking eventfds that the kernel signals. A
- * source belongs to a core and is read only inside chalk_core_wait() of that core.
+ * What a core waits for: its event word, and sources, which are blocking eventfds that the kernel or another
+ * process signals. A source belongs to a core and is read only inside chalk_core_wait() of that core.
+ * Whatever the other process does with the eventfd, no read of it waits, and one made non-blocking costs no
+ * more.
  */
 #ifndef HOSTED_EVENTS_H
 #define HOSTED_EVENTS_H

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,6 +16,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -352,6 +356,83 @@ static void a_source_survives_its_thread(void **state)
     hosted_source_remove(hosted_core(1), source);
 }
 
+/* ---- an eventfd that another process has, too --------------------------------------------------- */
+
+static int stolen_from = -1;
+static unsigned stolen;
+
+/* Linux's own; then, between the look at an eventfd and the read of it, the other process takes the count. */
+int ppoll(struct pollfd *polls, nfds_t count, const struct timespec *time, const sigset_t *mask)
+{
+    struct timespec limit = time != NULL ? *time : (struct timespec){0};
+    int ready = (int)syscall(SYS_ppoll, polls, count, time != NULL ? &limit : NULL, mask, _NSIG / 8);
+    struct iovec taken = {&(uint64_t){0}, sizeof(uint64_t)};
+
+    if (stolen_from >= 0)
+        stolen += preadv2(stolen_from, &taken, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(uint64_t);
+    return ready;
+}
+
+static void wait_ns(uint64_t ns)
+{
+    chalk_core_wait(0, *events(0), chalk_deadline(ns));
+}
+
+/* A read that waited for the count would keep the core, and its lock, for ever. */
+static void a_stolen_count_is_not_waited_for(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+    struct source *source;
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    (void)state;
+    assert_int_equal(hosted_source_add(hosted_core(0), fd, &counter, &source), 0);
+    wait_ns(CHALK_MS);
+    stolen = 0;
+    stolen_from = fd;
+    assert_int_equal(eventfd_write(fd, 1), 0);
+    wait_ns(20 * CHALK_MS);
+    stolen_from = -1;
+    if (!hosted_core(0)->uses_ring)
+        assert_int_equal(stolen, 1);
+    assert_int_equal(counter + stolen, 1);
+    assert_int_equal(eventfd_write(fd, 1), 0);
+    wait_ns(CHALK_S);
+    assert_int_equal(counter + stolen, 2);
+    hosted_source_remove(hosted_core(0), source);
+}
+
+static uint64_t processor_time(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return (uint64_t)time.tv_sec * CHALK_S + (uint64_t)time.tv_nsec;
+}
+
+/* The flag is of the open file: who has it too can set it, and then io_uring ends each read at once. */
+static void an_eventfd_made_non_blocking_is_still_slept_on(void **state)
+{
+    _Atomic(uint32_t) counter = 0;
+    struct source *source;
+    int fd = eventfd(0, EFD_CLOEXEC);
+    uint64_t before;
+
+    (void)state;
+    assert_int_equal(hosted_source_add(hosted_core(0), fd, &counter, &source), 0);
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    wait_ns(CHALK_MS);
+    before = processor_time();
+    wait_ns(300 * CHALK_MS);
+    assert_true(processor_time() - before < 100 * CHALK_MS);
+    for (uint32_t i = 1; i <= 3; i++) {
+        assert_int_equal(eventfd_write(fd, 1), 0);
+        wait_ns(CHALK_S);
+        assert_int_equal(counter, i);
+    }
+    hosted_source_remove(hosted_core(0), source);
+}
+
 /* ---- guard pages ---------------------------------------------------------------------------------- */
 
 #define PAGE ((size_t)4096)
@@ -428,6 +509,8 @@ int main(void)
         BOTH(no_interrupt_is_lost),
         BOTH(sources_come_and_go_while_their_core_sleeps),
         BOTH(a_source_survives_its_thread),
+        BOTH(a_stolen_count_is_not_waited_for),
+        BOTH(an_eventfd_made_non_blocking_is_still_slept_on),
         cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),
     };
