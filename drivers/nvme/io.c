@@ -241,37 +241,47 @@ static inline void call_back(struct chalk_block_request *request, int error)
     request->done(request, error);
 }
 
-/* The next completion, whatever it is, and its request called back. False: there is none, or it is of no
- * request in flight, and the controller has been stopped. */
+/*
+ * Takes completions, whatever they are, up to one that ends its request, which is called back. Returns false
+ * if there is none, or if one is of no request in flight, and the controller has been stopped. Those before
+ * it, of requests that are kept to be submitted again, have moved the head: without one that ends its request
+ * nobody but the caller tells the controller of it.
+ */
 /*@ requires is_sound(queue);
     ensures is_sound(queue); */
 static __attribute__((noinline)) bool find_unusual(struct nvme_queue *queue)
 {
-    const struct nvme_completion *entry = &queue->completions[queue->cq_head];
-    uint32_t outcome = chalk_dma_load32(&entry->outcome), origin, cid = NVME_OUTCOME_CID(outcome);
-    struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
-    struct chalk_block_request *request = slot->request;
-    int error = 0;
+    queue->head_moved = false;
+    /*@ loop invariant is_sound(queue) && queue == \at(queue, Pre); */
+    for (;;) {
+        const struct nvme_completion *entry = &queue->completions[queue->cq_head];
+        uint32_t outcome = chalk_dma_load32(&entry->outcome), origin, cid = NVME_OUTCOME_CID(outcome);
+        struct nvme_slot *slot = &queue->slots[cid & queue->slot_mask];
+        struct chalk_block_request *request = slot->request;
+        int error = 0;
 
-    if (((outcome ^ queue->phase) & NVME_PHASE) != 0)
-        return false;
-    origin = chalk_dma_load32(&entry->origin);
-    if ((slot->tag & ~NVME_TAG_RESULT) != cid || origin - queue->origin >= queue->entries) {
-        chalk_nvme_distrust(queue, origin, outcome);
-        return false;
+        if (((outcome ^ queue->phase) & NVME_PHASE) != 0)
+            return false;
+        origin = chalk_dma_load32(&entry->origin);
+        if ((slot->tag & ~NVME_TAG_RESULT) != cid || origin - queue->origin >= queue->entries) {
+            chalk_nvme_distrust(queue, origin, outcome);
+            return false;
+        }
+        /*@ assert is_taken(slot) && \valid(request); */
+        if ((slot->tag & NVME_TAG_RESULT) != 0)
+            chalk_nvme_result((struct chalk_nvme_request *)request, entry, outcome);
+        retire(queue, slot, cid);
+        if (NVME_OUTCOME_FAILED(outcome)) {
+            error = chalk_nvme_refused(queue, slot, request, outcome);
+            if (error > 0) {
+                queue->head_moved = true;
+                continue; /* this one is not at its end */
+            }
+        }
+        chalk_block_completed(&queue->block, request, error, outcome);
+        call_back(request, error);
+        return true;
     }
-    /*@ assert is_taken(slot) && \valid(request); */
-    if ((slot->tag & NVME_TAG_RESULT) != 0)
-        chalk_nvme_result((struct chalk_nvme_request *)request, entry, outcome);
-    retire(queue, slot, cid);
-    if (NVME_OUTCOME_FAILED(outcome)) {
-        error = chalk_nvme_refused(queue, slot, request, outcome);
-        if (error > 0)
-            return find_unusual(queue); /* this one is not at its end */
-    }
-    chalk_block_completed(&queue->block, request, error, outcome);
-    call_back(request, error);
-    return true;
 }
 
 /*@ requires is_sound(queue);
@@ -287,7 +297,16 @@ unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit)
     return found;
 }
 
-/* Tells the controller how far completions were taken. */
+/* Tells the controller how far completions were taken: it needs the room in the ring. */
+/*@ requires is_sound(queue);
+    assigns queue->block.counters;
+    ensures is_sound(queue); */
+static inline void ring_head(struct nvme_queue *queue)
+{
+    chalk_mmio_write32(&queue->head_doorbell, 0, queue->cq_head);
+    queue->block.counters.doorbells++;
+}
+
 /*@ requires is_sound(queue);
     assigns queue->block.counters;
     ensures is_sound(queue); */
@@ -297,11 +316,10 @@ static inline void take(struct nvme_queue *queue, unsigned found)
 
     counters->completed += found;
     counters->polls++;
-    chalk_mmio_write32(&queue->head_doorbell, 0, queue->cq_head);
-    counters->doorbells++;
+    ring_head(queue);
 }
 
-/* Nothing was found. Another core may have reset or stopped the controller. */
+/* No request has ended. Another core may have reset or stopped the controller. */
 /*@ requires is_sound(queue);
     ensures is_sound(queue); */
 static __attribute__((noinline)) int idle(struct nvme_queue *queue, unsigned max)
@@ -311,6 +329,8 @@ static __attribute__((noinline)) int idle(struct nvme_queue *queue, unsigned max
         (void)find_unusual(queue); /* of a queue without requests any completion is a lie */
     if (unlikely(nvme_epoch(queue->nvme) != queue->epoch))
         return chalk_nvme_follow(queue, max);
+    if (unlikely(queue->head_moved))
+        ring_head(queue);
     return (int)look_at_time(queue);
 }
 

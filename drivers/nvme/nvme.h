@@ -272,7 +272,8 @@ struct nvme_queue {
     uint64_t next_sweep; /* ticks */
     struct chalk_nvme *nvme;
     const struct nvme_completion *completions;
-    uint32_t epoch; /* of the controller, when it got to know this pair; 0: it does not know it */
+    uint32_t epoch;  /* of the controller, when it got to know this pair; 0: it does not know it */
+    bool head_moved; /* the last look took completions and ended no request */
 
     _Alignas(64) struct chalk_mmio head_doorbell; /* a window of one register */
     struct chalk_mmio tail_doorbell;

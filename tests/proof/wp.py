@@ -42,7 +42,7 @@ PROOFS = {
         'axioms': ('drivers/nvme/nvme.h', 'slots.smt2'),
         'prover': ['cvc4', '-wp-steps', '600000', '-wp-model', 'Typed+cast'],
         'functions': ['queue_of', 'nvme_epoch', 'nvme_slot_free', 'retire', 'find_plain', 'find_unusual', 'chalk_nvme_collect',
-                      'take', 'look_at_time', 'idle', 'poll_many', 'poll'],
+                      'ring_head', 'take', 'look_at_time', 'idle', 'poll_many', 'poll'],
         'bugs': {
             'any identifier taken for a plain one': ('io.c', 'find_plain', 'slot->tag != *cid || ', ''),
             'any identifier taken for an unusual one': ('io.c', 'find_unusual', '(slot->tag & ~NVME_TAG_RESULT) != cid ||', ''),

@@ -557,6 +557,8 @@ static void doorbell(struct nvme_model *model, size_t offset, uint32_t value)
         return;
     }
     if (index % 2 != 0) {
+        if (value == queue->taken) /* [Base 5.2.1], "Invalid Doorbell Write Value" */
+            fault(model, "completion queue %u is told %u twice", id, value);
         queue->taken = value;
     } else {
         if (!queue->has_commands)

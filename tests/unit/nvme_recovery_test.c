@@ -4,6 +4,7 @@
 #include "nvme_session.h"
 #include <chalk/random.h>
 #include <limits.h>
+#include <pthread.h>
 
 #define MS       ((uint64_t)1000000)
 #define REQUESTS 256
@@ -699,6 +700,105 @@ static void a_refusal_that_passes_is_waited_for(void **state)
     assert_int_equal(items[0].status, -EBUSY);
 }
 
+static void done_quietly(struct chalk_block_request *request, int status)
+{
+    (void)request;
+    (void)status;
+}
+
+static unsigned refusals;
+
+/* The next `refusals` I/O commands fail with a status that passes. */
+static bool refuse_some(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                        uint16_t *status, uint64_t *result)
+{
+    (void)m;
+    (void)command;
+    (void)result;
+    if (id == 0 || refusals == 0)
+        return false;
+    refusals--;
+    *status = 0x082;
+    return true;
+}
+
+/* The model faults if its ring is full: completions of requests that are kept take room in it as others do.
+ */
+static void room_of_kept_requests_is_given_back(void **state)
+{
+    static const unsigned depths[] = {1, 2, 32, DEPTH};
+
+    (void)state;
+    model->execute = refuse_some;
+    for (unsigned i = 0; i < sizeof depths / sizeof *depths; i++) {
+        uint64_t begin = fake.now;
+
+        chalk_nvme_queue_close(queue);
+        assert_int_equal(open_queue(depths[i]), 0);
+        refusals = NVME_TRIES * depths[i]; /* the ring has room for twice as many as are in flight */
+        finished = 0;
+        for (unsigned k = 0; k < depths[i]; k++)
+            assert_int_equal(submit(prepare(k, CHALK_BLOCK_READ, k)), 1);
+        poll_until(depths[i]);
+        for (unsigned k = 0; k < depths[i]; k++)
+            assert_int_equal(items[k].status, 0);
+        assert_in_range(fake.now - begin, 0, 5000 * MS);
+        assert_int_equal(((struct nvme_queue *)queue)->cq_head, model->queues[1].taken);
+    }
+}
+
+static void *poll_in_thread(void *polled)
+{
+    *(int *)polled = chalk_block_poll(queue, 0);
+    return NULL;
+}
+
+/* The controller does not decide how much of its owner's stack a poll takes: a task has 32 KiB. */
+static void many_kept_requests_take_no_more_stack(void **state)
+{
+    static struct chalk_block_request requests[NVME_MAX_DEPTH], *pointers[NVME_MAX_DEPTH];
+    pthread_attr_t attributes;
+    pthread_t thread;
+    unsigned depth;
+    int polled = -1;
+
+    (void)state;
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(open_queue(NVME_MAX_DEPTH), 0);
+    depth = queue->info.depth;
+    assert_true(depth > 1000);
+    model->refuse = 0x082;
+    for (unsigned i = 0; i < depth; i++) {
+        requests[i] = (struct chalk_block_request){.op = CHALK_BLOCK_FLUSH, .done = done_quietly};
+        pointers[i] = &requests[i];
+    }
+    assert_int_equal(chalk_block_submit(queue, pointers, depth), depth);
+    chalk_block_kick(queue);
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, 64 << 10), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, poll_in_thread, &polled), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(polled, 0);
+    model->refuse = 0;
+}
+
+static void nothing_is_told_twice(void **state)
+{
+    uint64_t doorbells;
+
+    (void)state;
+    model->execute = refuse_some;
+    refusals = 1;
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+    assert_int_equal(submit(prepare(1, CHALK_BLOCK_READ, 1)), 1);
+    doorbells = queue->counters.doorbells;
+    assert_int_equal(chalk_block_poll(queue, 0), 1); /* one is kept, the other ends */
+    assert_int_equal(queue->counters.doorbells, doorbells + 1);
+    assert_int_equal(chalk_block_poll(queue, 0), 0);
+    poll_until(2);
+    assert_int_equal(queue->counters.doorbells, doorbells + 3); /* that of the retry, and of its end */
+}
+
 /* A controller that wants to be left alone for a while, as its Command Retry Delay Times say. */
 static void reopen_with_delays(uint64_t timeout_ns)
 {
@@ -866,6 +966,9 @@ int main(void)
         TEST(one_that_stops_by_itself_is_started_again),
         TEST(a_verify_run_survives_a_hundred_resets),
         TEST(a_refusal_that_passes_is_waited_for),
+        TEST(room_of_kept_requests_is_given_back),
+        TEST(many_kept_requests_take_no_more_stack),
+        TEST(nothing_is_told_twice),
         TEST(a_controller_is_left_alone_as_long_as_it_wants),
         TEST(a_delay_beyond_the_time_limit_is_not_waited_for),
         TEST(a_reset_tells_again_that_delays_are_understood),
