@@ -137,10 +137,11 @@ static int get_region_info(struct server *server, struct command *command)
     command->answer = sizeof *info;
     if (index >= MODEL_BARS || server->shared[index] < 0)
         return 0;
-    info->flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
+    info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
     info->argsz += (uint32_t)sizeof sparse;
-    if (room < info->argsz)
+    if (room < info->argsz) /* argsz says how much room it takes; a client may read that flag as an offset */
         return 0;
+    info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
     info->cap_offset = sizeof *info;
     sparse.area.offset = server->model->class->bars[index].shared_offset;
     sparse.area.size = server->model->class->bars[index].shared_size;
