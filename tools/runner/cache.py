@@ -29,11 +29,18 @@ def lock():
 
 
 @contextlib.contextmanager
-def made(path):
-    """Yields a folder to work in, and a name there: what stands at it in the end becomes `path`, whole."""
-    work = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(os.path.abspath(path)))
+def working(beside):
+    """Yields a new folder beside a path, on the same disk, and removes it in the end."""
+    work = tempfile.mkdtemp(prefix=UNFINISHED, dir=os.path.dirname(os.path.abspath(beside)))
     try:
-        yield work, os.path.join(work, 'result')
-        os.rename(os.path.join(work, 'result'), path)
+        yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def made(path):
+    """Yields a folder to work in, and a name there: what stands at it in the end becomes `path`, whole."""
+    with working(path) as work:
+        yield work, os.path.join(work, 'result')
+        os.rename(os.path.join(work, 'result'), path)

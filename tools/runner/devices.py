@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """From `--device SPEC` to QEMU arguments. A spec means the same device, at the same address, to both runners."""
 
+import json
 import os
 import re
+import stat
 
 from . import Failure
 
@@ -13,6 +15,8 @@ devices, in the order given, are 0000:00:03.0, 0000:00:04.0, ... in both runners
         ns2.logical_block_size=4096    of the second namespace only;
         drive.cache=none               an option of QEMU's -drive (all of its files)
   edu | e1000e | bochs-display [,KEY=VALUE...]
+  vfio-user:SOCKET                     a model in a process, such as chalk-model, which serves SOCKET already; the
+                                       machine is then of the newer QEMU that tools/setup --judges unpacks
   raw:QEMU-DEVICE                      any other PCI device, as after QEMU's -device
   root-port:SPEC                       SPEC behind a PCIe root port: the port takes the place in the order,
                                        and the devices behind ports are 0000:01:00.0, 0000:02:00.0, ...
@@ -41,12 +45,25 @@ def check_disk(path):
         raise Failure(f"{path}: may not be read and written by you: 'chmod u+rw {path}', or run as its owner")
 
 
+def check_socket(path):
+    try:
+        is_socket = stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError as error:
+        raise Failure(f"vfio-user:{path}: {error.strerror}: start a model first: 'chalk-model nvme --socket {path} ...'")
+    if not is_socket:
+        raise Failure(f'vfio-user:{path}: is not a socket')
+
+
 class Devices:
-    """The devices of one machine: `arguments` for QEMU, and the PCI address of each."""
+    """
+    The devices of one machine: `arguments` for QEMU, and the PCI address of each. With `processes`, some of them are
+    other processes, which need to see the machine's memory.
+    """
 
     def __init__(self, specs):
         self.arguments = []
         self.addresses = []
+        self.processes = False
         self._ports = 0
         if len(specs) > LAST_SLOT - FIRST_SLOT + 1:
             raise Failure(f'{len(specs)} devices: there are slots for {LAST_SLOT - FIRST_SLOT + 1}')
@@ -66,14 +83,16 @@ class Devices:
         name, _, rest = kind.partition(':')
         if name == 'nvme':
             self._add_nvme(index, rest, place)
+        elif name == 'vfio-user' and rest:
+            self._add_process(rest, place)
         elif name == 'raw' and rest:
             placed = re.search(r',(addr|bus)=', rest)
             self.arguments += ['-device', rest if placed else f'{rest},{place}']
         elif kind.split(',')[0] in SIMPLE:
             self._add_simple(index, kind, place)
         else:
-            raise Failure(f"--device {spec}: not a device: expected nvme:FILE, {', '.join(SIMPLE)}, raw:QEMU-DEVICE, "
-                          'or root-port: before one of them')
+            raise Failure(f"--device {spec}: not a device: expected nvme:FILE, {', '.join(SIMPLE)}, vfio-user:SOCKET, "
+                          'raw:QEMU-DEVICE, or root-port: before one of them')
         self.addresses.append(address)
 
     def _add_simple(self, index, kind, place):
@@ -81,6 +100,13 @@ class Devices:
             self.arguments += ['-netdev', f'user,id=net{index},restrict=on']
             kind += f',netdev=net{index}'
         self.arguments += ['-device', f'{kind},{place}']
+
+    def _add_process(self, path, place):
+        check_socket(path)
+        self.processes = True
+        properties = {'driver': 'vfio-user-pci', 'socket': {'path': os.path.abspath(path), 'type': 'unix'}}
+        properties |= dict(setting.split('=') for setting in place.split(','))
+        self.arguments += ['-device', json.dumps(properties)]
 
     def _add_nvme(self, index, rest, place):
         files, *settings = split(rest, ',')

@@ -16,9 +16,12 @@ import subprocess
 import sys
 import time
 
-from . import Failure, Status, devices
+from . import Failure, Status, devices, judges
 
 QEMU = 'qemu-system-x86_64'
+# What QEMU says although all is well. The last two are of the newer one: it still takes -mon, and its devices that are
+# processes have no error interrupt.
+HARMLESS = ('terminating on signal', 'Is another process using', "'-mon' is deprecated", 'Could not enable error recovery')
 GRACE = 10  # seconds that a program has to end after it was asked to
 
 
@@ -107,6 +110,18 @@ def choose_accel(args):
     return 'kvm' if not trouble and processor_virtualizes() else 'tcg'
 
 
+# ---- QEMU ----
+
+def qemu(machine_devices):
+    """The words that start it: this machine's own, or the newer one where a device needs that."""
+    if machine_devices.processes:
+        words = judges.command()
+        if not words:
+            raise Failure(f'a device that is a process needs a newer QEMU, with {judges.DEVICE}: {judges.CURE}')
+        return words
+    return [QEMU]
+
+
 # ---- the machine ----
 
 class Machine:
@@ -132,17 +147,22 @@ class Machine:
 
         accel = choose_accel(args)
         irqchip = 'split' if accel == 'kvm' else 'off'
-        self.command = [QEMU, '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
+        self.devices = devices.Devices(args.device)
+        if self.devices.processes:  # which see the memory, by its descriptor
+            machine += ',memory-backend=memory'
+        self.command = [*qemu(self.devices), '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
                         '-machine', f'{args.machine},kernel-irqchip={irqchip}{machine}']
         if args.icount:  # a timer that is set through an x2APIC register confuses QEMU's count: it ends with "Bad icount read"
             self.command += ['-cpu', 'max,-x2apic', '-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
         else:
             self.command += ['-cpu', 'max', '-accel', f'tcg,thread={threads}' if accel == 'tcg' else 'kvm']
         self.command += ['-smp', str(args.cores), '-m', args.memory]
-        if iommu:  # before the devices that it is to translate for
-            self.command += ['-device', 'intel-iommu,intremap=on']
+        if self.devices.processes:
+            self.command += ['-object', f'memory-backend-memfd,id=memory,size={args.memory},share=on']
+        if iommu:  # before the devices that it is to translate for; QEMU tells other processes of what is mapped
+            caching = ',caching-mode=on' if self.devices.processes else ''
+            self.command += ['-device', f'intel-iommu,intremap=on{caching}']
         self.command += ['-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
-        self.devices = devices.Devices(args.device)
         self.command += self.devices.arguments
         for more in args.qemu:
             self.command += shlex.split(more)
@@ -173,7 +193,7 @@ class Machine:
         Runs the machine to its end. Returns the status that it wrote to isa-debug-exit, or None if it ended in another
         way (then shutdown_reason says how); raises Failure, or SystemExit at the time-out and when interrupted.
         """
-        if not shutil.which(QEMU):
+        if not shutil.which(self.command[0]):
             raise Failure(f"{QEMU}: not installed: run tools/setup, or 'sudo apt-get install qemu-system-x86'")
         self._monitor = self.add_channel('monitor', self._take_monitor)
         self.command += ['-mon', 'chardev=monitor,mode=control', '-S']
@@ -312,7 +332,7 @@ class Machine:
             line = line.decode(errors='replace')
             if 'Failed to get "write" lock' in line:
                 say(self._name, 'a disk is in use by another machine: wait for it, or give each its own copy')
-            elif 'terminating on signal' not in line and 'Is another process using' not in line:
+            elif not any(harmless in line for harmless in HARMLESS):
                 say(self._name, line)
 
 
