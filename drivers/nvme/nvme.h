@@ -50,6 +50,20 @@
  */
 #define NVME_MAX_TRANSFER ((uint64_t)1 << 20)
 
+/*
+ * Bytes of the list that each slot has in memory. Lists lie at multiples of it, so each begins a page of its
+ * own (or, where pages are larger, a part of one) and the longest, of pages, fills only half of it. Thus:
+ *
+ * - No entry is in the last 8 bytes of a page. Only a pointer to another list belongs there [Base 4.1.1], and
+ *   some controllers take any entry there for one, even the last.
+ * - The ranges of a discard have 4 KiB after them that are the slot's and zero. Some controllers fetch as
+ * much as the most ranges there can be, or multiples of 512 bytes, however many ranges the command says.
+ */
+#define NVME_LIST_SIZE   4096u
+#define NVME_LIST_PIECES (NVME_LIST_SIZE / sizeof(struct nvme_sgl))
+_Static_assert(NVME_MAX_TRANSFER / 4096 * sizeof(uint64_t) <= NVME_LIST_SIZE - sizeof(uint64_t),
+               "a list of pages never reaches the last entry of a page");
+
 /* Keeps command identifiers within 15 bits, with some left to tell old from new: see struct nvme_slot. */
 #define NVME_MAX_DEPTH 4095
 
@@ -259,7 +273,7 @@ struct nvme_queue {
     uint32_t page;
     uint64_t page_mask; /* the same less one */
     uint32_t slot_mask;
-    uint8_t block_shift, list_shift;
+    uint8_t block_shift;
 
     /* what submissions and polls change, and what an idle poll needs */
     _Alignas(64) uint32_t in_flight; /* requests; the slot of the next is the stack's entry of that number */
@@ -277,9 +291,8 @@ struct nvme_queue {
 
     _Alignas(64) struct chalk_mmio head_doorbell; /* a window of one register */
     struct chalk_mmio tail_doorbell;
-    uint64_t *lists; /* PRP lists, 1 << list_shift bytes a slot */
+    void *lists; /* NVME_LIST_SIZE bytes a slot: its pages, pieces or ranges */
     uint64_t lists_iova;
-    uint32_t list_pieces;         /* of scatter gather lists, in that room */
     uint32_t sgl_align;           /* of pieces, bytes; 0: the controller knows pages only */
     struct nvme_part *free_parts; /* split.c */
     struct nvme_split *free_splits;

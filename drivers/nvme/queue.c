@@ -12,14 +12,10 @@
 #include "split.h"
 #include <string.h>
 
-/* Room for so many pieces of data at least, in 1 << this bytes of list. */
-#define NVME_SGL_SHIFT 11
-
 _Static_assert(2 * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) + sizeof(struct nvme_slot) +
-                       sizeof(struct nvme_part) + sizeof(struct nvme_split) + sizeof(uint16_t) +
-                       NVME_MAX_TRANSFER / 4096 * sizeof(uint64_t) <=
-                   4096,
-               "a request in flight takes no more than a page");
+                       sizeof(struct nvme_part) + sizeof(struct nvme_split) + sizeof(uint16_t) <=
+                   512,
+               "a request in flight takes no more than its list and 512 bytes");
 
 static int pick_namespace(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_nvme_namespace *ns)
@@ -102,7 +98,7 @@ static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned dep
     return queue;
 }
 
-/* The rings, and a PRP list for each request. */
+/* The rings, and a list for each request. */
 static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
 {
     size_t page = nvme->info.page_size;
@@ -110,11 +106,6 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
                                         &queue->list_memory};
     int error = 0;
 
-    /* A list has an entry a page, and begins at a multiple of its size: so it never crosses a page. */
-    queue->list_shift = (uint8_t)log2_up(nvme->info.max_transfer / page * sizeof(uint64_t));
-    if (queue->sgl_align != 0 && queue->list_shift < NVME_SGL_SHIFT)
-        queue->list_shift = NVME_SGL_SHIFT;
-    queue->list_pieces = (uint32_t)((1u << queue->list_shift) / sizeof(struct nvme_sgl));
     if (chalk_nvme_cmb_get(nvme, queue->id, queue->entries * sizeof(struct nvme_command),
                            &queue->command_memory))
         chalk_nvme_cmb_doorbell(&queue->cmb_doorbell, &queue->tail_doorbell);
@@ -125,13 +116,12 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
         error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_completion), page,
                               &queue->completion_memory);
     if (error == 0)
-        error =
-            chalk_dma_get(nvme->memory, (size_t)queue->depth << queue->list_shift, page, &queue->list_memory);
+        error = chalk_dma_get(nvme->memory, (size_t)queue->depth * NVME_LIST_SIZE, page, &queue->list_memory);
     if (error != 0) {
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a queue of %u: it needs %zu KiB of shared memory",
                   nvme->name, queue->depth,
                   (queue->entries * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) +
-                   ((size_t)queue->depth << queue->list_shift)) /
+                   (size_t)queue->depth * NVME_LIST_SIZE) /
                           1024 +
                       3 * page / 1024);
         return error;

@@ -25,7 +25,7 @@ static const struct {
 /* The memory of the next slot, for what a command points to. */
 static void *list(const struct nvme_queue *queue, uint64_t *iova)
 {
-    size_t offset = (size_t)nvme_next_slot(queue) << queue->list_shift;
+    size_t offset = (size_t)nvme_next_slot(queue) * NVME_LIST_SIZE;
 
     *iova = queue->lists_iova + offset;
     return (char *)queue->lists + offset;
@@ -53,7 +53,7 @@ static int point(struct nvme_queue *queue, const struct nvme_data *data, struct 
         command->prp2 = prp.prp2;
     }
     if (error != 0 && queue->sgl_align != 0) {
-        error = chalk_nvme_sgl(data, queue->sgl_align, entries, queue->list_pieces, iova, &command->sgl);
+        error = chalk_nvme_sgl(data, queue->sgl_align, entries, NVME_LIST_PIECES, iova, &command->sgl);
         command->cdw0 |= NVME_DATA_SGL;
     }
     return error != 0 ? -EINVAL : 0;
@@ -79,7 +79,7 @@ static int submit_flush(struct nvme_queue *queue, struct chalk_block_request *re
     return 0;
 }
 
-/* One range, in the slot's list [NVM 3.2.3]. */
+/* One range, in the slot's list [NVM 3.2.3], and zeroes: see NVME_LIST_SIZE. */
 static int submit_discard(struct nvme_queue *queue, struct chalk_block_request *request)
 {
     struct nvme_command command = {
@@ -90,6 +90,7 @@ static int submit_discard(struct nvme_queue *queue, struct chalk_block_request *
     };
     struct nvme_range *range = list(queue, &command.prp1);
 
+    memset(range, 0, NVME_LIST_SIZE);
     *range = (struct nvme_range){.blocks = request->count, .slba = request->lba};
     nvme_issue(queue, &command, request, 0);
     return 0;
@@ -210,7 +211,7 @@ static int submit_range(struct nvme_queue *queue, struct chalk_block_request *re
     if (request->op == CHALK_BLOCK_DISCARD)
         return submit_discard(queue, request);
     if (request->count > most_at_once || (checks && request->op == CHALK_BLOCK_READ) || /* see check_read() */
-        (queue->sgl_align != 0 && data.count > queue->list_pieces)) /* of pages there is room for all */
+        (queue->sgl_align != 0 && data.count > NVME_LIST_PIECES)) /* of pages there is room for all */
         error = chalk_nvme_split(queue, request, &data, most_at_once);
     else
         error = submit_blocks(queue, request, &data, moves_metadata ? request->metadata->iova : 0);

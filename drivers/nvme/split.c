@@ -36,7 +36,7 @@ static uint32_t next_blocks(const struct nvme_queue *queue, const struct nvme_sp
 
     if (data->bytes == 0 || queue->sgl_align == 0) /* of pages there is always room for all */
         return most;
-    for (unsigned i = 0; i < data->count && i < queue->list_pieces; i++) {
+    for (unsigned i = 0; i < data->count && i < NVME_LIST_PIECES; i++) {
         fit += data->segments[i].size - (i == 0 ? data->skip : 0);
         if (fit >> queue->block_shift >= most)
             return most;

@@ -321,7 +321,7 @@ static void reports_too_little_memory(void **state)
     struct chalk_dma hog;
 
     (void)state;
-    assert_int_equal(chalk_dma_get(memory, (8 << 20) - 2 * CHALK_PAGE, CHALK_PAGE, &hog), 0);
+    assert_int_equal(chalk_dma_get(memory, SESSION_MEMORY - 2 * CHALK_PAGE, CHALK_PAGE, &hog), 0);
     assert_int_equal(open_controller(), -ENOMEM);
     assert_true(fake_console_has("NVMe " MODEL_NAME
                                  ": no memory for a controller: it needs 12 KiB of shared memory"));

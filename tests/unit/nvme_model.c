@@ -139,6 +139,8 @@ static bool transfer(struct nvme_model *model, const struct nvme_command *comman
             list = address;
             continue;
         }
+        if (list % page == 0) /* controllers are known that take it for a pointer all the same */
+            fault(model, "a page of data in the last entry of a page of list");
         if (address % page != 0)
             fault(model, "PRP entry 0x%llx is not a page", (unsigned long long)address);
         piece = size < page ? size : page;
@@ -364,16 +366,25 @@ static void admin(struct nvme_model *model, const struct nvme_command *command)
     complete(model, 0, command->cdw0, status, result);
 }
 
-/* Deallocated blocks read as zeros here. */
+/*
+ * Deallocated blocks read as zeros here. As some controllers do, this one fetches as much as the most ranges
+ * take, of which only the first shall be there.
+ */
 static void discard(struct nvme_model *model, const struct nvme_command *command, unsigned shift)
 {
-    struct nvme_range range;
+    struct nvme_range ranges[256];
+    const struct nvme_range nothing = {.blocks = 0}, *range = &ranges[0];
 
     if (command->cdw10 != 0 || command->cdw11 != NVME_DATASET_DEALLOCATE)
         fault(model, "dataset management 0x%x 0x%x", command->cdw10, command->cdw11);
-    else if (transfer(model, command, (uint8_t *)&range, sizeof range, false) &&
-             range.slba + range.blocks <= MODEL_DISK >> shift)
-        memset(model->disk + (range.slba << shift), 0, (size_t)range.blocks << shift);
+    else if (transfer(model, command, (uint8_t *)ranges, sizeof ranges, false) &&
+             range->slba + range->blocks <= MODEL_DISK >> shift)
+        memset(model->disk + (range->slba << shift), 0, (size_t)range->blocks << shift);
+    for (unsigned i = 1; i < sizeof ranges / sizeof *ranges; i++)
+        if (memcmp(&ranges[i], &nothing, sizeof nothing) != 0) {
+            fault(model, "range %u of one, with %u blocks", i, ranges[i].blocks);
+            break;
+        }
 }
 
 static void io(struct nvme_model *model, unsigned id, const struct nvme_command *command)

@@ -334,6 +334,69 @@ static void commands_have_data_of_any_size_that_a_transfer_may_have(void **state
     assert_int_equal(run(&request.block), -EINVAL);
 }
 
+/* Opens the queue anew, of a controller that takes `mdts` pages, as a power of two, and no pieces. */
+static void reopen(unsigned depth, uint8_t mdts)
+{
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    model->controller.mdts = mdts;
+    model->controller.sgls = 0;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(open_queue(depth), 0);
+}
+
+/* Submits as many copies of a request as the queue takes at once, and waits for their end. The model reports
+ * where a list or a range is not as it should be. */
+static void fill_queue(const struct chalk_block_request *request)
+{
+    static struct chalk_block_request copies[64];
+
+    for (unsigned i = 0; i < queue->info.depth; i++) {
+        struct chalk_block_request *copy = &copies[i];
+
+        *copy = *request;
+        copy->done = done;
+        assert_int_equal(chalk_block_submit(queue, &copy, 1), 1);
+    }
+    finished = 0;
+    chalk_block_kick(queue);
+    while (finished < queue->info.depth)
+        assert_true(chalk_block_poll(queue, 0) > 0);
+    assert_int_equal(last_status, 0);
+    assert_int_equal(model->faults, 0);
+}
+
+/* The longest lists, of transfers that begin in mid-page, whatever slot they are in. */
+static void no_list_reaches_the_end_of_its_page(void **state)
+{
+    (void)state;
+    for (uint8_t mdts = 1; mdts <= 7; mdts++) {
+        size_t size = (size_t)4096 << mdts;
+        struct chalk_dma segment = piece(512, size);
+        const struct chalk_block_request request = {.op = CHALK_BLOCK_WRITE,
+                                                    .count = (uint32_t)(size / 512),
+                                                    .segments = &segment,
+                                                    .segment_count = 1};
+
+        reopen(64, mdts);
+        fill_queue(&request);
+    }
+}
+
+static void ranges_have_a_page_of_zeroes(void **state)
+{
+    const struct chalk_block_request discard = {.op = CHALK_BLOCK_DISCARD, .lba = 8, .count = 8};
+    struct chalk_dma segment = piece(512, 64 << 10);
+    const struct chalk_block_request write = {
+        .op = CHALK_BLOCK_WRITE, .count = 128, .segments = &segment, .segment_count = 1};
+
+    (void)state;
+    reopen(64, 5);
+    fill_queue(&discard);
+    fill_queue(&write); /* now there are lists in its place */
+    fill_queue(&discard);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -350,6 +413,8 @@ int main(void)
         TEST(commands_say_where_their_metadata_is),
         TEST(commands_tell_their_status),
         TEST(commands_have_data_of_any_size_that_a_transfer_may_have),
+        TEST(no_list_reaches_the_end_of_its_page),
+        TEST(ranges_have_a_page_of_zeroes),
     };
 
     return cmocka_run_group_tests_name("nvme_request", tests, NULL, NULL);

@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#define SESSION_MEMORY ((size_t)16 << 20) /* shared, bytes */
+
 static struct nvme_model *model;
 static struct chalk_device *device;
 static struct chalk_domain *domain;
@@ -23,7 +25,7 @@ static struct chalk_nvme *nvme;
 
 static int session_setup(void **state)
 {
-    const struct chalk_memory_options options = {.shared_size = 8 << 20, .node = -1};
+    const struct chalk_memory_options options = {.shared_size = SESSION_MEMORY, .node = -1};
 
     (void)state;
     fake_reset();
