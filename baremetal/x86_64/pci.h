@@ -79,6 +79,8 @@ void pci_write(const struct chalk_device *device, unsigned offset, unsigned widt
 /* ---- pci_header.c ---- */
 /* The offset of the first capability `id`; 0: none. */
 uint8_t pci_capability(const struct chalk_device *device, uint8_t id);
+/* The offset of the first extended capability `id` (PCIe 7.6.3); 0: none, or the space cannot be reached. */
+unsigned pci_extended_capability(const struct chalk_device *device, unsigned id);
 /* Fills device->bars. Decoding is off for a moment; afterwards the command register is as before. */
 void pci_size_bars(struct chalk_device *device);
 

@@ -10,7 +10,9 @@
 enum {
     CAPABILITIES_MAX = 48, /* as many as fit between 0x40 and 0xff */
     CAPABILITIES_START = 0x40,
-    BAR_PORTS = 1, /* PCI 6.2.5.1 */
+    EXTENDED_MAX =
+        (PCI_EXTENDED_SIZE - PCI_CONVENTIONAL_SIZE) / 8, /* PCIe 7.6: a header and a dword at least */
+    BAR_PORTS = 1,                                       /* PCI 6.2.5.1 */
     BAR_TYPE = 6,
     BAR_TYPE_32 = 0,
     BAR_TYPE_64 = 4,
@@ -27,6 +29,22 @@ uint8_t pci_capability(const struct chalk_device *device, uint8_t id)
         if ((head & 0xff) == id)
             return (uint8_t)at;
         at = head >> 8 & ~3u;
+    }
+    return 0;
+}
+
+unsigned pci_extended_capability(const struct chalk_device *device, unsigned id)
+{
+    unsigned at = PCI_CONVENTIONAL_SIZE;
+
+    for (unsigned i = 0; i < EXTENDED_MAX && at >= PCI_CONVENTIONAL_SIZE; i++) {
+        uint32_t head = pci_read(device, at, 4);
+
+        if (head == 0 || head == UINT32_MAX) /* no list; or no such space (pci_config.c) */
+            return 0;
+        if ((head & 0xffff) == id)
+            return at;
+        at = head >> 20 & ~3u;
     }
     return 0;
 }

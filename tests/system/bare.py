@@ -31,6 +31,15 @@ def boots(test, folder):
     test.result(run.status == 0, 'pvh: a device behind a root port', run.output)
 
 
+def buses(test, folder):
+    """A second root bus, whose first device has number 5, and a disk behind it."""
+    disk = worlds.disk(folder, 'far.img', 8)
+    qemu = ('-device pxb-pcie,id=pxb,bus_nr=128,bus=pcie.0,addr=0x10 -device pcie-root-port,id=far,bus=pxb,addr=5,chassis=9 '
+            f'-drive file={disk},if=none,format=raw,id=disk -device nvme,serial=far,drive=disk,bus=far,addr=0')
+    run = worlds.metal(image('nvme-verify'), ['--overwrite', '--blocks', 4096], options=['--qemu', qemu])
+    test.result(run.status == 0, 'a disk on a root bus that has no device 0', run.output)
+
+
 def size(test, folder):
     stripped = os.path.join(folder, 'hello.elf')
     subprocess.run(['strip', '-o', stripped, image('hello')], check=True)
@@ -146,6 +155,8 @@ def bad_machine(test):
     test.result(run.status == 1 and 'x86-64-v2' in run.output, 'an old processor: a message', run.output)
     run = worlds.metal(image('hello'), options=['--machine', 'microvm,acpi=off'])
     test.result(run.status == 0 and 'acpi: no tables' in run.output, 'no ACPI: says so, and does without', run)
+    run = worlds.metal(image('nvme-identify'), options=['--machine', 'microvm'])
+    test.result(run.status == 1 and 'no PCI bus' in run.output, 'no PCI bus: says so to who looks for a device', run.output)
     run = worlds.metal(image('no-such-image'), [])
     test.result(run.status not in (0, 124) and 'no-such-image' in run.output, 'no such image: a message', run.output)
 
@@ -153,6 +164,7 @@ def bad_machine(test):
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         boots(test, folder)
+        buses(test, folder)
         size(test, folder)
         panics(test)
         reach(test, folder)

@@ -98,7 +98,7 @@ struct chalk_bus_info {
 
 /*
  * Moves `info` to the next device: zero `info` first, call until it returns -ENOENT. Other walks do not
- * disturb this one. Errors: -ENXIO (hosted: Linux shows no bus), -ENOMEM.
+ * disturb this one. Errors: -ENXIO (the machine, or Linux, shows no bus), -ENOMEM.
  * Why: drivers find their devices, and only the platform knows how the bus is enumerated.
  */
 int chalk_bus_next(struct chalk_bus_info *info);
