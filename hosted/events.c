@@ -4,8 +4,8 @@
  * no system call (a completion is a word in shared memory), and sleeping costs one for all of them. Where
  * io_uring is disabled, ppoll() does the same, more slowly.
  *
- * An eventfd of an interrupt is another process's, too, if the device is a process: it can take the count
- * that made the eventfd readable, and change whether a read of it waits. So no read here waits for the count.
+ * An eventfd of an interrupt is also another process's if the device is a process, which can take the count
+ * that made it readable. So no read here waits for the count; io_uring's wait in the kernel.
  *
  * No wake-up is lost. The sleeper sets `parked`, then a full fence, then looks at the event word again; the
  * waker changes the word, then a full fence, then looks at `parked`. One of the two sees the other.
@@ -32,7 +32,6 @@ struct source {
     bool dead;      /* removed; freed when nothing looks at it any more */
     bool armed;     /* in flight in the ring, or in the poll set */
     bool cancelled; /* the ring was told */
-    bool polled;    /* the ring polls the eventfd instead of reading it */
     uint64_t value; /* where the ring's read puts the eventfd's count */
 };
 
@@ -110,10 +109,7 @@ static void arm(struct core *core, struct source *source)
 
     if (entry == NULL)
         return;
-    if (source->polled)
-        io_uring_prep_poll_add(entry, source->fd, POLLIN);
-    else
-        io_uring_prep_read(entry, source->fd, &source->value, sizeof source->value, 0);
+    io_uring_prep_read(entry, source->fd, &source->value, sizeof source->value, 0);
     io_uring_sqe_set_data(entry, source);
     source->armed = true;
     core->reads++;
@@ -130,21 +126,6 @@ static void cancel(struct core *core, struct source *source)
     source->cancelled = true;
 }
 
-/* What the ring found: the count that it has read, or that there is one. */
-static void take_result(struct core *core, struct source *source, int result)
-{
-    if (source->polled) {
-        if (result >= 0 && take_count(source->fd, &source->value))
-            deliver(core, source, source->value);
-    } else if (result == (int)sizeof source->value) {
-        deliver(core, source, source->value);
-    }
-    if (result == -EAGAIN) /* made non-blocking, so that each read would end at once */
-        source->polled = true;
-    else if (result < 0 && result != -ECANCELED && result != -EINTR)
-        chalk_log(CHALK_ERROR, "io_uring cannot read an interrupt's eventfd: %s", strerror(-result));
-}
-
 static void finish(struct core *core, struct source *source, int result)
 {
     pthread_mutex_lock(&core->lock);
@@ -153,7 +134,10 @@ static void finish(struct core *core, struct source *source, int result)
     if (source->dead) {
         free_source(core, source);
     } else {
-        take_result(core, source, result);
+        if (result == (int)sizeof source->value)
+            deliver(core, source, source->value);
+        else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
+            chalk_log(CHALK_ERROR, "io_uring cannot read an interrupt's eventfd: %s", strerror(-result));
         if (!source->cancelled)
             arm(core, source);
     }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a core waits for: its event word, and sources, which are blocking eventfds that the kernel or another
- * process signals. A source belongs to a core and is read only inside chalk_core_wait() of that core.
- * Whatever the other process does with the eventfd, no read of it waits, and one made non-blocking costs no
- * more.
+ * process signals. A source belongs to a core and is read only inside chalk_core_wait() of that core. No
+ * read of an eventfd waits, whatever the other process does with it.
  */
 #ifndef HOSTED_EVENTS_H
 #define HOSTED_EVENTS_H

@@ -9,6 +9,7 @@
 #include "state.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -246,6 +247,23 @@ static void forget_file(struct region *region)
     region->fd = -1;
 }
 
+/*
+ * Whether the file is memory: a memfd, or a file of tmpfs or hugetlbfs, the only ones that have seals.
+ * Another file system may be the other process's own (FUSE): each access to a mapping of it, and fstat() too,
+ * waits for that process, and cannot be killed. So this asks Linux alone.
+ */
+static bool is_memory(const struct region *region)
+{
+    if (fcntl(region->fd, F_GET_SEALS) >= 0)
+        return true;
+    chalk_log(
+        CHALK_WARNING,
+        "%s: region %u is served by messages, which are slower: its file is not memory; let its process\n"
+        "  use a memfd, or a folder on tmpfs such as /dev/shm",
+        region->device->name, region->index);
+    return false;
+}
+
 /* How much of a region its file has. Behind its end a mapping of it ends with a signal. */
 static uint64_t filed(const struct region *region)
 {
@@ -277,7 +295,8 @@ static int set_areas(struct region *region, const struct vfio_region_info *info,
     size_t at = (info->flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? info->cap_offset : 0;
     const struct vfio_region_info_cap_sparse_mmap *sparse = NULL;
 
-    if ((info->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0 || region->size == 0 || region->fd < 0)
+    if ((info->flags & VFIO_REGION_INFO_FLAG_MMAP) == 0 || region->size == 0 || region->fd < 0 ||
+        (region->fd != region->device->fd && !is_memory(region)))
         return 0;
     for (unsigned steps = 0;
          at != 0 && at % 8 == 0 && at <= size - sizeof(struct vfio_info_cap_header) && steps < 16; steps++) {

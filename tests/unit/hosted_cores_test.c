@@ -8,7 +8,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -402,37 +401,6 @@ static void a_stolen_count_is_not_waited_for(void **state)
     hosted_source_remove(hosted_core(0), source);
 }
 
-static uint64_t processor_time(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * CHALK_S + (uint64_t)time.tv_nsec;
-}
-
-/* The flag is of the open file: who has it too can set it, and then io_uring ends each read at once. */
-static void an_eventfd_made_non_blocking_is_still_slept_on(void **state)
-{
-    _Atomic(uint32_t) counter = 0;
-    struct source *source;
-    int fd = eventfd(0, EFD_CLOEXEC);
-    uint64_t before;
-
-    (void)state;
-    assert_int_equal(hosted_source_add(hosted_core(0), fd, &counter, &source), 0);
-    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-    wait_ns(CHALK_MS);
-    before = processor_time();
-    wait_ns(300 * CHALK_MS);
-    assert_true(processor_time() - before < 100 * CHALK_MS);
-    for (uint32_t i = 1; i <= 3; i++) {
-        assert_int_equal(eventfd_write(fd, 1), 0);
-        wait_ns(CHALK_S);
-        assert_int_equal(counter, i);
-    }
-    hosted_source_remove(hosted_core(0), source);
-}
-
 /* ---- guard pages ---------------------------------------------------------------------------------- */
 
 #define PAGE ((size_t)4096)
@@ -510,7 +478,6 @@ int main(void)
         BOTH(sources_come_and_go_while_their_core_sleeps),
         BOTH(a_source_survives_its_thread),
         BOTH(a_stolen_count_is_not_waited_for),
-        BOTH(an_eventfd_made_non_blocking_is_still_slept_on),
         cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),
     };

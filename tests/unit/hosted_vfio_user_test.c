@@ -74,6 +74,7 @@ static struct {
     struct vfio_region_sparse_mmap_area areas[2];
     uint32_t area_count, next;
     uint64_t file_size; /* 0: no file comes with it */
+    bool file_on_disk;  /* of a file system that may be anybody's */
 
     /* what happened */
     int listener, client, twin_end;
@@ -252,7 +253,8 @@ static void answer_region(const struct vfio_user_header *command, const struct v
             size = sizeof answer;
         }
         if (peer.file_size != 0) {
-            fd = memfd_create("bar", MFD_CLOEXEC);
+            fd = peer.file_on_disk ? open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+                                   : memfd_create("bar", MFD_CLOEXEC);
             assert_int_equal(ftruncate(fd, (off_t)peer.file_size), 0);
             if (peer.bar_file >= 0)
                 close(peer.bar_file);
@@ -598,6 +600,27 @@ static void a_file_that_is_too_short_is_not_mapped(void **state)
     peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
     peer.file_size = sizeof peer.bar - 1;
     open_it();
+    assert_int_equal(chalk_window_map(device, 0, 0, 4096, CHALK_UNCACHED, &window), 0);
+    assert_non_null(window.ops);
+}
+
+/* It could be of the other process's own file system, and an access to it would wait for that process. */
+static void a_file_that_is_not_memory_is_not_mapped(void **state)
+{
+    struct chalk_mmio window;
+    int fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    bool is_memory = fd < 0 || fcntl(fd, F_GET_SEALS) >= 0;
+
+    (void)state;
+    if (fd >= 0)
+        close(fd);
+    if (is_memory) /* there is no disk */
+        skip();
+    peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
+    peer.file_size = sizeof peer.bar;
+    peer.file_on_disk = true;
+    open_it();
+    assert_true(said("its file is not memory"));
     assert_int_equal(chalk_window_map(device, 0, 0, 4096, CHALK_UNCACHED, &window), 0);
     assert_non_null(window.ops);
 }
@@ -1083,6 +1106,7 @@ int main(void)
         ONE(shared_registers_are_mapped),
         ONE(a_file_need_only_have_what_is_mapped),
         ONE(a_file_that_is_too_short_is_not_mapped),
+        ONE(a_file_that_is_not_memory_is_not_mapped),
         ONE(a_file_that_is_cut_short_reads_as_all_ones),
         ONE(what_a_dead_process_has_left_in_its_registers_is_not_read),
         ONE(memory_goes_by_descriptor),
