@@ -32,6 +32,7 @@ struct mapping {
     void *va;
     unsigned protection;
     unsigned count; /* how often it was mapped */
+    bool by_file;   /* a process gets the file that it lies in, else the bytes by messages */
 };
 
 struct chalk_domain {
@@ -116,7 +117,8 @@ struct transport {
     int (*region_info)(struct chalk_device *device, struct vfio_region_info *info, int *fd);
     int (*read)(const struct region *region, uint64_t offset, void *bytes, size_t size);
     int (*write)(const struct region *region, uint64_t offset, const void *bytes, size_t size);
-    bool ports; /* a BAR of I/O ports is no other than one of memory */
+    bool takes_files; /* map() may hand out the file of the memory */
+    bool ports;       /* a BAR of I/O ports is no other than one of memory */
 
     int (*irq_info)(struct chalk_device *device, struct vfio_irq_info *info);
     /* Returns also how many vectors are to be had, if that is fewer. An eventfd of -1 is silence. */

@@ -191,6 +191,7 @@ int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t i
     if (size == 0 || ((uintptr_t)va | size | iova) % CHALK_PAGE != 0 || iova + (size - 1) < iova ||
         protection == 0 || (protection & ~(unsigned)(CHALK_DEVICE_READS | CHALK_DEVICE_WRITES)) != 0)
         return -EINVAL;
+    wanted.by_file = domain->transport->takes_files && hosted_memory_expose(domain->name, va);
     hosted_lock();
     error = map(domain, &wanted);
     hosted_unlock();

@@ -23,11 +23,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <chalk/claim.h>
 #include <chalk/log.h>
 
 struct piece {
     struct chalk_span span;
-    int fd; /* -1: the program's own mapping (adopt.c) */
+    int fd;    /* -1: the program's own mapping (adopt.c) */
+    bool told; /* why it is not given to another process */
 };
 
 static struct piece *pieces;
@@ -62,6 +64,72 @@ int hosted_memory_file(const void *va, uint64_t *offset)
             return pieces[i].fd;
         }
     return -1;
+}
+
+/* ---- given to another process ---- */
+
+/* Marks it first, so that no private claim can be made after the look at those that there are. */
+static bool mark_exposed(const void *va, struct chalk_span *span, bool *sealed)
+{
+    bool found = false;
+
+    hosted_lock();
+    for (unsigned i = 0; i < piece_count && !found; i++) {
+        found = contains(&pieces[i].span, va) && pieces[i].fd >= 0;
+        if (found) {
+            int seals = fcntl(pieces[i].fd, F_GET_SEALS);
+
+            pieces[i].span.exposed = true;
+            *span = pieces[i].span;
+            *sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+        }
+    }
+    hosted_unlock();
+    return found;
+}
+
+/* Whose claim in the span is private, or NULL. */
+static const char *private_owner(const struct chalk_span *span)
+{
+    struct chalk_claim claim;
+
+    for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++)
+        if (!claim.for_devices && contains(span, claim.va))
+            return claim.owner;
+    return NULL;
+}
+
+static bool say_why_not(const char *name, const void *va, const char *why, const char *owner)
+{
+    bool first = false;
+
+    hosted_lock();
+    for (unsigned i = 0; i < piece_count; i++)
+        if (contains(&pieces[i].span, va)) {
+            first = !pieces[i].told;
+            pieces[i].told = true;
+        }
+    hosted_unlock();
+    if (first)
+        chalk_log(CHALK_WARNING, "%s gets memory at %p by messages, which are slower: %s%s", name, va, why,
+                  owner);
+    return false;
+}
+
+bool hosted_memory_expose(const char *name, const void *va)
+{
+    struct chalk_span span;
+    const char *owner;
+    bool sealed;
+
+    if (!mark_exposed(va, &span, &sealed))
+        return false;
+    if (!sealed)
+        return say_why_not(name, va, "its process could cut the file short, as hugetlbfs has no seals", "");
+    owner = private_owner(&span);
+    if (owner != NULL)
+        return say_why_not(name, va, "in the same file there is private memory of ", owner);
+    return true;
 }
 
 bool hosted_memory_overlaps(const void *va, size_t size)
@@ -102,24 +170,27 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
     return error;
 }
 
-/* A file of pages of that size: in a hugetlbfs that we may write to, else without any mount. */
-static int open_pages(size_t page)
+/* A file of pages of that size without any mount, which can be sealed; or in a hugetlbfs that we may write
+ * to. */
+static int open_pages(size_t page, bool mounted)
 {
     const char *mount;
     int fd;
 
-    if (page == SMALL_PAGE)
-        return memfd_create("chalk", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (!mounted)
+        return memfd_create(
+            "chalk",
+            MFD_CLOEXEC | MFD_ALLOW_SEALING |
+                (page != SMALL_PAGE ? MFD_HUGETLB | ((unsigned)__builtin_ctzll(page) << MAP_HUGE_SHIFT) : 0));
     mount = hugetlbfs_find_path_for_size((long)page);
-    if (mount != NULL && access(mount, W_OK | X_OK) == 0) {
-        fd = hugetlbfs_unlinked_fd_for_size((long)page);
-        if (fd >= 0) {
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
-            return fd;
-        }
+    if (mount == NULL || access(mount, W_OK | X_OK) != 0) {
+        errno = ENOENT;
+        return -1;
     }
-    return memfd_create("chalk", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
-                                     ((unsigned)__builtin_ctzll(page) << MAP_HUGE_SHIFT));
+    fd = hugetlbfs_unlinked_fd_for_size((long)page);
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return fd;
 }
 
 /* By raw system call: libnuma would be a dependency for two of them. */
@@ -166,7 +237,7 @@ static int allocate(int fd, void *va, size_t size, size_t page)
     return 0;
 }
 
-static int map_pages(struct piece *piece, size_t size, size_t page, int node)
+static int map_pages(struct piece *piece, size_t size, size_t page, int node, bool mounted)
 {
     void *va = MAP_FAILED;
     int error = 0;
@@ -174,7 +245,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node)
 
     if (page == SMALL_PAGE && too_much(size))
         return -ENOMEM;
-    fd = open_pages(page);
+    fd = open_pages(page, mounted);
     if (fd < 0)
         return -errno;
     if (ftruncate(fd, (off_t)size) == 0)
@@ -195,10 +266,11 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node)
         close(fd);
         return error;
     }
-    /* Device models get the descriptor, and may not take our pages away. hugetlbfs has no seals. */
-    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK);
+    /* Device models get the descriptor, and may not take our pages away. A mounted hugetlbfs has no seals. */
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
     piece->fd = fd;
-    piece->span = (struct chalk_span){.va = va, .size = size, .page = page, .node = hosted_memory_node(va)};
+    piece->span = (struct chalk_span){
+        .va = va, .size = size, .page = page, .node = hosted_memory_node(va), .apart = true};
     return 0;
 }
 
@@ -240,7 +312,9 @@ static int grow_in(size_t size, size_t page, int node, uint64_t limit, struct pi
     error = hosted_iova_take(rounded, page, limit, &iova);
     if (error != 0)
         return error;
-    error = map_pages(piece, rounded, page, node);
+    error = map_pages(piece, rounded, page, node, false);
+    if (error != 0 && page != SMALL_PAGE) /* a mount can have pages reserved for it alone */
+        error = map_pages(piece, rounded, page, node, true) != 0 ? error : 0;
     if (error != 0)
         hosted_iova_put(iova, rounded);
     else
@@ -255,7 +329,7 @@ int hosted_memory_keep(const struct chalk_span *span, int fd)
     if (grown == NULL)
         return -ENOMEM;
     pieces = grown;
-    pieces[piece_count++] = (struct piece){*span, fd};
+    pieces[piece_count++] = (struct piece){.span = *span, .fd = fd};
     return 0;
 }
 

@@ -12,6 +12,14 @@
 /* Whether [va, va + size) lies in one span. Under hosted_lock(). */
 bool hosted_memory_owned(const void *va, size_t size);
 
+/*
+ * Whether the file that the memory at `va` is in may be given to the process of the device `name`, which can
+ * then reach all of that file, and keep it. From now on no private claim is made there; where one is already,
+ * or the file could be cut short by that process, a message says why it is not given. Not under
+ * hosted_lock().
+ */
+bool hosted_memory_expose(const char *name, const void *va);
+
 /* The file that the memory at `va` is in, and where in it; -1 if it is in none of ours. Under hosted_lock().
  */
 int hosted_memory_file(const void *va, uint64_t *offset);

@@ -33,7 +33,7 @@ static int map_for(struct chalk_device *device, const struct mapping *mapping)
         .address = mapping->iova,
         .size = mapping->size,
     };
-    int fd = hosted_memory_file(mapping->va, &map.offset);
+    int fd = mapping->by_file ? hosted_memory_file(mapping->va, &map.offset) : -1;
     int error = ask(device, &(struct question){
                                 .command = VFIO_USER_DMA_MAP,
                                 .parts = {{&map, sizeof map}},
@@ -291,6 +291,7 @@ const struct transport hosted_vfio_user = {
     .region_info = region_info,
     .read = read_region,
     .write = write_region,
+    .takes_files = true,
     .ports = true, /* both are messages; and libvfio-user makes ports of what nobody calls memory */
     .irq_info = irq_info,
     .set_irqs = set_irqs,

@@ -28,10 +28,12 @@ int chalk_arena_start(struct chalk_arena *arena, const struct chalk_arena_option
     int error;
 
     memset((char *)arena + sizeof arena->home, 0, sizeof *arena - sizeof arena->home);
-    error = options->va ? chalk_claim_range(options->va, options->size, name, &arena->claim)
-                        : chalk_claim_memory(options->size, options->node, max_address, name, &arena->claim);
+    error = options->va
+                ? chalk_claim_range(options->va, options->size, name, &arena->claim)
+                : chalk_claim_for_devices(options->size, options->node, max_address, name, &arena->claim);
     if (error)
         return error;
+    arena->claim.for_devices = true;
     arena->name = name;
     arena->iova_offset = arena->claim.iova - (uintptr_t)arena->claim.va;
     chalk_pages_start(&arena->pages, name, arena->claim.va, arena->claim.size / CHALK_PAGE, books);

@@ -142,22 +142,55 @@ static bool find_in_span(const struct chalk_span *span, size_t size, uint64_t ma
     return false;
 }
 
-static int find(size_t size, int node, uint64_t max_address, struct chalk_claim *claim)
+/* What is to be found. */
+struct wanted {
+    size_t size;
+    int node;
+    uint64_t max_address;
+    bool for_devices;
+};
+
+/* Whether the span may hold it: see `apart` and `exposed`. `mixed`: beside claims of the other sort. */
+static bool may_hold(const struct chalk_span *span, const struct wanted *wanted, bool mixed)
+{
+    if (span->kind != CHALK_SPAN_RAM ||
+        (wanted->node >= 0 && span->node >= 0 && span->node != wanted->node) ||
+        (span->exposed && !wanted->for_devices))
+        return false;
+    for (const struct chalk_claim *claim = span->apart && !mixed ? claims : NULL; claim; claim = claim->next)
+        if ((uintptr_t)claim->va - (uintptr_t)span->va < span->size &&
+            claim->for_devices != wanted->for_devices)
+            return false;
+    return true;
+}
+
+static bool find_in_spans(const struct wanted *wanted, bool mixed, struct chalk_claim *claim)
 {
     struct chalk_span span;
-    size_t offset = 0;
-    bool found = false;
+    size_t offset;
 
-    for (unsigned i = 0; !found && chalk_span_get(i, &span) == 0; i++)
-        found = span.kind == CHALK_SPAN_RAM && (node < 0 || span.node < 0 || span.node == node) &&
-                find_in_span(&span, size, max_address, &offset);
-    if (!found) {
-        int error = chalk_span_grow(size, 0, node, max_address, &span);
-        if (error)
-            return error;
-        offset = 0;
-    }
-    *claim = piece_of(&span, offset, size);
+    for (unsigned i = 0; chalk_span_get(i, &span) == 0; i++)
+        if (may_hold(&span, wanted, mixed) &&
+            find_in_span(&span, wanted->size, wanted->max_address, &offset)) {
+            *claim = piece_of(&span, offset, wanted->size);
+            claim->for_devices = wanted->for_devices;
+            return true;
+        }
+    return false;
+}
+
+static int find(const struct wanted *wanted, struct chalk_claim *claim)
+{
+    struct chalk_span span;
+    int error;
+
+    if (find_in_spans(wanted, false, claim))
+        return 0;
+    error = chalk_span_grow(wanted->size, 0, wanted->node, wanted->max_address, &span);
+    if (error)
+        return find_in_spans(wanted, true, claim) ? 0 : error;
+    *claim = piece_of(&span, 0, wanted->size);
+    claim->for_devices = wanted->for_devices;
     return 0;
 }
 
@@ -215,19 +248,19 @@ static struct chalk_claim *keep(const struct chalk_claim *found, const char *own
     return record;
 }
 
-static int take(size_t size, int node, uint64_t max_address, const char *owner, struct chalk_claim *record,
+static int take(struct wanted wanted, const char *owner, struct chalk_claim *record,
                 struct chalk_claim **claim)
 {
     struct chalk_claim found;
     int error;
 
-    if (size == 0)
+    if (wanted.size == 0)
         return -EINVAL;
-    if (size > SIZE_MAX - CHALK_PAGE)
+    if (wanted.size > SIZE_MAX - CHALK_PAGE)
         return -ENOMEM;
-    size = (size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1);
+    wanted.size = (wanted.size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1);
     chalk_claims_lock();
-    error = find(size, node, max_address, &found);
+    error = find(&wanted, &found);
     if (!error)
         *claim = keep(&found, owner, record);
     chalk_claims_unlock();
@@ -270,13 +303,19 @@ static int take_span(unsigned i, const char *owner, struct chalk_claim *record, 
 int chalk_claim_memory(size_t size, int node, uint64_t max_address, const char *owner,
                        struct chalk_claim *claim)
 {
-    return take(size, node, max_address, owner, claim, &claim);
+    return take((struct wanted){size, node, max_address, false}, owner, claim, &claim);
+}
+
+int chalk_claim_for_devices(size_t size, int node, uint64_t max_address, const char *owner,
+                            struct chalk_claim *claim)
+{
+    return take((struct wanted){size, node, max_address, true}, owner, claim, &claim);
 }
 
 int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *owner,
                        struct chalk_claim **claim)
 {
-    return take(size, node, max_address, owner, NULL, claim);
+    return take((struct wanted){size, node, max_address, false}, owner, NULL, claim);
 }
 
 int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim)

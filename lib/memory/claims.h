@@ -9,6 +9,10 @@
 int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *owner,
                        struct chalk_claim **claim);
 
+/* As chalk_claim_memory(), of memory that devices reach: apart from what is private. */
+int chalk_claim_for_devices(size_t size, int node, uint64_t max_address, const char *owner,
+                            struct chalk_claim *claim);
+
 /* As chalk_claim_span(), of RAM, with the record in its first bytes. -EINVAL (not RAM). */
 int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **claim);
 

@@ -223,6 +223,57 @@ static void report_says_who_holds_what(void **state)
     chalk_claim_release(&two);
 }
 
+static unsigned span_of(const char *va)
+{
+    struct chalk_span found;
+    unsigned i = 0;
+
+    while (chalk_span_get(i, &found) == 0 && (uintptr_t)va - (uintptr_t)found.va >= found.size)
+        i++;
+    return i;
+}
+
+/* The process of a device gets the file of a whole span: what is private does not lie in it. */
+static void private_claims_lie_apart_from_those_for_devices(void **state)
+{
+    struct chalk_arena *arena, *more;
+    struct chalk_claim own, other;
+
+    (void)state;
+    fake_reset();
+    fake.apart = true;
+    fake.grow_limit = 4 * MIB;
+    fake.grow_page = 2 * MIB;
+    assert_int_equal(chalk_claim_memory(CHALK_PAGE, -1, UINT64_MAX, "me", &own), 0);
+    assert_int_equal(
+        chalk_arena_create(&(struct chalk_arena_options){.size = CHALK_PAGE, .node = -1}, &arena), 0);
+    assert_true(arena->claim.for_devices);
+    assert_int_equal(span_of(arena->claim.va), 1);
+    assert_int_equal(span_of((const char *)arena), 0); /* the record and the books */
+    assert_int_equal(chalk_claim_memory(CHALK_PAGE, -1, UINT64_MAX, "me", &other), 0);
+    assert_int_equal(span_of(other.va), 0);
+    chalk_claim_release(&other);
+
+    /* Without more memory they lie where there is room; but never where a process reaches. */
+    assert_int_equal(
+        chalk_arena_create(&(struct chalk_arena_options){.size = 2 * MIB - CHALK_PAGE, .node = -1}, &more),
+        0);
+    assert_int_equal(chalk_claim_memory(3 * MIB / 2, -1, UINT64_MAX, "me", &other), 0);
+    chalk_claim_release(&other);
+    chalk_arena_destroy(more);
+    chalk_claim_release(&own);
+    assert_int_equal(chalk_claim_memory(2 * MIB - 32 * CHALK_PAGE, -1, UINT64_MAX, "me", &own), 0);
+    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "me", &other), 0);
+    assert_int_equal(span_of(other.va), 1);
+    chalk_claim_release(&other);
+    fake_span_expose(1);
+    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "me", &other), -ENOMEM);
+    assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = MIB, .node = -1}, &more), 0);
+    chalk_arena_destroy(more);
+    chalk_arena_destroy(arena);
+    chalk_claim_release(&own);
+}
+
 /* One owner a page, too simple to be wrong: claims never overlap, and only a full span refuses. */
 static void random_claims_match_the_model(void **state)
 {
@@ -287,6 +338,7 @@ int main(void)
         TEST(what_is_left_at_the_end_is_listed_with_its_owner),
         TEST(memory_is_not_released_under_a_pool),
         TEST(report_says_who_holds_what),
+        TEST(private_claims_lie_apart_from_those_for_devices),
         TEST(random_claims_match_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -364,7 +364,7 @@ static bool serve(void)
     case VFIO_USER_DMA_MAP:
         if (peer.memory >= 0)
             close(peer.memory);
-        peer.memory = message_take(&descriptors, 0);
+        peer.memory = message_take(&descriptors, 0); /* -1: none came */
         memcpy(&peer.memory_offset, body + 8, 8);
         atomic_fetch_add(&peer.maps, 1);
         reply(&command, NULL, 0, NULL, 0);
@@ -614,8 +614,10 @@ static void a_file_that_is_not_memory_is_not_mapped(void **state)
     (void)state;
     if (fd >= 0)
         close(fd);
-    if (is_memory) /* there is no disk */
-        skip();
+    if (is_memory) {
+        print_message("/var/tmp is not on a disk: not tried\n");
+        return;
+    }
     peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
     peer.file_size = sizeof peer.bar;
     peer.file_on_disk = true;
@@ -695,6 +697,60 @@ static void memory_cannot_be_cut_short_by_the_device(void **state)
     assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
     assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
     assert_int_equal(ftruncate(peer.memory, 0), -1);
+    *(volatile char *)span.va = 1;
+}
+
+/* All of a file can be mapped by who has its descriptor. */
+static void a_file_with_private_memory_in_it_is_not_given(void **state)
+{
+    struct chalk_claim claim;
+    struct chalk_memory *memory;
+    struct chalk_span span;
+
+    (void)state;
+    open_it();
+    assert_int_equal(chalk_span_grow(65536, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_claim_range((char *)span.va + 32768, 4096, "a secret", &claim), 0);
+    assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
+    assert_int_equal(peer.maps, 1);
+    assert_true(peer.memory < 0);
+    assert_true(said("in the same file there is private memory of a secret"));
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 4096), 0);
+    chalk_claim_release(&claim);
+
+    /* Nor does it come into one that was given. */
+    assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
+    assert_true(peer.memory >= 0);
+    assert_int_equal(chalk_dma_unmap(domain, span.iova, 4096), 0);
+    assert_int_equal(chalk_claim_memory(4096, -1, UINT64_MAX, "a secret", &claim), 0);
+    assert_false((uintptr_t)claim.va - (uintptr_t)span.va < span.size);
+
+    /* What drivers take is given. */
+    assert_int_equal(chalk_memory_create(NULL, &memory), 0);
+    assert_int_equal(chalk_memory_share(memory, domain), 0);
+    assert_true(peer.memory >= 0);
+    chalk_memory_unshare(memory, domain);
+    chalk_memory_destroy(memory);
+    chalk_claim_release(&claim);
+}
+
+/* Of what could be cut short a device gets no more than the bytes that it asks for. */
+static void hugepages_cannot_be_cut_short_by_the_device_either(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    chalk_stop();
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.no_uring = true}), 0);
+    open_it();
+    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    if (span.page == 4096) {
+        print_message("no free hugepages: not tried\n");
+        return;
+    }
+    assert_int_equal(chalk_dma_map(domain, span.va, span.page, span.iova, 3), 0);
+    if (peer.memory >= 0)
+        assert_int_equal(ftruncate(peer.memory, 0), -1);
     *(volatile char *)span.va = 1;
 }
 
@@ -1111,6 +1167,8 @@ int main(void)
         ONE(what_a_dead_process_has_left_in_its_registers_is_not_read),
         ONE(memory_goes_by_descriptor),
         ONE(memory_cannot_be_cut_short_by_the_device),
+        ONE(a_file_with_private_memory_in_it_is_not_given),
+        ONE(hugepages_cannot_be_cut_short_by_the_device_either),
         ONE(interrupts_come_through_eventfds),
         ONE(what_a_core_may_still_use_stays_open),
         ONE(a_device_without_descriptors_reaches_what_was_mapped),

@@ -106,6 +106,7 @@ static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_
     span->size = (size + page - 1) & ~(page - 1);
     span->page = page;
     span->node = node;
+    span->apart = fake.apart;
     /* So far aligned that how its addresses and its iovas differ does not depend on the day. */
     if (posix_memalign(&span->va, page > KIB(64) ? page : KIB(64), span->size) != 0)
         die("out of memory");
@@ -121,6 +122,11 @@ static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_
 void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, int node)
 {
     return span_new(kind, size, page, iova, node)->va;
+}
+
+void fake_span_expose(unsigned i)
+{
+    spans[i].exposed = true;
 }
 
 int chalk_span_get(unsigned i, struct chalk_span *span)

@@ -73,6 +73,7 @@ struct fake {
     uint64_t next_iova;  /* of the next span, rounded up to its pages */
     uint64_t grow_limit; /* bytes that chalk_span_grow() may still hand out */
     size_t grow_page;    /* of spans grown with page 0 */
+    bool apart;          /* spans are files that a device's process can be given */
     unsigned grows;      /* successful calls */
     unsigned mappings;   /* ranges mapped at this moment, in all domains */
 };
@@ -86,6 +87,9 @@ void fake_reset(void);
 
 /* A span that is there from the start, filled with 0xa5. iova 0: the next free one. Returns its address. */
 void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, int node);
+
+/* The process of a device has been given the i-th span. */
+void fake_span_expose(unsigned i);
 
 /* A device with this identity, its memory BARs still to be filled in; `name` such as "0000:00:03.0". */
 struct fake_device *fake_device_add(const char *name, uint16_t vendor, uint16_t device, uint32_t class_code);

@@ -53,6 +53,8 @@ struct chalk_span {
     int node;      /* NUMA node, -1 when unknown */
     enum chalk_span_kind kind;
     char name[24]; /* of a module, or of memory from outside; else empty */
+    bool apart; /* it may be given to a device's process, whole: claims for devices share it with no others */
+    bool exposed; /* a process was given it, and may keep it for ever: it is no place for private claims */
 };
 
 /*
