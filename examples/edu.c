@@ -95,7 +95,7 @@ static int edu_wait(struct edu *edu, uint32_t before, uint64_t deadline)
     struct chalk_core_info core;
     uint32_t reason = 0;
 
-    chalk_core_info(0, &core);
+    chalk_core_get_info(0, &core);
     for (;;) {
         /* In this order no wake-up is lost: the event word, then the counter, then the wait. */
         uint32_t seen = atomic_load(core.events), now = atomic_load(&edu->interrupts);

@@ -69,7 +69,7 @@ static int node_of(unsigned processor)
     return node;
 }
 
-int chalk_core_info(unsigned number, struct chalk_core_info *info)
+int chalk_core_get_info(unsigned number, struct chalk_core_info *info)
 {
     struct core *core = hosted_core(number);
     char siblings[256];

@@ -135,7 +135,7 @@ void cores_start(void)
 
 /* ---- what the program asks ---- */
 
-int chalk_core_info(unsigned number, struct chalk_core_info *info)
+int chalk_core_get_info(unsigned number, struct chalk_core_info *info)
 {
     struct core *core = core_get(number);
 

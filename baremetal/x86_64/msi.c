@@ -242,7 +242,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
     }
     if (vector >= device->vector_count)
         return -ERANGE;
-    if (counter != NULL && (chalk_core_info(core, &info) != 0 || cpu_apic_id(core) > MESSAGE_MAX_APIC))
+    if (counter != NULL && (chalk_core_get_info(core, &info) != 0 || cpu_apic_id(core) > MESSAGE_MAX_APIC))
         return -EINVAL;
     lock_take(&lock);
     if (counter == NULL)

@@ -84,7 +84,7 @@ static void interrupt_to_handler(void)
 {
     struct chalk_core_info core;
 
-    chalk_core_info(0, &core);
+    chalk_core_get_info(0, &core);
     while (handler.count < ROUNDS) {
         uint32_t seen = *core.events;
 
@@ -216,7 +216,7 @@ static bool bursts(void)
         single_ring(&ring, items, burst);
         chalk_ring_init(&ring, slots, 1024);
         shared_ring(&ring, items, burst);
-        pool(chalk_pool_cache(objects, 0), items, burst);
+        pool(chalk_pool_get_cache(objects, 0), items, burst);
     }
     chalk_pool_destroy(objects);
     return true;

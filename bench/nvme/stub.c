@@ -248,7 +248,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
     return -ENOTSUP;
 }
 
-int chalk_core_info(unsigned core, struct chalk_core_info *info)
+int chalk_core_get_info(unsigned core, struct chalk_core_info *info)
 {
     (void)core, (void)info;
     return -ENOENT;

@@ -33,7 +33,7 @@ struct chalk_objects {
         options.count = object_count;
         if (chalk_memory_create(&sizes, &options.memory) != 0 || chalk_pool_create(&options, &pool) != 0)
             return false;
-        cache = chalk_pool_cache(pool, 0);
+        cache = chalk_pool_get_cache(pool, 0);
         return true;
     }
     static bool get(void **objects, unsigned count)

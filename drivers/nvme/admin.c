@@ -290,7 +290,8 @@ int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
                          const struct nvme_command *command)
 {
     struct chalk_core_info core;
-    bool asleep = nvme->interrupts && !call->awake && !call->mends && chalk_core_info(nvme->core, &core) == 0;
+    bool asleep =
+        nvme->interrupts && !call->awake && !call->mends && chalk_core_get_info(nvme->core, &core) == 0;
     int error;
 
     while ((error = chalk_nvme_admin_start(nvme, call, command)) == -EAGAIN) {

@@ -427,7 +427,7 @@ void chalk_nvme_close(struct chalk_nvme *nvme)
     dismantle(nvme);
 }
 
-const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme)
+const struct chalk_nvme_info *chalk_nvme_get_info(const struct chalk_nvme *nvme)
 {
     return &nvme->info;
 }

@@ -57,7 +57,7 @@ int chalk_nvme_list_controllers(struct chalk_nvme *nvme, uint32_t nsid, uint16_t
     return 0;
 }
 
-int chalk_nvme_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids)
+int chalk_nvme_get_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids)
 {
     const size_t end = sizeof nvme->identity;
     size_t at = 0;

@@ -41,7 +41,7 @@ static int read_geometry(struct chalk_nvme *nvme, const struct chalk_nvme_namesp
     return 0;
 }
 
-int chalk_nvme_zoned(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_zoned *zoned)
+int chalk_nvme_identify_zoned(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_zoned *zoned)
 {
     struct chalk_nvme_identifiers ids;
     struct chalk_nvme_namespace ns;
@@ -49,7 +49,7 @@ int chalk_nvme_zoned(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_z
     int error = nvme_has_command_sets(nvme) ? chalk_nvme_identify_namespace(nvme, nsid, &ns) : -ENOTSUP;
 
     if (error == 0)
-        error = chalk_nvme_identifiers(nvme, nsid, &ids);
+        error = chalk_nvme_get_identifiers(nvme, nsid, &ids);
     if (error == 0 && ids.csi != CHALK_NVME_CSI_ZONED)
         error = -ENOTSUP;
     if (error == 0)

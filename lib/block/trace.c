@@ -19,11 +19,11 @@ static const uint16_t kinds[] = {
 void chalk_block_trace_submit(const struct chalk_block_queue *queue,
                               const struct chalk_block_request *request)
 {
-    chalk_trace(queue->trace, kinds[request->op], request->count, (uintptr_t)request, request->lba);
+    chalk_trace_emit(queue->trace, kinds[request->op], request->count, (uintptr_t)request, request->lba);
 }
 
 void chalk_block_trace_complete(const struct chalk_block_queue *queue,
                                 const struct chalk_block_request *request, int error, uint32_t words)
 {
-    chalk_trace(queue->trace, CHALK_TRACE_COMPLETE, (uint32_t)error, (uintptr_t)request, words);
+    chalk_trace_emit(queue->trace, CHALK_TRACE_COMPLETE, (uint32_t)error, (uintptr_t)request, words);
 }

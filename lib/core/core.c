@@ -11,7 +11,7 @@ unsigned chalk_core_count(void)
     struct chalk_core_info info;
     unsigned count = 0;
 
-    while (chalk_core_info(count, &info) == 0)
+    while (chalk_core_get_info(count, &info) == 0)
         count++;
     return count;
 }
@@ -21,7 +21,7 @@ int chalk_core_start_any(void (*entry)(unsigned, void *), void *argument)
     struct chalk_core_info info;
     int error = -EBUSY;
 
-    for (unsigned core = 0; error == -EBUSY && chalk_core_info(core, &info) == 0; core++)
+    for (unsigned core = 0; error == -EBUSY && chalk_core_get_info(core, &info) == 0; core++)
         if (!info.running) {
             error = chalk_core_start(core, entry, argument);
             if (error == 0)
@@ -34,7 +34,7 @@ void chalk_sleep_until(unsigned self, uint64_t deadline)
 {
     struct chalk_core_info info;
 
-    if (chalk_core_info(self, &info) != 0)
+    if (chalk_core_get_info(self, &info) != 0)
         return;
     while (!chalk_expired(deadline))
         chalk_core_wait(self, *info.events, deadline);
@@ -45,7 +45,7 @@ int chalk_core_join(unsigned self, unsigned core, uint64_t deadline)
     struct chalk_core_info info;
     int error;
 
-    while ((error = chalk_core_info(core, &info)) == 0 && info.running) {
+    while ((error = chalk_core_get_info(core, &info)) == 0 && info.running) {
         uint64_t look = chalk_deadline(LOOK_NS);
 
         if (chalk_expired(deadline))

@@ -105,7 +105,7 @@ void chalk_dma_put(struct chalk_memory *memory, const struct chalk_dma *dma)
     chalk_arena_put(&memory->arena, dma);
 }
 
-void chalk_memory_usage(const struct chalk_memory *memory, struct chalk_memory_usage *usage)
+void chalk_memory_get_usage(const struct chalk_memory *memory, struct chalk_memory_usage *usage)
 {
     usage->private_used = memory->pages.used * CHALK_PAGE;
     usage->private_size = memory->pages.count * CHALK_PAGE;

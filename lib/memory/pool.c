@@ -107,7 +107,7 @@ int chalk_pool_create(const struct chalk_pool_options *options, struct chalk_poo
     return 0;
 }
 
-struct chalk_pool_cache *chalk_pool_cache(struct chalk_pool *pool, unsigned i)
+struct chalk_pool_cache *chalk_pool_get_cache(struct chalk_pool *pool, unsigned i)
 {
     return i < pool->cache_count ? &pool->caches[i] : NULL;
 }

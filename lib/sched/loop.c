@@ -24,7 +24,7 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
 {
     struct chalk_core_info core;
     struct chalk_loop *loop;
-    int error = chalk_core_info(options->core, &core);
+    int error = chalk_core_get_info(options->core, &core);
 
     if (error != 0)
         return error;
@@ -171,7 +171,7 @@ static void look_at_counters(struct chalk_loop *loop)
         uint32_t counter = atomic_load_explicit(wait->counter, memory_order_acquire);
 
         if (counter != wait->seen && chalk_task_wake(wait->task))
-            chalk_trace(loop->trace, CHALK_TRACE_INTERRUPT, wait->task->number, counter, 0);
+            chalk_trace_emit(loop->trace, CHALK_TRACE_INTERRUPT, wait->task->number, counter, 0);
     }
 }
 
@@ -247,9 +247,9 @@ static void sleep(struct chalk_loop *loop, uint32_t seen)
     atomic_thread_fence(memory_order_seq_cst);
     if (!must_not_sleep(loop)) {
         loop->counters.sleeps++;
-        chalk_trace(loop->trace, CHALK_TRACE_SLEEP, 0, 0, 0);
+        chalk_trace_emit(loop->trace, CHALK_TRACE_SLEEP, 0, 0, 0);
         chalk_core_wait(loop->core, seen, next_deadline(loop));
-        chalk_trace(loop->trace, CHALK_TRACE_WAKE, 0, 0, 0);
+        chalk_trace_emit(loop->trace, CHALK_TRACE_WAKE, 0, 0, 0);
     }
     atomic_store_explicit(&loop->parked, false, memory_order_relaxed);
     loop->next_look = 0;
@@ -295,7 +295,7 @@ int chalk_loop_run(struct chalk_loop *loop)
 
 /* ---- looking at it ---- */
 
-void chalk_loop_counters(const struct chalk_loop *loop, struct chalk_loop_counters *counters)
+void chalk_loop_get_counters(const struct chalk_loop *loop, struct chalk_loop_counters *counters)
 {
     *counters = loop->counters;
     counters->switches = loop->switches;

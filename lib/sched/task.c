@@ -125,7 +125,7 @@ static void trace_run(struct chalk_trace *trace, const struct chalk_task *task)
     uint64_t name[2];
 
     memcpy(name, task->stack_name + sizeof STACK_OF - 1, sizeof name);
-    chalk_trace_record(trace, CHALK_TRACE_RUN, task->number, name[0], name[1]);
+    chalk_trace_append(trace, CHALK_TRACE_RUN, task->number, name[0], name[1]);
 }
 
 static void __attribute__((noinline, cold))
@@ -133,7 +133,7 @@ trace_switch(const struct chalk_task *self, const struct chalk_task *next)
 {
     struct chalk_trace *trace = self->loop->trace;
 
-    chalk_trace_record(trace, CHALK_TRACE_PARK, self->number, self->state, 0);
+    chalk_trace_append(trace, CHALK_TRACE_PARK, self->number, self->state, 0);
     if (next != NULL)
         trace_run(trace, next);
 }

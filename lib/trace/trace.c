@@ -33,7 +33,7 @@ int chalk_trace_init(struct chalk_trace *trace, unsigned core, void *records, ui
 
 /* ---- the owner ------------------------------------------------------------------------------------- */
 
-void chalk_trace_record(struct chalk_trace *trace, unsigned kind, uint32_t number, uint64_t value,
+void chalk_trace_append(struct chalk_trace *trace, unsigned kind, uint32_t number, uint64_t value,
                         uint64_t other)
 {
     uint64_t *slot = trace->words + (trace->next & trace->mask) * WORDS;

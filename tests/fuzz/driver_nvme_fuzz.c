@@ -157,7 +157,7 @@ static bool poll(struct chalk_block_queue *queue, unsigned max, bool drain)
         struct chalk_core_info core;
         uint32_t seen;
 
-        chalk_core_info(0, &core);
+        chalk_core_get_info(0, &core);
         seen = atomic_load(core.events);
         polled = chalk_block_poll(queue, max);
         REQUIRE(polled >= 0 || !flies(queue));
@@ -237,7 +237,7 @@ static void list(uint8_t how)
     } else if (how % 4 == 2 && chalk_nvme_list_secondaries(nvme, secondaries, &count) == 0) {
         REQUIRE(count <= 127);
     } else if (how % 4 == 3) {
-        (void)chalk_nvme_identifiers(nvme, 1, &ids);
+        (void)chalk_nvme_get_identifiers(nvme, 1, &ids);
     }
 }
 
@@ -309,7 +309,7 @@ static void use_zones(struct chalk_block_queue *queue, uint8_t how)
     unsigned count = 16;
     uint64_t lba;
 
-    if ((how & 1) != 0 && chalk_nvme_zoned(nvme, 1, &zoned) == 0)
+    if ((how & 1) != 0 && chalk_nvme_identify_zoned(nvme, 1, &zoned) == 0)
         REQUIRE(zoned.zone_size != 0 && zoned.zone_count != 0);
     /* What ran out of time keeps its memory until the queue is closed. */
     if ((how & 2) != 0) {
@@ -538,7 +538,7 @@ static void leave(struct chalk_device *device)
         chalk_dma_put(memory, &data[i]);
         chalk_dma_put(memory, &metadata[i]);
     }
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     REQUIRE(usage.private_used == 0 && usage.shared_used == 0);
     if (answers_lies == 0) {
         REQUIRE((model->device->config[CHALK_PCI_COMMAND] & CHALK_PCI_COMMAND_MASTER) == 0);

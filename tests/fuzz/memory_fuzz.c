@@ -65,7 +65,7 @@ static void end(unsigned m)
     for (unsigned i = 0; i < PIECES; i++)
         if (pieces[m][i].va)
             put_back(m, &pieces[m][i]);
-    chalk_memory_usage(memories[m], &usage);
+    chalk_memory_get_usage(memories[m], &usage);
     require(usage.private_used == 0 && usage.shared_used == 0);
     chalk_memory_destroy(memories[m]);
     memories[m] = NULL;

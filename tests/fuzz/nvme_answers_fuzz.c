@@ -109,7 +109,7 @@ static void ask_for_lists(struct chalk_nvme *nvme)
     }
     if (chalk_nvme_list_secondaries(nvme, secondaries, &count) == 0)
         require(count <= 127);
-    (void)chalk_nvme_identifiers(nvme, 1, &ids);
+    (void)chalk_nvme_get_identifiers(nvme, 1, &ids);
     for (unsigned i = 0; i < 4; i++) {
         uint32_t after = ns.nsid;
 
@@ -171,7 +171,7 @@ static void ask_for_zones(struct chalk_nvme *nvme, const struct chalk_dma *buffe
     unsigned count = 16;
     uint64_t lba, from = next() * 64ull;
 
-    if ((next() & 1) != 0 && chalk_nvme_zoned(nvme, 1, &zoned) == 0)
+    if ((next() & 1) != 0 && chalk_nvme_identify_zoned(nvme, 1, &zoned) == 0)
         require(zoned.zone_size != 0 && zoned.zone_count != 0);
     if (chalk_nvme_queue_open(nvme, &options, &queue) != 0)
         return;
@@ -221,7 +221,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         chalk_nvme_close(nvme);
     }
     chalk_dma_put(memory, &buffer);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     require(usage.private_used == 0 && usage.shared_used == 0);
     chalk_memory_unshare(memory, domain);
     chalk_device_close(device);

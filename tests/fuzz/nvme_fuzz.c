@@ -229,7 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run(nvme, data, size);
     chalk_nvme_close(nvme);
     chalk_dma_put(memory, &data_memory);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     require(usage.private_used == 0 && usage.shared_used == 0);
     chalk_memory_unshare(memory, domain);
     chalk_device_close(device);

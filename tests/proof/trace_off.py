@@ -19,7 +19,7 @@ void direct(struct chalk_trace *trace, uint64_t value);
 void request(const struct chalk_block_queue *queue, const struct chalk_block_request *request);
 void direct(struct chalk_trace *trace, uint64_t value)
 {
-    chalk_trace(trace, CHALK_TRACE_MARK, 1, value, 2);
+    chalk_trace_emit(trace, CHALK_TRACE_MARK, 1, value, 2);
 }
 void request(const struct chalk_block_queue *queue, const struct chalk_block_request *request)
 {

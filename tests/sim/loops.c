@@ -146,7 +146,7 @@ static void end(struct player *player)
     struct chalk_memory_usage usage;
 
     chalk_loop_destroy(player->loop);
-    chalk_memory_usage(player->memory, &usage);
+    chalk_memory_get_usage(player->memory, &usage);
     require(usage.private_used == 0, "a loop does not give its memory back");
     chalk_memory_destroy(player->memory);
 }

@@ -194,7 +194,7 @@ static void poll(struct worker *worker)
     uint32_t seen;
     int polled;
 
-    chalk_core_info(worker->core, &info);
+    chalk_core_get_info(worker->core, &info);
     seen = atomic_load(info.events);
     chalk_block_kick(worker->queue);
     polled = chalk_block_poll(worker->queue, (unsigned)sim_below(3));
@@ -517,7 +517,7 @@ static void run(unsigned core, void *argument)
         use(memory);
         chalk_nvme_close(nvme);
     }
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     if (usage.private_used != 0 || usage.shared_used != 0)
         sim_fail("%zu bytes of private and %zu of shared memory were not given back", usage.private_used,
                  usage.shared_used);

@@ -256,7 +256,7 @@ void sim_run(const struct sim_options *run, void (*entry)(unsigned core, void *a
 
 /* ---- cores, as the contract has them ---- */
 
-int chalk_core_info(unsigned core, struct chalk_core_info *info)
+int chalk_core_get_info(unsigned core, struct chalk_core_info *info)
 {
     if (core >= SIM_CORES)
         return -ENOENT;

@@ -34,7 +34,7 @@ int chalk_main(int argc, char *argv[])
                     chalk_deadline(strtoull(argc > 1 ? argv[1] : "3", NULL, 10) * CHALK_S));
     if (chalk_loop_run(loop) != 0)
         return 2;
-    chalk_loop_counters(loop, &counters);
+    chalk_loop_get_counters(loop, &counters);
     printf("%llu turns, %llu sleeps\n", (unsigned long long)counters.turns,
            (unsigned long long)counters.sleeps);
     chalk_loop_destroy(loop);

@@ -16,7 +16,7 @@ int chalk_main(int argc, char *argv[])
     for (unsigned i = 0; chalk_span_get(i, &span) == 0; i++)
         printf("span at 0x%llx, %zu KiB: node %d\n", (unsigned long long)span.iova, span.size >> 10,
                span.node);
-    for (unsigned i = 0; chalk_core_info(i, &core) == 0; i++)
+    for (unsigned i = 0; chalk_core_get_info(i, &core) == 0; i++)
         printf("core %u: node %d\n", i, core.node);
     for (int node = 0; node < 2; node++) {
         if (chalk_claim_memory(CHALK_PAGE, node, UINT64_MAX, "nodes", &claim))

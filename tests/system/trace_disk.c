@@ -31,7 +31,7 @@ static int read_traced(struct chalk_block_queue *queue, const struct chalk_dma *
         struct chalk_block_request request = {
             .op = CHALK_BLOCK_READ, .lba = i, .count = 1, .segments = &segment, .segment_count = 1};
 
-        chalk_trace(&marks, CHALK_TRACE_MARK, 7, i, 0);
+        chalk_trace_emit(&marks, CHALK_TRACE_MARK, 7, i, 0);
         error = chalk_block_do(queue, &request, chalk_deadline(20 * CHALK_S));
     }
     queue->trace = NULL;

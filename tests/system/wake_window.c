@@ -71,7 +71,7 @@ static void sleeper(unsigned core, void *argument)
     struct chalk_core_info info;
 
     (void)argument;
-    chalk_core_info(core, &info);
+    chalk_core_get_info(core, &info);
     for (unsigned i = 0; i < WINDOW; i++, step++) {
         uint32_t seen = *info.events;
         uint64_t start = chalk_ticks() + 10000; /* by then core 0 sleeps */
@@ -110,7 +110,8 @@ int chalk_main(int argc, char *argv[])
     uint64_t latest = 0;
 
     (void)argc, (void)argv;
-    if (interrupt_attach == NULL || chalk_core_info(0, &info) != 0 || chalk_core_start(1, watch, NULL) != 0) {
+    if (interrupt_attach == NULL || chalk_core_get_info(0, &info) != 0 ||
+        chalk_core_start(1, watch, NULL) != 0) {
         printf("this is for an image, on two cores\n");
         return 2;
     }

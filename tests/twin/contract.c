@@ -104,11 +104,11 @@ static void cores(void)
     struct chalk_core_info info, other;
     unsigned count = 0;
 
-    expect_result(chalk_core_info(0, &info), 0, "core 0");
+    expect_result(chalk_core_get_info(0, &info), 0, "core 0");
     expect(info.running && info.events != NULL, "core 0 runs, and has an event word");
-    while (count < 10000 && chalk_core_info(count, &other) == 0)
+    while (count < 10000 && chalk_core_get_info(count, &other) == 0)
         count++;
-    expect_result(chalk_core_info(count, &other), -ENOENT, "past the last core");
+    expect_result(chalk_core_get_info(count, &other), -ENOENT, "past the last core");
     int error = chalk_core_start(count, start_here, NULL);
 
     expect(error == -ENOENT || error == -ENOTSUP, "starting it is refused");

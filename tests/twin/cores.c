@@ -37,7 +37,7 @@ static bool await(unsigned self, _Atomic(uint32_t) *word, uint32_t wanted)
     struct chalk_core_info info;
     uint64_t deadline = chalk_deadline(PATIENCE);
 
-    chalk_core_info(self, &info);
+    chalk_core_get_info(self, &info);
     for (;;) {
         uint32_t seen = *info.events;
 
@@ -110,11 +110,11 @@ static void starting(void)
     expect_result(chalk_core_start(core_count, use_libc, &count), -ENOENT, "a core past the last");
     expect_result(chalk_core_start(UINT32_MAX, use_libc, &count), -ENOENT, "a core that cannot be");
     for (unsigned core = 0; core < core_count; core++) {
-        marked &= chalk_core_info(core, &info) == 0 && info.running;
+        marked &= chalk_core_get_info(core, &info) == 0 && info.running;
         for (unsigned other = 0; other < core; other++) {
             struct chalk_core_info another;
 
-            apart &= chalk_core_info(other, &another) == 0 && another.events != info.events &&
+            apart &= chalk_core_get_info(other, &another) == 0 && another.events != info.events &&
                      (another.package != info.package || another.core != info.core ||
                       another.thread != info.thread);
         }
@@ -136,7 +136,7 @@ static void starting(void)
         variables &= started[core].own_variable;
         errors &= started[core].own_errno;
         heap &= started[core].allocates;
-        marked &= chalk_core_info(core, &info) == 0 && !info.running;
+        marked &= chalk_core_get_info(core, &info) == 0 && !info.running;
     }
     expect(numbers, "each was told its number");
     expect(variables, "each had its thread-local variables, fresh");
@@ -159,7 +159,7 @@ static void wait_until_late(unsigned core, void *argument)
     struct chalk_core_info info;
     uint64_t start = chalk_ticks(), deadline = chalk_deadline(30 * CHALK_MS);
 
-    chalk_core_info(core, &info);
+    chalk_core_get_info(core, &info);
     chalk_sleep_until(core, deadline);
     uint64_t slept = chalk_ticks_to_ns(chalk_ticks() - start);
     *counter_of(argument) += slept >= 29 * CHALK_MS && slept < PATIENCE;
@@ -273,7 +273,7 @@ static void handle(unsigned core, void *argument)
     uint32_t before = edu.interrupts;
 
     (void)argument;
-    chalk_core_info(core, &info);
+    chalk_core_get_info(core, &info);
     if (core != 0) {
         edu.listening = core;
         chalk_core_wake(0);

@@ -411,7 +411,7 @@ static void one_loop(enum chalk_idle idle, const char *how)
     mistakes();
     disk();
     two_loops(idle, "a second loop on core 1");
-    chalk_loop_counters(loop, &counters);
+    chalk_loop_get_counters(loop, &counters);
     expect((counters.sleeps > 0) == (idle == CHALK_IDLE_WAIT) || idle == CHALK_IDLE_ADAPT,
            idle == CHALK_IDLE_SPIN ? "it never slept" : "it slept, if that was wanted");
     expect(counters.tasks == 0, "no task is left");
@@ -431,7 +431,7 @@ int chalk_main(int argc, char *argv[])
     one_loop(CHALK_IDLE_WAIT, "a loop that waits");
     one_loop(CHALK_IDLE_ADAPT, "a loop that spins, then waits");
     one_loop(CHALK_IDLE_SPIN, "a loop that spins");
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     expect(usage.private_used == 0 && usage.shared_used == 0, "all memory was given back");
     chalk_memory_destroy(memory);
     return twin_failures != 0;

@@ -424,7 +424,7 @@ int chalk_main(int argc, char *argv[])
 
     struct chalk_memory_usage usage;
 
-    chalk_memory_usage(w.memory, &usage);
+    chalk_memory_get_usage(w.memory, &usage);
     expect(usage.shared_used == 0, "the driver has given its memory back");
     close_nvme(w.memory, w.domain, w.device);
     return twin_failures != 0;

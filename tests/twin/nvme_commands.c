@@ -64,9 +64,9 @@ static void lists(struct world *w)
     expect_result(chalk_nvme_list_namespaces(w->nvme, true, 1, nsids, &count), 0,
                   "listing those allocated above the first");
     expect(count == 1 && nsids[0] == 2, "finds one");
-    expect_result(chalk_nvme_identifiers(w->nvme, 1, &ids), 0, "the first one's identifiers");
+    expect_result(chalk_nvme_get_identifiers(w->nvme, 1, &ids), 0, "the first one's identifiers");
     expect(ids.csi == CHALK_NVME_CSI_NVM, "it belongs to the NVM command set");
-    expect_result(chalk_nvme_identifiers(w->nvme, 77, &ids), -EINVAL, "those of one that there is not");
+    expect_result(chalk_nvme_get_identifiers(w->nvme, 77, &ids), -EINVAL, "those of one that there is not");
 }
 
 static void features_and_logs(struct world *w)
@@ -226,7 +226,7 @@ static int open_second(struct world *w)
 static void attachment(struct world *w)
 {
     static uint16_t controllers[2047];
-    const uint16_t self = chalk_nvme_info(w->nvme)->controller_id;
+    const uint16_t self = chalk_nvme_get_info(w->nvme)->controller_id;
     unsigned count;
 
     expect_result(chalk_nvme_list_controllers(w->nvme, 0, 0, controllers, &count), 0,

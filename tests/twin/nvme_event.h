@@ -22,7 +22,7 @@ static inline int next_event(struct chalk_nvme *nvme, uint64_t patience, struct 
 /* Attaches a namespace to the controller that is asked, or detaches it. */
 static inline int attach_here(struct chalk_nvme *nvme, uint32_t nsid, bool attached)
 {
-    const uint16_t self = chalk_nvme_info(nvme)->controller_id;
+    const uint16_t self = chalk_nvme_get_info(nvme)->controller_id;
 
     return chalk_nvme_attach_namespace(nvme, nsid, attached, &self, 1);
 }

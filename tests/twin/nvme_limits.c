@@ -133,7 +133,7 @@ static void adapt(struct chalk_nvme *nvme, unsigned opened)
 
 static void use(struct chalk_nvme *nvme, enum chalk_nvme_interrupts interrupts)
 {
-    const struct chalk_nvme_info *info = chalk_nvme_info(nvme);
+    const struct chalk_nvme_info *info = chalk_nvme_get_info(nvme);
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4, .interrupts = interrupts};
     unsigned count = info->queues < QUEUES ? info->queues : QUEUES, opened;
     struct chalk_block_queue *more;
@@ -171,7 +171,7 @@ int chalk_main(int argc, char *argv[])
 
     (void)argc;
     (void)argv;
-    if (!expect_result(chalk_core_info(0, &core), 0, "this core") ||
+    if (!expect_result(chalk_core_get_info(0, &core), 0, "this core") ||
         !open_nvme(8u << 20, &options.memory, &options.domain, &device))
         return 1;
     events = core.events;

@@ -189,7 +189,7 @@ int chalk_main(int argc, char *argv[])
         expect(go_round(CHALK_BLOCK_READ), "each has what was written to it");
     }
     close_all(memory);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     expect(usage.shared_used == 0, "all memory came back");
     chalk_memory_destroy(memory);
     return twin_failures != 0;

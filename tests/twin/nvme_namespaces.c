@@ -182,7 +182,7 @@ static void life(struct world *w)
     changed(w, nsid, "is told");
     expect(are_listed(w, false, 0xa), "it is listed as attached");
     expect_result(chalk_nvme_list_controllers(w->nvme, nsid, 0, controllers, &count), 0, "its controllers");
-    expect(count == 1 && controllers[0] == chalk_nvme_info(w->nvme)->controller_id, "there is this one");
+    expect(count == 1 && controllers[0] == chalk_nvme_get_info(w->nvme)->controller_id, "there is this one");
     use(w, nsid, blocks);
     expect_result(attach(w, nsid, true), -EEXIST, "attaching it again");
     expect_result(attach(w, nsid, false), 0, "detaching it");

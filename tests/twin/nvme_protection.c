@@ -159,7 +159,7 @@ int chalk_main(int argc, char *argv[])
                                        &w.nvme),
                        0, "opening the controller"))
         goto close_device;
-    expect(chalk_nvme_info(w.nvme)->shadow_doorbells, "which finds doorbells in memory");
+    expect(chalk_nvme_get_info(w.nvme)->shadow_doorbells, "which finds doorbells in memory");
     expect_result(chalk_nvme_next_namespace(w.nvme, NSID - 1, &ns), 0, "the third namespace");
     expect(ns.metadata_size == 8 && ns.protection == 1 && !ns.interleaved, "has protection of type 1");
     expect_result(chalk_nvme_next_namespace(w.nvme, NSID, &ns), -ENOENT, "a fourth");

@@ -95,20 +95,20 @@ static void trace_requests(struct chalk_block_queue *queue, struct chalk_memory 
         return;
     request(queue, CHALK_BLOCK_READ, 1, 1, buffer);
     queue->trace = &trace;
-    chalk_trace(&trace, CHALK_TRACE_BEGIN, 1, 0, 0);
+    chalk_trace_emit(&trace, CHALK_TRACE_BEGIN, 1, 0, 0);
     expect_result(request(queue, CHALK_BLOCK_WRITE, 7, 2, buffer), 0, "writing two blocks from block 7");
     expect_result(request(queue, CHALK_BLOCK_FLUSH, 0, 0, buffer), 0, "flushing");
     expect_result(request(queue, CHALK_BLOCK_READ, 7, 1, buffer), 0, "reading block 7");
     expect_result(request(queue, CHALK_BLOCK_READ, UINT64_MAX, 1, buffer), -ERANGE,
                   "reading what is not there");
-    chalk_trace(&trace, CHALK_TRACE_END, 1, 0, 0);
+    chalk_trace_emit(&trace, CHALK_TRACE_END, 1, 0, 0);
     show(&trace, &position);
 
     for (unsigned i = 0; i < RECORDS; i++)
         request(queue, CHALK_BLOCK_READ, i, 1, buffer);
     queue->trace = NULL;
     request(queue, CHALK_BLOCK_READ, 1, 1, buffer);
-    chalk_trace(queue->trace, CHALK_TRACE_MARK, 2, 0, 0);
+    chalk_trace_emit(queue->trace, CHALK_TRACE_MARK, 2, 0, 0);
     expect_result(chalk_trace_write(&trace, count_line, &lines), 0, "writing the trace");
     expect(lines == 2 + (RECORDS - 1) / 3, "gives a ring, three records a line, and an end");
     show(&trace, &position);

@@ -80,12 +80,13 @@ static void geometry(struct world *w)
 {
     struct chalk_nvme_zoned none;
 
-    expect_result(chalk_nvme_zoned(w->nvme, 1, &w->zoned), 0, "what the first namespace says of its zones");
+    expect_result(chalk_nvme_identify_zoned(w->nvme, 1, &w->zoned), 0,
+                  "what the first namespace says of its zones");
     expect(w->zoned.zone_size == ZONE && w->zoned.zone_count == ZONES, "it has 16 zones of 256 blocks");
     expect(w->zoned.max_open == 4 && w->zoned.max_active == 6, "of which 4 may be open, and 6 active");
     expect(w->zoned.max_append == 65536, "and takes appends of 64 KiB");
-    expect_result(chalk_nvme_zoned(w->nvme, 2, &none), -ENOTSUP, "the second one's");
-    expect_result(chalk_nvme_zoned(w->nvme, 3, &none), -ENOENT, "a third one's");
+    expect_result(chalk_nvme_identify_zoned(w->nvme, 2, &none), -ENOTSUP, "the second one's");
+    expect_result(chalk_nvme_identify_zoned(w->nvme, 3, &none), -ENOENT, "a third one's");
 }
 
 static void reports(struct world *w)

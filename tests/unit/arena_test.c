@@ -171,10 +171,10 @@ static void pool_lies_in_the_arena_that_it_was_given(void **state)
     struct chalk_pool_options options = {
         .memory = memory, .arena = arena, .name = "packets", .object_size = 2048, .count = 64};
     assert_int_equal(chalk_pool_create(&options, &pool), 0);
-    char *object = chalk_pool_get(chalk_pool_cache(pool, 0));
+    char *object = chalk_pool_get(chalk_pool_get_cache(pool, 0));
     assert_true(object >= arena->claim.va && object + 2048 <= arena->claim.va + arena->claim.size);
     assert_int_equal(chalk_pool_dma(pool, object).iova, (uintptr_t)object + arena->iova_offset);
-    chalk_pool_put(chalk_pool_cache(pool, 0), object);
+    chalk_pool_put(chalk_pool_get_cache(pool, 0), object);
     chalk_pool_destroy(pool);
     assert_int_equal(arena->pages.used, 0);
     chalk_memory_destroy(memory);

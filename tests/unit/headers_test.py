@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The public headers compile alone, in C and C++, beside <errno.h>, and have the right numbers.
+"""The public headers compile alone, in C and C++, beside <errno.h>, and have the right numbers. In C++ every struct of
+theirs is a type, and every function can be called.
 
     headers_test.py INCLUDE_FOLDER
 """
@@ -27,6 +28,26 @@ def complaints(compiler, arguments, source):
     return run.stdout if run.returncode else ''
 
 
+def names(folder, headers):
+    """The structs and enums that these headers define or declare, and the functions."""
+    types, functions = set(), set()
+    for header in headers:
+        text = re.sub(r'/\*.*?\*/', '', open(os.path.join(folder, header)).read(), flags=re.S)
+        text = re.sub(r'^#.*(?:\\\n.*)*', '', text, flags=re.M)
+        types |= set(re.findall(r'\b(?:struct|enum|union) (chalk_\w+)\s*[{;]', text))
+        functions |= set(re.findall(r'\b(chalk_\w+)\(', text))
+    return sorted(types), sorted(functions)
+
+
+def uses(headers, types, functions):
+    """A C++ source that names each type without `struct`, as C++ does, and takes the address of each function. A type
+    that shares its name with a function is hidden by it there, so that this does not compile."""
+    lines = [f'#include <chalk/{header}>' for header in headers]
+    lines += [f'extern {name} *use_of_{name};' for name in types]
+    lines += [f'auto use_of_{name} = &{name};' for name in functions]
+    return '\n'.join(lines) + '\n'
+
+
 def main():
     folder = os.path.join(sys.argv[1], 'chalk')
     headers = sorted(os.listdir(folder))
@@ -45,6 +66,16 @@ def main():
                                   ('after', '#include <errno.h>\n' + everything)):
                 found = complaints(compiler, language, source)
                 tap.result(not found, f'all headers {order} <errno.h>, with {compiler}', found)
+
+        types, functions = names(folder, headers)
+        tap.result(len(types) > 50 and len(functions) > 150, 'headers have types and functions',
+                   f'{len(types)}, {len(functions)}')
+        for compiler in ('c++', 'clang++'):
+            if not shutil.which(compiler):
+                tap.skip(f'uses with {compiler}', f'no {compiler}')
+                continue
+            found = ''.join(complaints(compiler, CXX + variant, uses(headers, types, functions)) for variant in VARIANTS)
+            tap.result(not found, f'{len(types)} types and {len(functions)} functions are used, with {compiler}', found)
 
         numbers = re.findall(r'^#define (E\w+) +(\d+)$', open(os.path.join(folder, 'error.h')).read(), re.M)
         tap.result(len(numbers) > 20, 'error.h has numbers to compare', numbers)

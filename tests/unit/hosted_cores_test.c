@@ -150,7 +150,7 @@ static void threads_become_cores_and_leave(void **state)
     pthread_create(&thread, NULL, adopt_and_leave, &adopted[0]);
     pthread_join(thread, NULL);
     assert_int_equal(adopted[0], 1);
-    assert_int_equal(chalk_core_info(1, &info), 0);
+    assert_int_equal(chalk_core_get_info(1, &info), 0);
     assert_false(info.running);
 
     for (unsigned i = 1; i < core_count(); i++) /* this thread is all of them: */
@@ -187,7 +187,7 @@ static void a_core_is_started_again_when_it_has_ended(void **state)
         assert_int_equal(chalk_core_start(1, note, &sum), 0);
         do {
             chalk_core_wait(0, *events(0), chalk_deadline(CHALK_MS));
-            chalk_core_info(1, &info);
+            chalk_core_get_info(1, &info);
         } while (info.running);
     }
     assert_int_equal(sum, 50);

@@ -630,7 +630,7 @@ static uint32_t events(void)
 {
     struct chalk_core_info info;
 
-    assert_int_equal(chalk_core_info(0, &info), 0);
+    assert_int_equal(chalk_core_get_info(0, &info), 0);
     return *info.events;
 }
 

@@ -767,7 +767,7 @@ static void interrupts_come_through_eventfds(void **state)
     assert_true(peer.eventfds[2] >= 0 && peer.eventfds[0] < 0);
     assert_int_equal(write(peer.eventfds[2], &one, sizeof one), sizeof one);
     patience = chalk_deadline(10 * CHALK_S);
-    assert_int_equal(chalk_core_info(0, &core), 0);
+    assert_int_equal(chalk_core_get_info(0, &core), 0);
     while (counter == 0 && !chalk_expired(patience))
         chalk_core_wait(0, *core.events, patience);
     assert_int_equal(counter, 1);

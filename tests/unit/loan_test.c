@@ -184,7 +184,7 @@ static void putting_what_is_lent_into_its_pool_ends_the_program(void **state)
     struct chalk_pool_options options = {
         .memory = memory, .arena = arena, .name = "frames", .object_size = 2048, .count = 16};
     assert_int_equal(chalk_pool_create(&options, &pool), 0);
-    struct chalk_pool_cache *cache = chalk_pool_cache(pool, 0);
+    struct chalk_pool_cache *cache = chalk_pool_get_cache(pool, 0);
     void *object = chalk_pool_get(cache);
     struct chalk_dma segment = chalk_pool_dma(pool, object);
     chalk_lend(&first_request, "card", domain, &segment, 1, CHALK_DEVICE_READS);

@@ -45,7 +45,7 @@ static int teardown(void **state)
 
     (void)state;
     chalk_loop_destroy(loop);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     chalk_memory_destroy(memory);
     return usage.private_used == 0 ? 0 : -1;
 }
@@ -54,7 +54,7 @@ static struct chalk_loop_counters counters(void)
 {
     struct chalk_loop_counters now;
 
-    chalk_loop_counters(loop, &now);
+    chalk_loop_get_counters(loop, &now);
     return now;
 }
 
@@ -72,7 +72,7 @@ static void idle_loop_takes_little_memory(void **state)
     struct chalk_memory_usage usage;
 
     (void)state;
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     print_message("# an idle loop takes %zu bytes\n", usage.private_used);
     assert_true(usage.private_used < 64 << 10);
 }

@@ -48,7 +48,7 @@ static struct chalk_dma shared_part(struct chalk_memory *memory)
     struct chalk_memory_usage usage;
     struct chalk_dma all;
 
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     assert_int_equal(chalk_dma_get(memory, usage.shared_size, CHALK_PAGE, &all), 0);
     chalk_dma_put(memory, &all);
     return all;
@@ -71,7 +71,7 @@ static void defaults(void **state)
 
     (void)state;
     assert_int_equal(chalk_memory_create(NULL, &memory), 0);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     assert_int_equal(usage.private_size, MIB);
     assert_int_equal(usage.shared_size, 4 * MIB);
     assert_int_equal(usage.private_used + usage.shared_used, 0);
@@ -114,7 +114,7 @@ static void everything_asked_for_can_be_had(void **state)
     for (unsigned i = 0; i < 5 * MIB / CHALK_PAGE; i++)
         assert_int_equal(chalk_dma_get(memory, 1, 1, &dma), 0);
     assert_int_equal(chalk_dma_get(memory, 1, 1, &dma), -ENOMEM);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     assert_int_equal(usage.private_used, 3 * MIB);
     assert_int_equal(usage.shared_used, 5 * MIB);
     chalk_memory_destroy(memory);
@@ -416,7 +416,7 @@ static void memories_never_overlap(void **state)
         unsigned i = (unsigned)chalk_random_below(&random, 8);
         if (held[i]) {
             /* what was written at the start is there still, so nobody else had it */
-            chalk_memory_usage(held[i], &usage);
+            chalk_memory_get_usage(held[i], &usage);
             for (size_t at = 0; at < usage.private_size; at += 1024)
                 assert_int_equal(privates[i][at], (char)i);
             for (size_t at = 0; at < usage.shared_size; at += 1024)
@@ -430,7 +430,7 @@ static void memories_never_overlap(void **state)
             .shared_size = 1 + (size_t)chalk_random_below(&random, 3 * MIB),
             .node = -1};
         assert_int_equal(chalk_memory_create(&options, &held[i]), 0);
-        chalk_memory_usage(held[i], &usage);
+        chalk_memory_get_usage(held[i], &usage);
         privates[i] = chalk_memory_get(held[i], usage.private_size);
         assert_non_null(privates[i]);
         assert_int_equal(chalk_dma_get(held[i], usage.shared_size, 1, &parts[i]), 0);

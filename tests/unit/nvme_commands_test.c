@@ -331,16 +331,16 @@ static void descriptors_end_where_their_page_does(void **state)
     expect_data(4096);
     memcpy(page, good, sizeof good);
     page[8] = 0; /* an unknown one, then none */
-    assert_int_equal(chalk_nvme_identifiers(nvme, 1, &ids), 0);
+    assert_int_equal(chalk_nvme_get_identifiers(nvme, 1, &ids), 0);
     assert_int_equal(ids.csi, CHALK_NVME_CSI_NVM);
 
     memcpy(page, (const uint8_t[]){4, 1, 0, 0, 2, 1, 8, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0}, 18);
-    assert_int_equal(chalk_nvme_identifiers(nvme, 1, &ids), 0);
+    assert_int_equal(chalk_nvme_get_identifiers(nvme, 1, &ids), 0);
     assert_int_equal(ids.csi, CHALK_NVME_CSI_ZONED);
     assert_memory_equal(ids.eui64, "\1\2\3\4\5\6\7\10", 8);
 
     memset(page, 0xff, sizeof page); /* one of 255 bytes after the other, the last beyond the page */
-    assert_int_equal(chalk_nvme_identifiers(nvme, 1, &ids), -EPROTO);
+    assert_int_equal(chalk_nvme_get_identifiers(nvme, 1, &ids), -EPROTO);
 }
 
 static void firmware_goes_in_pieces_of_the_size_that_is_wanted(void **state)

@@ -10,7 +10,7 @@ static void opens_identifies_and_shuts_down(void **state)
 
     (void)state;
     assert_int_equal(open_controller(), 0);
-    info = chalk_nvme_info(nvme);
+    info = chalk_nvme_get_info(nvme);
     assert_string_equal(info->serial, "S1");
     assert_string_equal(info->model, "Model of a controller");
     assert_string_equal(info->firmware, "1.0");
@@ -57,7 +57,7 @@ static void polls_a_controller_without_vectors(void **state)
     model->device->config[0x06] = 0;
     model->device->vector_count = 0;
     assert_int_equal(open_controller(), 0);
-    assert_int_equal(chalk_nvme_info(nvme)->vectors, 0);
+    assert_int_equal(chalk_nvme_get_info(nvme)->vectors, 0);
     assert_int_equal(model->intms, UINT32_MAX); /* its pin, that nobody listens to, is quiet */
     chalk_nvme_close(nvme);
 }
@@ -306,7 +306,7 @@ static void gives_everything_back_wherever_opening_fails(void **state)
                 chalk_nvme_close(nvme);
             else
                 failed++;
-            chalk_memory_usage(memory, &usage);
+            chalk_memory_get_usage(memory, &usage);
             assert_int_equal(usage.private_used + usage.shared_used, 0);
         }
     }
@@ -393,7 +393,7 @@ static void lies_in_the_version(void **state)
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
         model->version = versions[i];
         assert_int_equal(open_controller(), 0);
-        assert_int_equal(chalk_nvme_info(nvme)->version, versions[i]);
+        assert_int_equal(chalk_nvme_get_info(nvme)->version, versions[i]);
         chalk_nvme_close(nvme);
     }
 }
@@ -404,8 +404,8 @@ static void tells_what_a_format_destroys(void **state)
     for (unsigned i = 0; i < 4; i++) {
         model->controller.fna = (uint8_t)(i | 4);
         assert_int_equal(open_controller(), 0);
-        assert_int_equal(chalk_nvme_info(nvme)->formats_all, i & 1);
-        assert_int_equal(chalk_nvme_info(nvme)->erases_all, i >> 1);
+        assert_int_equal(chalk_nvme_get_info(nvme)->formats_all, i & 1);
+        assert_int_equal(chalk_nvme_get_info(nvme)->erases_all, i >> 1);
         chalk_nvme_close(nvme);
     }
 }
@@ -423,16 +423,16 @@ static void lies_in_identify_controller(void **state)
     model->granted = UINT32_MAX;
     model->device->bars[0].size = 16 << 10;
     assert_int_equal(open_controller(), 0);
-    assert_int_equal(chalk_nvme_info(nvme)->max_transfer, 1 << 20);
-    assert_int_equal(chalk_nvme_info(nvme)->namespace_count, 0xfffffffe);
-    assert_string_equal(chalk_nvme_info(nvme)->model, "????????????????????????????????????????");
-    assert_string_equal(chalk_nvme_info(nvme)->serial, "??[2J?evil");
+    assert_int_equal(chalk_nvme_get_info(nvme)->max_transfer, 1 << 20);
+    assert_int_equal(chalk_nvme_get_info(nvme)->namespace_count, 0xfffffffe);
+    assert_string_equal(chalk_nvme_get_info(nvme)->model, "????????????????????????????????????????");
+    assert_string_equal(chalk_nvme_get_info(nvme)->serial, "??[2J?evil");
     chalk_nvme_close(nvme);
 
     model->controller = honest;
     model->controller.mdts = 0; /* no limit */
     assert_int_equal(open_controller(), 0);
-    assert_int_equal(chalk_nvme_info(nvme)->max_transfer, 1 << 20);
+    assert_int_equal(chalk_nvme_get_info(nvme)->max_transfer, 1 << 20);
     chalk_nvme_close(nvme);
 
     model->controller = honest;

@@ -387,8 +387,9 @@ static void there_has_to_be_room_for_a_log(void **state)
     struct chalk_dma rest;
 
     (void)state;
-    chalk_memory_usage(memory, &usage);
-    for (size_t size = SESSION_MEMORY; chalk_dma_get(memory, size, CHALK_PAGE, &rest) != 0; size -= CHALK_PAGE)
+    chalk_memory_get_usage(memory, &usage);
+    for (size_t size = SESSION_MEMORY; chalk_dma_get(memory, size, CHALK_PAGE, &rest) != 0;
+         size -= CHALK_PAGE)
         assert_true(size > CHALK_PAGE);
     assert_int_equal(chalk_nvme_watch(nvme, CHALK_NVME_WATCH_ALL), -ENOMEM);
     chalk_dma_put(memory, &rest);

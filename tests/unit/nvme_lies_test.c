@@ -282,7 +282,7 @@ static int setup(void **state)
     if (error == 0)
         error = chalk_dma_get(memory, REQUESTS * 512, CHALK_PAGE, &data);
     memcpy(honest, model, sizeof honest);
-    chalk_memory_usage(memory, &before);
+    chalk_memory_get_usage(memory, &before);
     return error;
 }
 
@@ -306,7 +306,7 @@ static bool is_over(void)
 {
     struct chalk_memory_usage after;
 
-    chalk_memory_usage(memory, &after);
+    chalk_memory_get_usage(memory, &after);
     return after.private_used == before.private_used && after.shared_used == before.shared_used &&
            model->faults == 0 &&
            (model->device->gone ||

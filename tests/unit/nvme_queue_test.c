@@ -322,7 +322,7 @@ static void commands_can_be_in_the_controllers_memory(void **state)
     chalk_nvme_close(nvme);
     give_memory();
     assert_int_equal(open_controller(), 0);
-    info = chalk_nvme_info(nvme);
+    info = chalk_nvme_get_info(nvme);
     assert_int_equal(info->controller_memory.size, 16384);
     assert_int_equal(info->controller_memory.used, 0);
     assert_int_equal(open_queue(1, 8), 0);
@@ -382,7 +382,7 @@ static void memory_that_the_controller_has_not(void **state)
         assert_int_equal(open_queue(1, 8), 0);
         if (!fake_console_has(cases[i].says))
             fail_msg("case %u: %s", i, fake.console);
-        assert_int_equal(chalk_nvme_info(nvme)->controller_memory.used, 0);
+        assert_int_equal(chalk_nvme_get_info(nvme)->controller_memory.used, 0);
         assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)), 1);
         chalk_block_kick(queue);
         assert_int_equal(chalk_block_poll(queue, 0), 1);
@@ -401,7 +401,7 @@ static void doorbells_in_memory_spare_registers(void **state)
     chalk_nvme_close(nvme);
     model->controller.oacs = NVME_OACS_DOORBELLS;
     assert_int_equal(open_controller(), 0);
-    assert_true(chalk_nvme_info(nvme)->shadow_doorbells);
+    assert_true(chalk_nvme_get_info(nvme)->shadow_doorbells);
     assert_int_equal(open_queue(1, 8), 0);
     before = model->doorbells;
     model_wake_at(model, 1, 16); /* not soon */
@@ -931,7 +931,7 @@ static void too_little_memory_for_a_queue_is_said(void **state)
     struct chalk_dma hog;
 
     (void)state;
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     assert_int_equal(
         chalk_dma_get(memory, usage.shared_size - usage.shared_used - 3 * CHALK_PAGE, CHALK_PAGE, &hog), 0);
     assert_int_equal(open_queue(1, 64), -ENOMEM);

@@ -367,7 +367,7 @@ static void a_reset_grants_no_more_queues(void **state)
     assert_int_equal(open_queue(4), 0);
     model->granted = UINT32_MAX;
     assert_int_equal(chalk_nvme_reset(nvme), 0);
-    assert_int_equal(chalk_nvme_info(nvme)->queues, 1);
+    assert_int_equal(chalk_nvme_get_info(nvme)->queues, 1);
     assert_int_equal(chalk_nvme_queue_open(nvme, &options, &other), -ENOSPC);
 }
 
@@ -469,7 +469,7 @@ static void sleeping_owners_are_woken(void **state)
     uint32_t seen;
 
     (void)state;
-    assert_int_equal(chalk_core_info(0, &core), 0);
+    assert_int_equal(chalk_core_get_info(0, &core), 0);
     seen = atomic_load(core.events);
     assert_int_equal(chalk_nvme_reset(nvme), 0);
     assert_int_not_equal(atomic_load(core.events), seen);

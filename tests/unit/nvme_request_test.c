@@ -315,7 +315,7 @@ static void commands_tell_their_status(void **state)
 
 static void commands_have_data_of_any_size_that_a_transfer_may_have(void **state)
 {
-    size_t most = chalk_nvme_info(nvme)->max_transfer;
+    size_t most = chalk_nvme_get_info(nvme)->max_transfer;
     struct chalk_dma segments[2];
     struct chalk_nvme_request request = {
         .block = {.op = CHALK_BLOCK_DRIVER, .segments = segments, .segment_count = 2},

@@ -44,7 +44,7 @@ static int session_teardown(void **state)
     struct chalk_memory_usage usage;
 
     (void)state;
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     chalk_memory_unshare(memory, domain);
     if (usage.private_used != 0 || usage.shared_used != 0 || model->faults != 0 ||
         (!model->device->gone && (model->device->config[4] & 4) != 0)) {

@@ -401,7 +401,7 @@ static void interrupts_are_coalesced_but_for_prompt_queues(void **state)
     (void)state;
     model->execute = take_settings;
     open_coalescing();
-    assert_true(chalk_nvme_info(nvme)->coalesces);
+    assert_true(chalk_nvme_get_info(nvme)->coalesces);
     assert_int_equal(coalescing, 3 << 8 | 15); /* [Base 5.27.1.6]: 300 us, one less */
     assert_int_equal(vector_settings[1], 1);
     assert_int_equal(vector_settings[2], 1 << 16 | 2);
@@ -441,7 +441,7 @@ static void a_controller_need_not_coalesce(void **state)
 {
     (void)state;
     open_coalescing();
-    assert_false(chalk_nvme_info(nvme)->coalesces);
+    assert_false(chalk_nvme_get_info(nvme)->coalesces);
     assert_true(fake_console_has("it does not coalesce them"));
     assert_false(fake_console_has("Set Features (interrupt vector)"));
     assert_int_equal(read_block(1), 1);

@@ -120,7 +120,7 @@ static void open_zones(void)
     const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
 
     assert_int_equal(open_controller(), 0);
-    assert_int_equal(chalk_nvme_zoned(nvme, 1, &zoned), 0);
+    assert_int_equal(chalk_nvme_identify_zoned(nvme, 1, &zoned), 0);
     assert_int_equal(chalk_dma_get(memory, CHALK_PAGE, CHALK_PAGE, &buffer), 0);
     assert_int_equal(chalk_nvme_queue_open(nvme, &options, &queue), 0);
 }
@@ -167,7 +167,7 @@ static void a_controller_with_one_command_set_is_not_asked(void **state)
     assert_int_equal(open_controller(), 0);
     assert_int_equal(profile, 77);
     assert_int_equal(model->cc >> 4 & 7, 0);
-    assert_int_equal(chalk_nvme_zoned(nvme, 1, &zoned), -ENOTSUP);
+    assert_int_equal(chalk_nvme_identify_zoned(nvme, 1, &zoned), -ENOTSUP);
 }
 
 static void zones_are_counted(void **state)
@@ -179,7 +179,7 @@ static void zones_are_counted(void **state)
     assert_true(zoned.max_open == UINT32_MAX);
     assert_int_equal(zoned.max_append, 32768);
     csi = CHALK_NVME_CSI_NVM;
-    assert_int_equal(chalk_nvme_zoned(nvme, 1, &zoned), -ENOTSUP);
+    assert_int_equal(chalk_nvme_identify_zoned(nvme, 1, &zoned), -ENOTSUP);
 }
 
 static void zones_that_do_not_fit_are_refused(void **state)
@@ -187,9 +187,9 @@ static void zones_that_do_not_fit_are_refused(void **state)
     (void)state;
     assert_int_equal(open_controller(), 0);
     geometry.lbafe[0].zsze = 0;
-    assert_int_equal(chalk_nvme_zoned(nvme, 1, &zoned), -EPROTO);
+    assert_int_equal(chalk_nvme_identify_zoned(nvme, 1, &zoned), -EPROTO);
     geometry.lbafe[0].zsze = ZONES * ZONE + 1;
-    assert_int_equal(chalk_nvme_zoned(nvme, 1, &zoned), -EPROTO);
+    assert_int_equal(chalk_nvme_identify_zoned(nvme, 1, &zoned), -EPROTO);
 }
 
 static void a_right_report_is_taken(void **state)

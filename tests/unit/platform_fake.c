@@ -484,7 +484,7 @@ void fake_interrupt(struct fake_device *device, unsigned vector)
     pending[pending_count++].counter = device->vectors[vector].counter;
 }
 
-int chalk_core_info(unsigned core, struct chalk_core_info *info)
+int chalk_core_get_info(unsigned core, struct chalk_core_info *info)
 {
     if (core >= CORES)
         return -ENOENT;

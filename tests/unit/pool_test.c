@@ -33,7 +33,7 @@ static int setup(void **state)
     frames = options();
     if (chalk_pool_create(&frames, &pool) != 0)
         return -1;
-    cache = chalk_pool_cache(pool, 0);
+    cache = chalk_pool_get_cache(pool, 0);
     return 0;
 }
 
@@ -43,7 +43,7 @@ static int teardown(void **state)
 
     (void)state;
     chalk_pool_destroy(pool);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     chalk_memory_destroy(memory);
     return usage.private_used == 0 && usage.shared_used == 0 ? 0 : -1;
 }
@@ -86,11 +86,11 @@ static void exhaustion_is_an_error_and_takes_nothing(void **state)
 /* What one core's cache keeps, another core does not get; what was put beyond that, it does. */
 static void objects_go_from_core_to_core(void **state)
 {
-    struct chalk_pool_cache *other = chalk_pool_cache(pool, 3);
+    struct chalk_pool_cache *other = chalk_pool_get_cache(pool, 3);
     void *objects[COUNT];
 
     (void)state;
-    assert_null(chalk_pool_cache(pool, 4));
+    assert_null(chalk_pool_get_cache(pool, 4));
     assert_int_equal(chalk_pool_get_burst(cache, objects, COUNT), 0);
     for (unsigned i = 0; i < COUNT; i++)
         chalk_pool_put(other, objects[i]);
@@ -107,7 +107,7 @@ static void handles(void **state)
     struct chalk_dma dma = chalk_pool_dma(pool, object);
 
     (void)state;
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     assert_int_equal(chalk_dma_get(memory, usage.shared_size - usage.shared_used, 1, &first), 0);
     assert_ptr_equal(dma.va, object);
     assert_int_equal(dma.size, 200);
@@ -123,7 +123,7 @@ static void what_cannot_be_made_is_refused(void **state)
     struct chalk_pool *none;
 
     (void)state;
-    chalk_memory_usage(memory, &before);
+    chalk_memory_get_usage(memory, &before);
     bad.object_size = 0;
     assert_int_equal(chalk_pool_create(&bad, &none), -EINVAL);
     bad = options();
@@ -146,7 +146,7 @@ static void what_cannot_be_made_is_refused(void **state)
     bad.count = 1 << 16;
     assert_int_equal(chalk_pool_create(&bad, &none), -ENOMEM);
     assert_true(fake_console_has("pool frames needs 16384 KiB of shared and"));
-    chalk_memory_usage(memory, &after);
+    chalk_memory_get_usage(memory, &after);
     assert_memory_equal(&before, &after, sizeof before);
 }
 
@@ -160,7 +160,7 @@ static void books_are_small(void **state)
     (void)state;
     assert_int_equal(chalk_memory_create(&large, &packets.memory), 0);
     assert_int_equal(chalk_pool_create(&packets, &large_pool), 0);
-    chalk_memory_usage(packets.memory, &usage);
+    chalk_memory_get_usage(packets.memory, &usage);
     assert_int_equal(usage.shared_used, 16384 * 2048);
     assert_true(usage.private_used * 100 < usage.shared_used * 2);
     print_message("# %zu bytes of books for %zu of objects\n", usage.private_used, usage.shared_used);
@@ -178,7 +178,7 @@ static void putting_twice_is_named(void **state)
     assert_int_equal(fake.exit_status, 134);
     assert_true(fake_console_has("pool frames: object "));
     assert_true(fake_console_has("put twice"));
-    assert_true(fake_exits(chalk_pool_put(chalk_pool_cache(pool, 1), object)));
+    assert_true(fake_exits(chalk_pool_put(chalk_pool_get_cache(pool, 1), object)));
 }
 
 static void putting_what_is_not_an_object_is_named(void **state)
@@ -242,7 +242,7 @@ static void random_work_matches_the_model(void **state)
         if (chalk_random_below(&random, 100) < (round / 300 % 2 ? 65u : 35u)) {
             if (counts[i] + count > COUNT)
                 continue;
-            if (chalk_pool_get_burst(chalk_pool_cache(pool, i), held[i] + counts[i], count) != 0) {
+            if (chalk_pool_get_burst(chalk_pool_get_cache(pool, i), held[i] + counts[i], count) != 0) {
                 assert_true(count + 3 * 2 * CHALK_POOL_BATCH > COUNT - total); /* others keep no more */
                 refused++;
                 continue;
@@ -259,7 +259,7 @@ static void random_work_matches_the_model(void **state)
             counts[from] -= count;
             for (unsigned j = 0; j < count; j++)
                 owner[(size_t)((char *)held[from][counts[from] + j] - base) / pool->stride] = 0;
-            chalk_pool_put_burst(chalk_pool_cache(pool, i), held[from] + counts[from], count);
+            chalk_pool_put_burst(chalk_pool_get_cache(pool, i), held[from] + counts[from], count);
         }
         total = counts[0] + counts[1] + counts[2] + counts[3];
         assert_int_equal(chalk_pool_left(pool), COUNT - total);
@@ -297,7 +297,7 @@ static void cores_share_a_pool(void **state)
 
     (void)state;
     for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, work, chalk_pool_cache(pool, i)), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, work, chalk_pool_get_cache(pool, i)), 0);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(pthread_join(threads[i], &complaint), 0);
         if (complaint)

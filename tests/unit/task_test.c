@@ -45,7 +45,7 @@ static int teardown(void **state)
 
     (void)state;
     chalk_loop_destroy(loop);
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     chalk_memory_destroy(memory);
     return usage.private_used == 0 ? 0 : -1;
 }
@@ -63,7 +63,7 @@ static unsigned watch_tasks(struct chalk_poller *poller)
     struct chalk_loop_counters counters;
 
     (void)poller;
-    chalk_loop_counters(loop, &counters);
+    chalk_loop_get_counters(loop, &counters);
     if (counters.tasks == 0)
         chalk_loop_stop(loop);
     return 0;
@@ -161,7 +161,7 @@ static void stacks_are_used_again(void **state)
     endings = 0;
     start("parent", 0, begets, NULL);
     run_to_the_end();
-    chalk_memory_usage(memory, &usage);
+    chalk_memory_get_usage(memory, &usage);
     assert_int_equal(endings, 1000);
     assert_true(usage.private_used < 4 << 20);
 }
@@ -565,7 +565,7 @@ static void loop_looks_at_a_queue_that_does_not_interrupt(void **state)
     run_on_model();
     assert_int_equal(endings, 1);
     assert_in_range(chalk_ticks_to_ns(chalk_ticks() - before), 9 * 7 * CHALK_MS, 10 * 7 * CHALK_MS);
-    chalk_loop_counters(loop, &counters);
+    chalk_loop_get_counters(loop, &counters);
     assert_int_equal(counters.sleeps, 9); /* one a read; the first is done when it is looked for */
 }
 

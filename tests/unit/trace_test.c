@@ -31,7 +31,7 @@ static int setup(void **state)
 static void mark(uint32_t first, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        chalk_trace(&trace, CHALK_TRACE_MARK, first + i, 2 * (first + i), 3 * (first + i));
+        chalk_trace_emit(&trace, CHALK_TRACE_MARK, first + i, 2 * (first + i), 3 * (first + i));
 }
 
 /* Reads everything, and that it is the marks `first` and so on. Returns how many. */
@@ -69,7 +69,7 @@ static void nothing_is_traced_without_a_ring(void **state)
     uint64_t before = fake.now;
 
     (void)state;
-    chalk_trace(NULL, CHALK_TRACE_MARK, 1, 2, 3);
+    chalk_trace_emit(NULL, CHALK_TRACE_MARK, 1, 2, 3);
     assert_int_equal(fake.now, before); /* nobody looked at the time */
 }
 
@@ -80,8 +80,8 @@ static void records_come_back_in_order_with_the_time(void **state)
 
     (void)state;
     assert_false(chalk_trace_next(&trace, &position, &record));
-    chalk_trace(&trace, CHALK_TRACE_COMPLETE, UINT32_MAX, UINT64_MAX, 7);
-    chalk_trace(&trace, 0xffff, 0, 0, 0);
+    chalk_trace_emit(&trace, CHALK_TRACE_COMPLETE, UINT32_MAX, UINT64_MAX, 7);
+    chalk_trace_emit(&trace, 0xffff, 0, 0, 0);
     assert_true(chalk_trace_next(&trace, &position, &record));
     assert_int_equal(record.kind, CHALK_TRACE_COMPLETE);
     assert_int_equal(record.core, 3);
@@ -155,7 +155,7 @@ static void record_that_is_half_written_is_not_seen(void **state)
 static void *race(void *argument)
 {
     for (uint64_t i = 0; i < RACES; i++)
-        chalk_trace(argument, CHALK_TRACE_MARK, (uint32_t)i, i * 3, ~i);
+        chalk_trace_emit(argument, CHALK_TRACE_MARK, (uint32_t)i, i * 3, ~i);
     return NULL;
 }
 
@@ -223,11 +223,11 @@ static const char five_records[] =
 static void lines_are_what_the_format_says(void **state)
 {
     (void)state;
-    chalk_trace(&trace, CHALK_TRACE_MARK, 7, 0, 0);
-    chalk_trace(&trace, CHALK_TRACE_READ, 8, 0x1000, 64);
-    chalk_trace(&trace, CHALK_TRACE_COMPLETE, (uint32_t)-EIO, 0x1000, 0x281);
-    chalk_trace(&trace, CHALK_TRACE_SLEEP, 0, 0, 0);
-    chalk_trace(&trace, CHALK_TRACE_WAKE, 0, 0, 0);
+    chalk_trace_emit(&trace, CHALK_TRACE_MARK, 7, 0, 0);
+    chalk_trace_emit(&trace, CHALK_TRACE_READ, 8, 0x1000, 64);
+    chalk_trace_emit(&trace, CHALK_TRACE_COMPLETE, (uint32_t)-EIO, 0x1000, 0x281);
+    chalk_trace_emit(&trace, CHALK_TRACE_SLEEP, 0, 0, 0);
+    chalk_trace_emit(&trace, CHALK_TRACE_WAKE, 0, 0, 0);
     assert_int_equal(write_lines(100), 0);
     assert_string_equal(text, five_records);
 }

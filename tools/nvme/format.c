@@ -46,7 +46,7 @@ static enum chalk_nvme_erase parse_erase(const char *text)
 /* Asks for consent, where more is destroyed than what was named. */
 static bool may_format_all(const struct session *session, const struct chalk_nvme_format *format, bool all)
 {
-    const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
+    const struct chalk_nvme_info *info = chalk_nvme_get_info(session->nvme);
 
     if (all || info->namespace_count == 1 ||
         !(info->formats_all || (info->erases_all && format->erase != CHALK_NVME_ERASE_NONE)))

@@ -59,7 +59,7 @@ static void print_own_memory(const struct chalk_nvme_info *info)
 
 static void print_controller(const struct session *session, bool verbose)
 {
-    const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
+    const struct chalk_nvme_info *info = chalk_nvme_get_info(session->nvme);
     char text[48];
 
     printf("Controller\n");
@@ -178,7 +178,7 @@ int chalk_main(int argc, char *argv[])
     int error;
 
     if (json)
-        print_json_controller(chalk_nvme_info(session.nvme));
+        print_json_controller(chalk_nvme_get_info(session.nvme));
     else
         print_controller(&session, verbose);
     for (uint32_t after = 0;

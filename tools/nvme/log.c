@@ -239,7 +239,7 @@ static int print_events(const struct session *session, uint64_t seconds, uint64_
 {
     static struct chalk_nvme_event event;
     uint64_t deadline = chalk_deadline(seconds * CHALK_S), told = 0;
-    uint64_t rest = chalk_nvme_info(session->nvme)->vectors != 0 ? 100 * CHALK_MS : CHALK_MS;
+    uint64_t rest = chalk_nvme_get_info(session->nvme)->vectors != 0 ? 100 * CHALK_MS : CHALK_MS;
     int error = chalk_nvme_watch(session->nvme, CHALK_NVME_WATCH_ALL);
 
     if (error == 0)

@@ -236,9 +236,9 @@ static void print_text(const struct perf *p, const char *unit)
         printf(", %u%% reads", p->plan.reads);
     if (p->cores != 1)
         printf(", %u cores", p->cores);
-    if (chalk_nvme_info(p->session.nvme)->controller_memory.used != 0)
+    if (chalk_nvme_get_info(p->session.nvme)->controller_memory.used != 0)
         printf(", commands in the controller's memory");
-    if (chalk_nvme_info(p->session.nvme)->shadow_doorbells)
+    if (chalk_nvme_get_info(p->session.nvme)->shadow_doorbells)
         printf(", doorbells in memory");
     printf("\n");
     printf("  requests    %" PRIu64 " in %.3f s\n", f->finished, seconds_of(f->ticks));
@@ -307,7 +307,7 @@ static void print_json(const struct perf *p, const char *unit)
 /* Opens a worker on each core. Otherwise it has been said why not, and this is what to exit with. */
 static int open_workers(struct perf *p)
 {
-    unsigned queues = chalk_nvme_info(p->session.nvme)->queues;
+    unsigned queues = chalk_nvme_get_info(p->session.nvme)->queues;
     int status = EXIT_GOOD;
 
     if (p->cores > queues) {

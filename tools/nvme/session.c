@@ -74,7 +74,7 @@ bool session_open(struct session *session, const struct session_options *options
     int error;
 
     memset(session, 0, sizeof(*session));
-    if (chalk_core_info(0, &core) == 0)
+    if (chalk_core_get_info(0, &core) == 0)
         session->events = core.events;
     if (!find_controller(session, options->address))
         return false;
@@ -152,7 +152,7 @@ void session_close(struct session *session)
 
 bool session_may_write(const struct session *session, uint64_t start, uint64_t blocks, bool overwrite)
 {
-    const struct chalk_nvme_info *info = chalk_nvme_info(session->nvme);
+    const struct chalk_nvme_info *info = chalk_nvme_get_info(session->nvme);
 
     if (overwrite)
         return true;

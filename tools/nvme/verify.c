@@ -438,9 +438,9 @@ static int verify(struct verify *v, bool write, bool read)
            v->session.ns.nsid, v->start, v->start + v->blocks - 1, v->info->block_size);
     if (v->compare)
         printf(", seed %" PRIu64, v->seed);
-    if (chalk_nvme_info(v->session.nvme)->controller_memory.used != 0)
+    if (chalk_nvme_get_info(v->session.nvme)->controller_memory.used != 0)
         printf(", commands in the controller's memory");
-    if (chalk_nvme_info(v->session.nvme)->shadow_doorbells)
+    if (chalk_nvme_get_info(v->session.nvme)->shadow_doorbells)
         printf(", doorbells in memory");
     printf("\n");
     if (write)

@@ -36,7 +36,7 @@ static bool open_queue(struct worker *w, struct session *session)
         .interrupts = w->plan->interrupts,
     };
     struct chalk_core_info core;
-    int error = chalk_core_info(w->core, &core);
+    int error = chalk_core_get_info(w->core, &core);
 
     if (error == 0)
         error = chalk_nvme_queue_open(session->nvme, &options, &w->queue);
@@ -326,12 +326,12 @@ static void rest(struct worker *w, uint32_t seen)
 {
     struct chalk_trace *trace = w->queue->may_wait ? w->queue->trace : NULL; /* a pause is no sleep */
 
-    chalk_trace(trace, CHALK_TRACE_SLEEP, 0, 0, 0);
+    chalk_trace_emit(trace, CHALK_TRACE_SLEEP, 0, 0, 0);
     if (w->queue->may_wait)
         chalk_core_wait(w->core, seen, chalk_deadline(100 * CHALK_MS));
     else
         chalk_pause();
-    chalk_trace(trace, CHALK_TRACE_WAKE, 0, 0, 0);
+    chalk_trace_emit(trace, CHALK_TRACE_WAKE, 0, 0, 0);
 }
 
 static double seconds_of(uint64_t ticks)

@@ -136,7 +136,7 @@ static int append(struct zns *z, uint64_t zone, uint32_t count)
 static bool prepare(struct zns *z)
 {
     const uint32_t nsid = z->session.ns.nsid;
-    int error = chalk_nvme_zoned(z->session.nvme, nsid, &z->zoned);
+    int error = chalk_nvme_identify_zoned(z->session.nvme, nsid, &z->zoned);
 
     if (error != 0) {
         complain("namespace %" PRIu32 " of %s has no zones: %s", nsid, z->session.bus.name,

@@ -2,9 +2,9 @@
 /*
  * Cores, one step above the contract. A program owns them one by one: chalk_core_start() of
  * <chalk/platform.h> gives one a function to run, and nothing else runs there until that returns;
- * chalk_core_info() says where it sits. What is here is what everybody would write on top. It is for starting
- * and ending: it may be called from any core that runs, `self`, and waits in chalk_core_wait(), so `self`
- * goes on collecting its interrupts.
+ * chalk_core_get_info() says where it sits. What is here is what everybody would write on top. It is for
+ * starting and ending: it may be called from any core that runs, `self`, and waits in chalk_core_wait(), so
+ * `self` goes on collecting its interrupts.
  */
 #ifndef CHALK_CORE_H
 #define CHALK_CORE_H

@@ -127,7 +127,7 @@ struct chalk_loop_counters {
     uint64_t messages, timers;
     unsigned tasks; /* that have not ended */
 };
-void chalk_loop_counters(const struct chalk_loop *loop, struct chalk_loop_counters *counters);
+void chalk_loop_get_counters(const struct chalk_loop *loop, struct chalk_loop_counters *counters);
 
 /*
  * From now on tasks, sleeps, and interrupts that tasks wait for are told to `trace`, the ring of this core

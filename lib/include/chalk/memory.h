@@ -62,7 +62,7 @@ struct chalk_memory_usage {
     size_t private_used, private_size;
     size_t shared_used, shared_size;
 };
-void chalk_memory_usage(const struct chalk_memory *memory, struct chalk_memory_usage *usage);
+void chalk_memory_get_usage(const struct chalk_memory *memory, struct chalk_memory_usage *usage);
 
 #ifdef __cplusplus
 }

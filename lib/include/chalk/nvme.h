@@ -104,7 +104,7 @@ struct chalk_nvme_info {
     } controller_memory;
     bool persistent_memory; /* it has a region of it (PMR), of which this driver makes no use */
 };
-const struct chalk_nvme_info *chalk_nvme_info(const struct chalk_nvme *nvme);
+const struct chalk_nvme_info *chalk_nvme_get_info(const struct chalk_nvme *nvme);
 
 struct chalk_nvme_namespace {
     uint32_t nsid;

@@ -236,7 +236,7 @@ struct chalk_nvme_identifiers {
     uint8_t eui64[8], nguid[16], uuid[16];
     uint8_t csi; /* enum chalk_nvme_command_set */
 };
-int chalk_nvme_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids);
+int chalk_nvme_get_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids);
 
 /* A controller's virtual functions. */
 struct chalk_nvme_secondary {

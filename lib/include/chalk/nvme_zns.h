@@ -29,7 +29,7 @@ struct chalk_nvme_zoned {
 
 /* Errors: -ENOTSUP (it is not zoned, or the controller knows no zones), -ENOENT, -EPROTO, as any admin
  * command. */
-int chalk_nvme_zoned(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_zoned *zoned);
+int chalk_nvme_identify_zoned(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_zoned *zoned);
 
 enum chalk_nvme_zone_state { /* [ZNS 3.4.2.2.3] */
                              CHALK_NVME_ZONE_IS_EMPTY = 0x1,

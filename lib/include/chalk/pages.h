@@ -22,6 +22,12 @@ extern "C" {
 #define CHALK_PAGES_ORDERS 19 /* 4 KiB << 18 is 1 GiB */
 #define CHALK_PAGES_LEVELS 6  /* 64^6 pages are 256 TiB, all that an address can name */
 
+/* For Chalk: the free blocks of one size. */
+struct chalk_pages_set {
+    uint64_t *level[CHALK_PAGES_LEVELS]; /* a bit a block; above it, a bit a word of the level below */
+    unsigned levels;
+};
+
 /* The program only reads `count`, `used`, `base` and `node`. */
 struct chalk_pages {
     struct chalk_claim claim; /* of chalk_pages_create(), else unused */
@@ -31,10 +37,7 @@ struct chalk_pages {
     size_t used;    /* of those, handed out */
     int node;       /* NUMA node, -1 when unknown */
     uint8_t *heads; /* a byte a page */
-    struct chalk_pages_set {
-        uint64_t *level[CHALK_PAGES_LEVELS]; /* a bit a block; above it, a bit a word of the level below */
-        unsigned levels;
-    } free[CHALK_PAGES_ORDERS];
+    struct chalk_pages_set free[CHALK_PAGES_ORDERS];
 };
 
 /*

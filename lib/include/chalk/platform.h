@@ -220,7 +220,7 @@ struct chalk_core_info {
 };
 
 /* What core `core` is; -ENOENT past the last. The program starts on core 0. */
-int chalk_core_info(unsigned core, struct chalk_core_info *info);
+int chalk_core_get_info(unsigned core, struct chalk_core_info *info);
 
 /*
  * Gives core `core` to `entry`: from then on it runs that and nothing else. It is free again when entry

@@ -5,7 +5,7 @@
  * touches. Between the caches is a ring (<chalk/ring.h>), which is visited once a batch.
  *
  *     chalk_pool_create(&options, &pool);
- *     struct chalk_pool_cache *cache = chalk_pool_cache(pool, 0);     one core's, kept by its owner
+ *     struct chalk_pool_cache *cache = chalk_pool_get_cache(pool, 0);     one core's, kept by its owner
  *     if (chalk_pool_get_burst(cache, buffers, 32) == 0) ...
  *     struct chalk_dma dma = chalk_pool_dma(pool, buffers[0]);        one addition
  *
@@ -76,7 +76,7 @@ int chalk_pool_create(const struct chalk_pool_options *options, struct chalk_poo
 void chalk_pool_destroy(struct chalk_pool *pool);
 
 /* The i-th cache, for one core alone; NULL if the pool has fewer. */
-struct chalk_pool_cache *chalk_pool_cache(struct chalk_pool *pool, unsigned i);
+struct chalk_pool_cache *chalk_pool_get_cache(struct chalk_pool *pool, unsigned i);
 
 /* How many objects are in the pool and its caches; exact when no core uses it. */
 uint32_t chalk_pool_left(const struct chalk_pool *pool);

@@ -87,16 +87,16 @@ struct chalk_trace {
  */
 int chalk_trace_init(struct chalk_trace *trace, unsigned core, void *records, uint32_t count);
 
-/* Writes a record, with the time. For chalk_trace(), when tracing is on. */
-void chalk_trace_record(struct chalk_trace *trace, unsigned kind, uint32_t number, uint64_t value,
+/* Writes a record, with the time. For chalk_trace_emit(), when tracing is on. */
+void chalk_trace_append(struct chalk_trace *trace, unsigned kind, uint32_t number, uint64_t value,
                         uint64_t other);
 
 /* The trace point: called on the ring's core, outside of interrupt handlers; nothing when `trace` is NULL. */
-static inline void chalk_trace(struct chalk_trace *trace, unsigned kind, uint32_t number, uint64_t value,
-                               uint64_t other)
+static inline void chalk_trace_emit(struct chalk_trace *trace, unsigned kind, uint32_t number, uint64_t value,
+                                    uint64_t other)
 {
     if (__builtin_expect(trace != NULL, 0))
-        chalk_trace_record(trace, kind, number, value, other);
+        chalk_trace_append(trace, kind, number, value, other);
 }
 
 /*
