@@ -85,12 +85,13 @@ def find_mirror():
     """The URI from which apt has this machine's own Debian."""
     with open('/etc/os-release') as file:
         release = re.search(r'^VERSION_CODENAME=(\w+)', file.read(), re.MULTILINE)
-    listed = subprocess.run(['apt-get', 'indextargets', '--format', '$(LABEL) $(RELEASE) $(REPO_URI)',
-                             'Created-By: Packages'], capture_output=True, text=True).stdout
-    for line in listed.splitlines():
-        label, suite, uri = line.split(' ', 2)
-        if not uri.startswith('cdrom:') and (label == 'Debian' or release and suite == release[1]):
-            return uri
+    for more in ([], ['--no-release-info']):  # the second way is for lists that were never fetched: they say no label
+        listed = subprocess.run(['apt-get', 'indextargets', *more, '--format', '$(RELEASE) $(REPO_URI) $(LABEL)',
+                                 'Created-By: Packages'], capture_output=True, text=True).stdout
+        for line in listed.splitlines():
+            suite, uri, label = line.split(' ', 2)
+            if not uri.startswith('cdrom:') and (label == 'Debian' or release and suite == release[1]):
+                return uri
     raise Failure("apt has no mirror of Debian in its sources, from which to fetch a newer QEMU")
 
 
