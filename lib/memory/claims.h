@@ -16,10 +16,10 @@ int chalk_claim_for_devices(size_t size, int node, uint64_t max_address, const c
 /* As chalk_claim_span(), of RAM, with the record in its first bytes. -EINVAL (not RAM). */
 int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **claim);
 
-/* Whole pages, or 0 when the size is beyond anything that exists. */
+/* Whole pages, or 0 when there are more than a struct chalk_pages rules. */
 static inline size_t chalk_page_count(size_t size)
 {
-    return size > SIZE_MAX / 2 ? 0 : (size + CHALK_PAGE - 1) / CHALK_PAGE;
+    return size > (size_t)UINT32_MAX * CHALK_PAGE ? 0 : (size + CHALK_PAGE - 1) / CHALK_PAGE;
 }
 
 /*

@@ -7,12 +7,13 @@
  *
  * The free blocks of each size are bits in a set, which finds the lowest in a step a level. A block that is
  * asked for comes from the smallest that has room, and of those from the lowest, so that large ones stay
- * whole.
+ * whole. Where the lowest pages are asked for, wherever blocks end, runs.c knows them.
  *
  * Blocks are numbered by address, not from the start of the region, which may begin anywhere.
  */
 #include "claims.h"
 #include "loans.h"
+#include "runs.h"
 #include <chalk/error.h>
 #include <chalk/pages.h>
 #include <string.h>
@@ -99,11 +100,6 @@ static size_t after(const struct chalk_pages *pages, size_t page)
     return page + ((size_t)1 << order_of(pages, page));
 }
 
-static size_t aligned_page(const struct chalk_pages *pages, size_t page, size_t align)
-{
-    return page + (-number(pages, page) & (align / CHALK_PAGE - 1));
-}
-
 static void block_free(struct chalk_pages *pages, size_t page, unsigned order)
 {
     pages->heads[page] = (uint8_t)(FREE | order);
@@ -136,7 +132,7 @@ static size_t heads_size(size_t count)
 
 size_t chalk_pages_books(size_t count)
 {
-    size_t size = heads_size(count);
+    size_t size = heads_size(count) + chalk_runs_books(count);
 
     for (unsigned order = 0; order < CHALK_PAGES_ORDERS; order++)
         for (size_t bits = block_count(count, order); bits; bits = bits > 64 ? words(bits) : 0)
@@ -156,6 +152,7 @@ void chalk_pages_start(struct chalk_pages *pages, const char *owner, void *base,
 {
     uint64_t *next = (uint64_t *)(void *)((char *)books + heads_size(count));
 
+    chalk_assert(count > 0 && count <= UINT32_MAX);
     memset(books, 0, chalk_pages_books(count));
     memset(pages->free, 0, sizeof pages->free);
     pages->owner = owner;
@@ -172,6 +169,8 @@ void chalk_pages_start(struct chalk_pages *pages, const char *owner, void *base,
             next += words(bits);
         }
     }
+    chalk_runs_start(pages, next);
+    chalk_runs_set(pages, 0, count, true);
     lay_free(pages, 0, count);
 }
 
@@ -183,7 +182,7 @@ int chalk_pages_create(unsigned i, const char *owner, struct chalk_pages **pages
     if (error)
         return error;
     struct chalk_pages *new = (struct chalk_pages *)(void *)claim;
-    size_t count = claim->size / CHALK_PAGE;
+    size_t count = claim->size / CHALK_PAGE < UINT32_MAX ? claim->size / CHALK_PAGE : UINT32_MAX;
     size_t head_count = (sizeof *new + chalk_pages_books(count) + CHALK_PAGE - 1) / CHALK_PAGE;
     if (count <= head_count) {
         chalk_claim_release(claim);
@@ -214,34 +213,24 @@ static size_t find_block(const struct chalk_pages *pages, unsigned order)
     return NONE;
 }
 
-/* The lowest free neighbours that have room together: the first of them, and the first page of the
- * allocation. */
-static size_t find_row(const struct chalk_pages *pages, size_t count, size_t align, size_t *first)
+/* The free block that a free page is in. */
+static size_t block_at(const struct chalk_pages *pages, size_t page)
 {
-    size_t row = 0; /* where the free blocks began */
+    size_t start = page;
 
-    for (size_t page = 0; page < pages->count; page = after(pages, page)) {
-        if (!(pages->heads[page] & FREE)) {
-            row = after(pages, page);
-            continue;
-        }
-        size_t end = after(pages, page);
-        *first = aligned_page(pages, row, align);
-        if (*first < end && end - *first >= count) {
-            while (after(pages, row) <= *first)
-                row = after(pages, row);
-            return row;
-        }
-    }
-    return NONE;
+    for (unsigned order = 0; pages->heads[start] != (FREE | order); order++)
+        start -= number(pages, start) & (size_t)1 << order;
+    return start;
 }
 
-/* Takes [first, first + count) out of the free blocks that begin with the one at `row`. */
-static void carve(struct chalk_pages *pages, size_t row, size_t first, size_t count)
+/* Takes [first, first + count) out of the free blocks. */
+static void carve(struct chalk_pages *pages, size_t first, size_t count)
 {
-    size_t end = first + count, page = row;
+    const size_t end = first + count, row = block_at(pages, first);
+    size_t page = row;
     unsigned state = TAKEN;
 
+    chalk_runs_set(pages, first, count, false);
     while (page < end) {
         size_t next = after(pages, page);
 
@@ -271,20 +260,20 @@ void *chalk_pages_get(struct chalk_pages *pages, size_t count, size_t align)
     first = find_block(pages, order_for(count > align / CHALK_PAGE ? count : align / CHALK_PAGE));
     if (first == NONE)
         return chalk_pages_get_lowest(pages, count, align);
-    carve(pages, first, first, count);
+    carve(pages, first, count);
     return pages->base + first * CHALK_PAGE;
 }
 
 void *chalk_pages_get_lowest(struct chalk_pages *pages, size_t count, size_t align)
 {
-    size_t row, first;
+    size_t first;
 
     if (count == 0 || count > pages->count - pages->used)
         return NULL;
-    row = find_row(pages, count, align, &first);
-    if (row == NONE)
+    first = chalk_runs_lowest(pages, count, align);
+    if (first == NONE)
         return NULL;
-    carve(pages, row, first, count);
+    carve(pages, first, count);
     return pages->base + first * CHALK_PAGE;
 }
 
@@ -335,6 +324,7 @@ void chalk_pages_put(struct chalk_pages *pages, void *address, size_t count)
     if (why)
         chalk_claim_blame(pages->owner, "gives back", address, count * CHALK_PAGE, why);
     chalk_loan_check(pages->owner, "gives back", address, count * CHALK_PAGE, NULL);
+    chalk_runs_set(pages, page, count, true);
     while (page < end) {
         unsigned order = order_of(pages, page);
 

@@ -276,6 +276,124 @@ static void random_work_matches_the_model(void **state)
     assert_true(refusals > 100 && next > 1000);
 }
 
+/*
+ * The lowest pages of a region of 35 MiB, against a bit a page: sizes of a page to more than the longest run,
+ * alignments of a page to 16 MiB, while the region is empty, full, and everything between. It begins in the
+ * middle of 2 MiB, and is not there: only the books are touched.
+ */
+enum { MANY = 9001, OFFSET = 2048 - 300 };
+
+static bool taken[MANY + 1];
+
+static size_t bitmap_lowest(size_t count, size_t align_pages)
+{
+    size_t first = -(size_t)OFFSET & (align_pages - 1);
+
+    while (first + count <= MANY) {
+        size_t i = count;
+
+        while (i > 0 && !taken[first + i - 1])
+            i--;
+        if (i == 0)
+            return first;
+        first = (first + i + OFFSET + align_pages - 1) / align_pages * align_pages - OFFSET;
+    }
+    return MANY;
+}
+
+/* How much is asked for at once: a page, some, leaves of 2 MiB, or just what would or would not fit. */
+static size_t some_count(uint64_t *random, size_t room)
+{
+    switch (chalk_random_below(random, 8)) {
+    case 0:
+        return room > 0 ? room : 1;
+    case 1:
+        return 1 + (size_t)chalk_random_below(random, MANY + 2);
+    case 2:
+        return (size_t)510 * (1 + (size_t)chalk_random_below(random, 3)) +
+               (size_t)chalk_random_below(random, 5);
+    case 3:
+        return 62 + (size_t)chalk_random_below(random, 5);
+    default:
+        return 1 + (size_t)chalk_random_below(random, 7);
+    }
+}
+
+static void lowest_pages_of_a_large_region_match_a_bitmap(void **state)
+{
+    static struct {
+        size_t first, count;
+    } held[MANY];
+    size_t held_count = 0, used = 0, refused = 0, full = 0, empty = 0;
+    uint64_t random = 3, *large = malloc(chalk_pages_books(MANY));
+    char *base = (char *)((uintptr_t)3 << 40) + OFFSET * CHALK_PAGE;
+
+    (void)state;
+    chalk_pages_start(&pages, "tester", base, MANY, large);
+    memset(taken, 0, sizeof taken);
+    for (unsigned round = 0; round < 40000; round++) {
+        unsigned phase = round / 2500 % 4; /* fills, stays, empties, stays */
+        bool get = phase == 0 || (phase != 2 && chalk_random_below(&random, 2));
+
+        if (get) {
+            size_t align_pages = (size_t)1
+                                 << (chalk_random_below(&random, 2) ? chalk_random_below(&random, 13) : 0);
+            size_t count = some_count(&random, MANY - used);
+            size_t lowest = bitmap_lowest(count, align_pages);
+            char *at = chalk_pages_get_lowest(&pages, count, align_pages * CHALK_PAGE);
+
+            assert_ptr_equal(at, lowest < MANY ? base + lowest * CHALK_PAGE : NULL);
+            refused += at == NULL;
+            if (at != NULL) {
+                memset(taken + lowest, true, count);
+                held[held_count].first = lowest;
+                held[held_count++].count = count;
+                used += count;
+            }
+            full += used == MANY;
+        } else if (held_count > 0) {
+            size_t i = (size_t)chalk_random_below(&random, held_count);
+
+            chalk_pages_put(&pages, base + held[i].first * CHALK_PAGE, held[i].count);
+            memset(taken + held[i].first, false, held[i].count);
+            used -= held[i].count;
+            held[i] = held[--held_count];
+        } else {
+            empty++;
+            assert_ptr_equal(chalk_pages_get_lowest(&pages, MANY, CHALK_PAGE), base);
+            assert_null(chalk_pages_get_lowest(&pages, 1, CHALK_PAGE));
+            chalk_pages_put(&pages, base, MANY);
+            assert_null(chalk_pages_get_lowest(&pages, MANY + 1, CHALK_PAGE));
+        }
+        assert_int_equal(pages.used, used);
+    }
+    assert_true(refused > 1000 && full > 10 && empty > 10);
+    free(large);
+}
+
+/* Where every second page is taken, and what is asked for is at the very end. */
+static void what_is_left_at_the_end_is_found(void **state)
+{
+    uint64_t *large = malloc(chalk_pages_books(MANY));
+    char *base = (char *)((uintptr_t)3 << 40);
+
+    (void)state;
+    for (size_t align = 1; align <= 4096; align *= 2) {
+        size_t last = (MANY - 1) / align * align;
+
+        chalk_pages_start(&pages, "tester", base, MANY, large);
+        for (size_t i = 0; i < MANY; i++)
+            assert_ptr_equal(chalk_pages_get_lowest(&pages, 1, CHALK_PAGE), base + i * CHALK_PAGE);
+        assert_null(chalk_pages_get_lowest(&pages, 1, CHALK_PAGE));
+        for (size_t i = 0; i < MANY; i++)
+            if (i == last || (align > 1 && i % 2 == 1))
+                chalk_pages_put(&pages, base + i * CHALK_PAGE, 1);
+        assert_ptr_equal(chalk_pages_get_lowest(&pages, 1, align * CHALK_PAGE), base + last * CHALK_PAGE);
+        assert_null(chalk_pages_get_lowest(&pages, 1, 2 * align * CHALK_PAGE));
+    }
+    free(large);
+}
+
 /* 64 GiB that are not there: the books alone are touched, and blocks of 1 GiB come out of them. */
 static void region_of_many_gigabytes(void **state)
 {
@@ -345,6 +463,8 @@ int main(void)
         TEST(mistakes_end_the_program_and_are_named),
         TEST(region_is_never_touched),
         TEST(random_work_matches_the_model),
+        TEST(lowest_pages_of_a_large_region_match_a_bitmap),
+        TEST(what_is_left_at_the_end_is_found),
         TEST(region_of_many_gigabytes),
         TEST(span_of_ones_own),
     };

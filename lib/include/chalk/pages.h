@@ -7,8 +7,10 @@
  * reach the books. What is asked for need not be a power of two: what a block has too much goes back at once,
  * and where no block is large enough, free neighbours are joined.
  *
- * Getting and putting a block costs the same whatever the size of the region, except where neighbours are
- * joined: that looks at every block. One core at a time may use one struct chalk_pages.
+ * Getting and putting costs O(log n) steps for a region of n pages, whatever is in use, and a little for each
+ * 2 MiB that is got or put. Only who asks for an alignment of more than 8 MiB, and is to get the lowest pages
+ * or joined neighbours, pays for a look at each multiple of that alignment. One core at a time may use one
+ * struct chalk_pages.
  */
 #ifndef CHALK_PAGES_H
 #define CHALK_PAGES_H
@@ -21,11 +23,18 @@ extern "C" {
 
 #define CHALK_PAGES_ORDERS 19 /* 4 KiB << 18 is 1 GiB */
 #define CHALK_PAGES_LEVELS 6  /* 64^6 pages are 256 TiB, all that an address can name */
+#define CHALK_PAGES_ALIGNS 12 /* 4 KiB << 11 is 8 MiB */
 
 /* For Chalk: the free blocks of one size. */
 struct chalk_pages_set {
     uint64_t *level[CHALK_PAGES_LEVELS]; /* a bit a block; above it, a bit a word of the level below */
     unsigned levels;
+};
+
+/* For Chalk: the free pages of a piece of the region. */
+struct chalk_pages_run {
+    uint32_t prefix, suffix;              /* at either end of it */
+    uint32_t longest[CHALK_PAGES_ALIGNS]; /* one after the other, from an aligned one on */
 };
 
 /* The program only reads `count`, `used`, `base` and `node`. */
@@ -38,6 +47,8 @@ struct chalk_pages {
     int node;       /* NUMA node, -1 when unknown */
     uint8_t *heads; /* a byte a page */
     struct chalk_pages_set free[CHALK_PAGES_ORDERS];
+    uint64_t *bits;               /* a bit a page that is free, from a multiple of 2 MiB on */
+    struct chalk_pages_run *runs; /* a tree over them, see lib/memory/runs.c */
 };
 
 /*
@@ -52,7 +63,8 @@ void chalk_pages_destroy(struct chalk_pages *pages);
 /* Bytes of books that a region of `count` pages needs. */
 size_t chalk_pages_books(size_t count);
 
-/* Rules a region of one's own, all of it free. `books` is aligned to 8 bytes. */
+/* Rules a region of one's own, of 1 to 2^32 - 1 pages (16 TiB), all of it free. `books` is aligned to 8
+ * bytes. */
 void chalk_pages_start(struct chalk_pages *pages, const char *owner, void *base, size_t count, void *books);
 
 /*
@@ -63,7 +75,7 @@ void *chalk_pages_get(struct chalk_pages *pages, size_t count, size_t align);
 
 /*
  * The same, but the lowest pages that there are, wherever blocks end: nothing is left between two
- * allocations, so that a region holds as much as it has. It looks at every block, which is for set-up.
+ * allocations, so that a region holds as much as it has.
  */
 void *chalk_pages_get_lowest(struct chalk_pages *pages, size_t count, size_t align);
 
