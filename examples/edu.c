@@ -54,7 +54,7 @@ static int edu_open(struct edu *edu, const char *name)
         error = chalk_window_map(edu->device, 0, 0, WINDOW_SIZE, CHALK_UNCACHED, &edu->registers);
     if (!error)
         error = chalk_memory_create(
-            &(struct chalk_memory_options){.shared_size = CHALK_PAGE, .node = -1, .max_address = ADDRESS_MAX},
+            &(struct chalk_memory_options){.shared_size = CHALK_PAGE, .max_address = ADDRESS_MAX},
             &edu->memory);
     if (!error)
         error = chalk_memory_share(edu->memory, edu->domain);

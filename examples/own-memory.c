@@ -84,7 +84,7 @@ static int claim_everything(struct chalk_claim claims[SPANS], unsigned *count)
 
     *count = 0;
     if (chalk_span_get(0, &span) == -ENOENT)
-        error = chalk_span_grow((size_t)16 << 20, 0, -1, UINT64_MAX, &span);
+        error = chalk_span_grow((size_t)16 << 20, 0, 0, UINT64_MAX, &span);
     for (unsigned i = 0; error == 0 && *count < SPANS && chalk_span_get(i, &span) == 0; i++) {
         if (span.kind != CHALK_SPAN_RAM)
             continue;

@@ -51,20 +51,20 @@ void hosted_cores_wake(void)
 }
 
 /* The node of a processor is the nodeN link in its folder. */
-static int node_of(unsigned processor)
+static unsigned node_of(unsigned processor)
 {
     char path[64];
     struct dirent *entry;
-    int node = -1;
+    unsigned number, node = 0;
     DIR *folder;
 
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u", processor);
     folder = opendir(path);
     if (folder == NULL)
-        return -1;
-    while (node < 0 && (entry = readdir(folder)) != NULL)
-        if (sscanf(entry->d_name, "node%d", &node) != 1)
-            node = -1;
+        return 0;
+    while (node == 0 && (entry = readdir(folder)) != NULL)
+        if (sscanf(entry->d_name, "node%u", &number) == 1)
+            node = CHALK_NODE(number);
     closedir(folder);
     return node;
 }

@@ -194,20 +194,22 @@ static int open_pages(size_t page, bool mounted)
 }
 
 /* By raw system call: libnuma would be a dependency for two of them. */
-static int bind_to_node(void *va, size_t size, int node)
+static int bind_to_node(void *va, size_t size, unsigned node)
 {
     unsigned long mask[(MAX_NODE + 1) / (8 * sizeof(unsigned long))] = {0};
     unsigned bits = 8 * sizeof mask[0];
 
-    mask[(unsigned)node / bits] = 1ul << ((unsigned)node % bits);
+    mask[(node - 1) / bits] = 1ul << ((node - 1) % bits);
     return syscall(SYS_mbind, va, size, MPOL_BIND, mask, (unsigned long)MAX_NODE + 1, 0) == 0 ? 0 : -errno;
 }
 
-int hosted_memory_node(void *va)
+unsigned hosted_memory_node(void *va)
 {
-    int node;
+    int number;
 
-    return syscall(SYS_get_mempolicy, &node, NULL, 0, va, MPOL_F_NODE | MPOL_F_ADDR) == 0 ? node : -1;
+    return syscall(SYS_get_mempolicy, &number, NULL, 0, va, MPOL_F_NODE | MPOL_F_ADDR) == 0
+               ? CHALK_NODE(number)
+               : 0;
 }
 
 /* Asked for more ordinary pages than there are, Linux does not say no: it kills somebody. */
@@ -237,7 +239,7 @@ static int allocate(int fd, void *va, size_t size, size_t page)
     return 0;
 }
 
-static int map_pages(struct piece *piece, size_t size, size_t page, int node, bool mounted)
+static int map_pages(struct piece *piece, size_t size, size_t page, unsigned node, bool mounted)
 {
     void *va = MAP_FAILED;
     int error = 0;
@@ -255,7 +257,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node, bo
         close(fd);
         return error;
     }
-    if (node >= 0)
+    if (node != 0)
         error = bind_to_node(va, size, node);
     if (error == 0)
         error = allocate(fd, va, size, page);
@@ -275,15 +277,15 @@ static int map_pages(struct piece *piece, size_t size, size_t page, int node, bo
 }
 
 /* The command that makes `size` more bytes of hugepages free, given those that are there. */
-static void reserve_command(char *text, size_t room, size_t size, size_t page, int node)
+static void reserve_command(char *text, size_t room, size_t size, size_t page, unsigned node)
 {
     char folder[96];
     size_t kib = page / 1024;
     long all, unused;
 
-    if (node >= 0)
-        chalk_format(folder, sizeof folder, "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB", node,
-                     kib);
+    if (node != 0)
+        chalk_format(folder, sizeof folder, "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB",
+                     CHALK_NODE_NUMBER(node), kib);
     else
         chalk_format(folder, sizeof folder, "/sys/kernel/mm/hugepages/hugepages-%zukB", kib);
     all = hosted_sysfs_number(0, "%s/nr_hugepages", folder);
@@ -301,7 +303,7 @@ static bool round_up(size_t size, size_t page, size_t *rounded)
 }
 
 /* In pages of one size. */
-static int grow_in(size_t size, size_t page, int node, uint64_t limit, struct piece *piece)
+static int grow_in(size_t size, size_t page, unsigned node, uint64_t limit, struct piece *piece)
 {
     uint64_t iova;
     size_t rounded;
@@ -361,7 +363,7 @@ static size_t best_page(size_t size)
                : (size_t)2 << 20;
 }
 
-static int grow_largest(size_t size, int node, uint64_t limit, struct piece *piece)
+static int grow_largest(size_t size, unsigned node, uint64_t limit, struct piece *piece)
 {
     char command[160];
     size_t page = best_page(size);
@@ -386,7 +388,7 @@ static int grow_largest(size_t size, int node, uint64_t limit, struct piece *pie
     return grow_in(size, SMALL_PAGE, node, limit, piece);
 }
 
-static int grow(size_t size, size_t page, int node, uint64_t limit, struct piece *piece)
+static int grow(size_t size, size_t page, unsigned node, uint64_t limit, struct piece *piece)
 {
     char command[160];
     int error;
@@ -410,14 +412,32 @@ static int grow(size_t size, size_t page, int node, uint64_t limit, struct piece
     return error;
 }
 
-int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+/* A kernel without NUMA lists no nodes: then mbind() decides. */
+static bool is_node(unsigned node)
+{
+    char online[256];
+
+    if (node == 0)
+        return true;
+    if (node <= MAX_NODE + 1 &&
+        (hosted_sysfs_text(online, sizeof online, "/sys/devices/system/node/online") <= 0 ||
+         hosted_list_rank(online, node) > hosted_list_rank(online, node - 1)))
+        return true;
+    chalk_log(CHALK_ERROR,
+              "this machine has no NUMA node %d; those it has: cat /sys/devices/system/node/online",
+              CHALK_NODE_NUMBER(node));
+    return false;
+}
+
+int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
     /* Who names no limit gets addresses that every IOMMU can translate. */
     uint64_t limit = max_address == UINT64_MAX ? HOSTED_IOVA_EASY : max_address;
     struct piece piece = {.fd = -1};
+    char where[32] = "";
     int error;
 
-    if (size == 0 || node < -1 || node > MAX_NODE ||
+    if (size == 0 || !is_node(node) ||
         (page != 0 && (page < SMALL_PAGE || (page & (page - 1)) != 0 || page > (size_t)1 << 30)))
         return -EINVAL;
     hosted_lock();
@@ -434,8 +454,10 @@ int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, st
         chalk_log(CHALK_ERROR, "no %zu KiB of device addresses are free at or below 0x%llx",
                   (size - 1) / 1024 + 1, (unsigned long long)limit);
     } else if (page <= SMALL_PAGE) {
-        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size - 1) / 1024 + 1,
-                  node >= 0 ? " on the node that was asked for" : "", strerror(-error));
+        if (node != 0)
+            chalk_format(where, sizeof where, " on NUMA node %d", CHALK_NODE_NUMBER(node));
+        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size - 1) / 1024 + 1, where,
+                  strerror(-error));
         error = -ENOMEM;
     }
     hosted_unlock();

@@ -30,8 +30,8 @@ size_t hosted_memory_page(const void *va);
 /* Whether some of [va, va + size) lies in a span. Under hosted_lock(), as all that follows. */
 bool hosted_memory_overlaps(const void *va, size_t size);
 
-/* The NUMA node that the page at `va` is on, -1 when unknown. */
-int hosted_memory_node(void *va);
+/* The NUMA node that the page at `va` is on: CHALK_NODE(), 0 when unknown. */
+unsigned hosted_memory_node(void *va);
 
 /* One span more; `fd` is the file that is behind it, -1 if the memory is not ours to give back. Errors:
  * -ENOMEM. */

@@ -56,7 +56,7 @@ static void describe(struct pci_dev *device, struct chalk_bus_info *info)
         .subsystem_device = device->subsys_id,
         .class_code = (uint32_t)device->device_class << 8 | device->prog_if,
         .revision = device->rev_id,
-        .node = device->numa_node,
+        .node = CHALK_NODE(device->numa_node), /* -1 of libpci: unknown */
     };
     snprintf(info->name, sizeof info->name, "%04x:%02x:%02x.%x", (unsigned)device->domain, device->bus,
              device->dev, device->func);
@@ -100,7 +100,7 @@ static int list(const char *names)
         uint8_t header[64];
 
         end = at + strcspn(at, ",");
-        *info = (struct chalk_bus_info){.node = -1};
+        *info = (struct chalk_bus_info){0};
         snprintf(info->name, sizeof info->name, "%.*s", (int)(end - at), at);
         if (hosted_device_peek(info->name, header, sizeof header) != 0)
             continue;

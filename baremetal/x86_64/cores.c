@@ -145,7 +145,7 @@ int chalk_core_get_info(unsigned number, struct chalk_core_info *info)
         .package = core->apic_id >> package_shift,
         .core = (core->apic_id & ((1u << package_shift) - 1)) >> core_shift,
         .thread = core->apic_id & ((1u << core_shift) - 1),
-        .node = acpi_core_node(&acpi, core->apic_id),
+        .node = CHALK_NODE(acpi_core_node(&acpi, core->apic_id)),
         .running = atomic_load(&core->state) != CORE_FREE,
         .events = &core->events,
     };

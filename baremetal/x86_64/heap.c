@@ -75,7 +75,7 @@ static int claim(size_t size, struct chalk_claim *record)
     int error;
 
     __asm__ volatile("fxsave64 %0" : "=m"(saved));
-    error = chalk_claim_memory(size, -1, UINT64_MAX, "heap", record);
+    error = chalk_claim_memory(size, 0, UINT64_MAX, "heap", record);
     __asm__ volatile("fxrstor64 %0" : : "m"(saved));
     return error;
 }

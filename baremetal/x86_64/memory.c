@@ -269,11 +269,11 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
 {
     const struct boot_range *ram = &boot.ram[i];
 
-    *span = (struct chalk_span){.page = MEMORY_PAGE, .node = -1, .kind = CHALK_SPAN_RAM};
+    *span = (struct chalk_span){.page = MEMORY_PAGE, .kind = CHALK_SPAN_RAM};
     if (i < boot.ram_count) {
         span->iova = ram->start;
         span->size = ram->end - ram->start;
-        span->node = acpi_memory_node(&acpi, ram->start, ram->end);
+        span->node = CHALK_NODE(acpi_memory_node(&acpi, ram->start, ram->end));
     } else if (i - boot.ram_count < boot.module_count) {
         const struct boot_module *module = &boot.modules[i - boot.ram_count];
 
@@ -288,11 +288,18 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
     return 0;
 }
 
-int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
-    (void)page, (void)node, (void)max_address, (void)span;
-    chalk_log(CHALK_ERROR, "memory: no %zu KiB left, and all RAM is in use; give the machine more (QEMU: -m)",
-              size / 1024);
+    char where[32] = "", below[48] = "";
+
+    (void)page, (void)span;
+    if (node != 0)
+        chalk_format(where, sizeof where, " on NUMA node %d", CHALK_NODE_NUMBER(node));
+    if (max_address != UINT64_MAX)
+        chalk_format(below, sizeof below, " at or below 0x%llx", (unsigned long long)max_address);
+    chalk_log(CHALK_ERROR,
+              "memory: no %zu KiB of RAM are free in one piece%s%s; a machine with more has them (QEMU: -m)",
+              (size + 1023) / 1024, where, below);
     return -ENOMEM;
 }
 

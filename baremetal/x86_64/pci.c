@@ -310,7 +310,6 @@ int chalk_bus_next(struct chalk_bus_info *info)
         .subsystem_device = device->subsystem_device,
         .class_code = device->class_code,
         .revision = device->revision,
-        .node = -1,
     };
     memcpy(info->name, device->name, sizeof(device->name));
     return 0;

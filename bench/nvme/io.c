@@ -61,8 +61,7 @@ static struct chalk_block_queue *open_queue(struct chalk_memory **memory, unsign
     struct chalk_nvme *nvme;
     struct chalk_block_queue *queue;
 
-    require(chalk_memory_create(&(struct chalk_memory_options){.shared_size = 8 << 20, .node = -1}, memory) ==
-                    0 &&
+    require(chalk_memory_create(&(struct chalk_memory_options){.shared_size = 8 << 20}, memory) == 0 &&
                 chalk_device_open(STUB_NAME, &domain, &device) == 0 &&
                 chalk_memory_share(*memory, domain) == 0,
             "cannot be set up");

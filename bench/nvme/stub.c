@@ -168,12 +168,11 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
 {
     if (i != 0)
         return -ENOENT;
-    *span = (struct chalk_span){
-        .va = memory, .size = sizeof memory, .iova = (uintptr_t)memory, .page = 4096, .node = -1};
+    *span = (struct chalk_span){.va = memory, .size = sizeof memory, .iova = (uintptr_t)memory, .page = 4096};
     return 0;
 }
 
-int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
     (void)size, (void)page, (void)node, (void)max_address, (void)span;
     return -ENOMEM;

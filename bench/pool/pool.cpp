@@ -27,7 +27,6 @@ struct chalk_objects {
         chalk_pool *pool;
 
         sizes.shared_size = object_count * object_size;
-        sizes.node = -1;
         options.name = "bench";
         options.object_size = object_size;
         options.count = object_count;

@@ -145,7 +145,7 @@ static bool find_in_span(const struct chalk_span *span, size_t size, uint64_t ma
 /* What is to be found. */
 struct wanted {
     size_t size;
-    int node;
+    unsigned node;
     uint64_t max_address;
     bool for_devices;
 };
@@ -154,7 +154,7 @@ struct wanted {
 static bool may_hold(const struct chalk_span *span, const struct wanted *wanted, bool mixed)
 {
     if (span->kind != CHALK_SPAN_RAM ||
-        (wanted->node >= 0 && span->node >= 0 && span->node != wanted->node) ||
+        (wanted->node != 0 && span->node != 0 && span->node != wanted->node) ||
         (span->exposed && !wanted->for_devices))
         return false;
     for (const struct chalk_claim *claim = span->apart && !mixed ? claims : NULL; claim; claim = claim->next)
@@ -300,19 +300,19 @@ static int take_span(unsigned i, const char *owner, struct chalk_claim *record, 
     return error;
 }
 
-int chalk_claim_memory(size_t size, int node, uint64_t max_address, const char *owner,
+int chalk_claim_memory(size_t size, unsigned node, uint64_t max_address, const char *owner,
                        struct chalk_claim *claim)
 {
     return take((struct wanted){size, node, max_address, false}, owner, claim, &claim);
 }
 
-int chalk_claim_for_devices(size_t size, int node, uint64_t max_address, const char *owner,
+int chalk_claim_for_devices(size_t size, unsigned node, uint64_t max_address, const char *owner,
                             struct chalk_claim *claim)
 {
     return take((struct wanted){size, node, max_address, true}, owner, claim, &claim);
 }
 
-int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *owner,
+int chalk_claim_inside(size_t size, unsigned node, uint64_t max_address, const char *owner,
                        struct chalk_claim **claim)
 {
     return take((struct wanted){size, node, max_address, false}, owner, NULL, claim);
@@ -372,9 +372,13 @@ void chalk_claim_report(enum chalk_level level)
     struct chalk_claim claim;
     struct chalk_span span;
     size_t all = 0, taken = 0;
+    char node[32];
 
     for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++) {
-        chalk_log(level, "memory: %zu KiB at %p, node %d: %s", claim.size >> 10, (void *)claim.va, claim.node,
+        node[0] = '\0';
+        if (claim.node != 0)
+            chalk_format(node, sizeof node, ", node %d", CHALK_NODE_NUMBER(claim.node));
+        chalk_log(level, "memory: %zu KiB at %p%s: %s", claim.size >> 10, (void *)claim.va, node,
                   claim.owner);
         taken += claim.size;
     }

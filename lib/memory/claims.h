@@ -6,11 +6,11 @@
 #include <chalk/claim.h>
 
 /* As chalk_claim_memory(), with the record in the first bytes of what was claimed; *claim is where. */
-int chalk_claim_inside(size_t size, int node, uint64_t max_address, const char *owner,
+int chalk_claim_inside(size_t size, unsigned node, uint64_t max_address, const char *owner,
                        struct chalk_claim **claim);
 
 /* As chalk_claim_memory(), of memory that devices reach: apart from what is private. */
-int chalk_claim_for_devices(size_t size, int node, uint64_t max_address, const char *owner,
+int chalk_claim_for_devices(size_t size, unsigned node, uint64_t max_address, const char *owner,
                             struct chalk_claim *claim);
 
 /* As chalk_claim_span(), of RAM, with the record in its first bytes. -EINVAL (not RAM). */

@@ -22,7 +22,7 @@ struct chalk_memory {
 
 int chalk_memory_create(const struct chalk_memory_options *options, struct chalk_memory **memory)
 {
-    static const struct chalk_memory_options defaults = {.node = -1};
+    static const struct chalk_memory_options defaults = {0};
     struct chalk_claim *claim;
     int error;
 

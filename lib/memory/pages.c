@@ -159,7 +159,7 @@ void chalk_pages_start(struct chalk_pages *pages, const char *owner, void *base,
     pages->base = base;
     pages->count = count;
     pages->used = 0;
-    pages->node = -1;
+    pages->node = 0;
     pages->heads = books;
     for (unsigned order = 0; order < CHALK_PAGES_ORDERS; order++) {
         struct chalk_pages_set *set = &pages->free[order];

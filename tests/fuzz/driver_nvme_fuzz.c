@@ -488,8 +488,7 @@ static void step(uint8_t what, uint8_t how)
 
 static void prepare(struct chalk_device **device)
 {
-    const struct chalk_memory_options sizes = {
-        .private_size = 192 << 10, .shared_size = 512 << 10, .node = -1};
+    const struct chalk_memory_options sizes = {.private_size = 192 << 10, .shared_size = 512 << 10};
 
     model = model_add();
     model->faults = 1; /* so none is told of: after a lie there may be any */

@@ -76,8 +76,7 @@ static void step(unsigned what, unsigned choice)
     unsigned m = what & (MEMORIES - 1);
     struct piece *piece = &pieces[m][what >> 4];
     struct chalk_memory_options options = {.private_size = (1 + (choice & 15)) * CHALK_PAGE,
-                                           .shared_size = (1 + (choice >> 4)) * CHALK_PAGE,
-                                           .node = -1};
+                                           .shared_size = (1 + (choice >> 4)) * CHALK_PAGE};
 
     if (!memories[m])
         (void)chalk_memory_create(&options, &memories[m]);
@@ -95,7 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fake_reset();
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 48 * CHALK_PAGE, CHALK_PAGE, 0, -1);
+    fake_span_add(CHALK_SPAN_RAM, 48 * CHALK_PAGE, CHALK_PAGE, 0, 0);
     for (size_t i = 0; i + 1 < size; i += 2)
         step(data[i], data[i + 1]);
     for (unsigned m = 0; m < MEMORIES; m++)

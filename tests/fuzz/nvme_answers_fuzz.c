@@ -190,8 +190,7 @@ static void ask_for_zones(struct chalk_nvme *nvme, const struct chalk_dma *buffe
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct chalk_memory_options sizes = {
-        .private_size = 64 << 10, .shared_size = 256 << 10, .node = -1};
+    const struct chalk_memory_options sizes = {.private_size = 64 << 10, .shared_size = 256 << 10};
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
     struct chalk_memory *memory;

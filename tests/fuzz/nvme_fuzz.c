@@ -194,7 +194,7 @@ static void run(struct chalk_nvme *nvme, const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    const struct chalk_memory_options sizes = {.private_size = 64 << 10, .shared_size = 1 << 20, .node = -1};
+    const struct chalk_memory_options sizes = {.private_size = 64 << 10, .shared_size = 1 << 20};
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
     struct chalk_memory *memory;

@@ -199,7 +199,7 @@ static void use(struct chalk_device *device, struct chalk_domain *domain)
     struct chalk_mmio window;
     unsigned offset;
 
-    if (span.size == 0 && chalk_span_grow(8192, 0, -1, UINT64_MAX, &span) != 0)
+    if (span.size == 0 && chalk_span_grow(8192, 0, 0, UINT64_MAX, &span) != 0)
         abort();
     chalk_vector_attach(device, 0, 0, &counter);
     chalk_dma_map(domain, span.va, 4096, span.iova, 3);

@@ -190,7 +190,7 @@ SEAM(chalk_dma_unmap, struct chalk_domain *domain, uint64_t iova, size_t size)
 }
 
 /* Commands hold addresses, so a replayer's memory has to be where the recorder's was. */
-SEAM(chalk_span_grow, size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+SEAM(chalk_span_grow, size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
     uint64_t place[2];
     int error = seam_replays ? 0 : BELOW(__real_chalk_span_grow(size, page, node, max_address, span));

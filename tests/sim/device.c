@@ -282,8 +282,7 @@ int chalk_bus_next(struct chalk_bus_info *info)
                                     .vendor = identity->vendor,
                                     .device = identity->device,
                                     .class_code = identity->class_code,
-                                    .revision = identity->revision,
-                                    .node = -1};
+                                    .revision = identity->revision};
     return 0;
 }
 

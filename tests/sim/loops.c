@@ -128,8 +128,7 @@ static void play(unsigned core, void *argument)
 
 static void make(struct player *player, unsigned core)
 {
-    const struct chalk_memory_options sizes = {
-        .private_size = 128 << 10, .shared_size = CHALK_PAGE, .node = -1};
+    const struct chalk_memory_options sizes = {.private_size = 128 << 10, .shared_size = CHALK_PAGE};
     struct chalk_loop_options options = {.core = core, .idle = (enum chalk_idle)sim_below(3)};
 
     player->core = core;

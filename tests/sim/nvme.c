@@ -489,8 +489,8 @@ static void use(struct chalk_memory *memory)
 
 static void run(unsigned core, void *argument)
 {
-    const struct chalk_memory_options sizes = {
-        .private_size = 128 << 10, .shared_size = scenario->mixed ? 2 << 20 : 1 << 20, .node = -1};
+    const struct chalk_memory_options sizes = {.private_size = 128 << 10,
+                                               .shared_size = scenario->mixed ? 2 << 20 : 1 << 20};
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
     struct chalk_memory *memory;

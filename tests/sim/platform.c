@@ -91,7 +91,7 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
     return 0;
 }
 
-int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
     sim_point();
     size = (size + PAGE - 1) & ~(size_t)(PAGE - 1);

@@ -261,7 +261,7 @@ int chalk_core_get_info(unsigned core, struct chalk_core_info *info)
     if (core >= SIM_CORES)
         return -ENOENT;
     *info = (struct chalk_core_info){
-        .core = core, .node = -1, .running = fibers[core].state != FREE, .events = &events[core]};
+        .core = core, .running = fibers[core].state != FREE, .events = &events[core]};
     return 0;
 }
 

@@ -101,6 +101,8 @@ def nodes(test):
     test.result(run.status == 0 and right and {node for _, _, node in near} == {0, 1}, 'each span is of one node', run)
     test.result('core 0: node 0\ncore 1: node 1\n' in run.output, 'each core knows its node', run)
     test.result('node 0: got node 0' in run.output and 'node 1: got node 1' in run.output, 'memory is claimed near a node', run)
+    test.result('no 4 KiB of RAM are free in one piece on NUMA node 7' in run.output and 'asked for node 7: -12' in run.output,
+                'a node without memory is named', run)
     run = worlds.metal(image('nodes'))
     test.result(run.status == 0 and 'core 0: node -1' in run.output and 'KiB: node -1' in run.output,
                 'a machine without nodes says -1', run)

@@ -15,7 +15,7 @@ int chalk_main(int argc, char *argv[])
 
     if (argc != 2 || chalk_device_open(argv[1], &domain, &device))
         return 1;
-    if (chalk_span_grow(SIZE, 0, -1, UINT64_MAX, &span))
+    if (chalk_span_grow(SIZE, 0, 0, UINT64_MAX, &span))
         return 1;
     int error = 0;
     unsigned mapped = 0;

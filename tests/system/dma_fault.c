@@ -68,7 +68,7 @@ int chalk_main(int argc, char *argv[])
         chalk_nvme_open(device, &(struct chalk_nvme_options){.memory = memory, .domain = domain}, &nvme) ||
         chalk_nvme_queue_open(nvme, &(struct chalk_nvme_queue_options){.nsid = 1, .depth = 4}, &queue))
         return 1;
-    if (chalk_span_grow(CHALK_PAGE, 0, -1, UINT64_MAX, &span)) {
+    if (chalk_span_grow(CHALK_PAGE, 0, 0, UINT64_MAX, &span)) {
         static _Alignas(4096) unsigned char own[4096]; /* bare: part of the image, never of a span */
         span = (struct chalk_span){.va = own, .size = sizeof(own), .iova = (uintptr_t)own};
     }

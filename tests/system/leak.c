@@ -10,6 +10,6 @@ int chalk_main(int argc, char *argv[])
 
     (void)argc;
     (void)argv;
-    return chalk_memory_create(
-        &(struct chalk_memory_options){.shared_size = CHALK_PAGE, .node = -1, .name = "forgotten"}, &memory);
+    return chalk_memory_create(&(struct chalk_memory_options){.shared_size = CHALK_PAGE, .name = "forgotten"},
+                               &memory);
 }

@@ -115,9 +115,8 @@ int chalk_main(int argc, char *argv[])
     mistakes(va);
     expect(chalk_span_adopt(va, size, UINT64_MAX, kind, &span), 0, "adopting the mapping");
     expect(chalk_span_adopt(va, size, UINT64_MAX, "again", &span), -EEXIST, "adopting it twice");
-    expect(chalk_arena_create(&(struct chalk_arena_options){.size = size, .node = -1, .name = kind, .va = va},
-                              &arena),
-           0, "an arena there");
+    expect(chalk_arena_create(&(struct chalk_arena_options){.size = size, .name = kind, .va = va}, &arena), 0,
+           "an arena there");
     int error = chalk_arena_share(arena, domain, CHALK_DEVICE_READS | CHALK_DEVICE_WRITES);
     printf("sharing it: %s\n", error ? chalk_error_name(error) : "done");
     if (!error) {

@@ -157,7 +157,6 @@ int chalk_main(int argc, char *argv[])
     (void)argc;
     (void)argv;
     expect_result(chalk_arena_create(&(struct chalk_arena_options){.size = (size_t)1 << 20,
-                                                                   .node = -1,
                                                                    .max_address = EDU_ADDRESS_MAX,
                                                                    .name = "blocks"},
                                      &arena),

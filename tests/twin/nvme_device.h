@@ -20,7 +20,7 @@ static inline void close_nvme(struct chalk_memory *memory, struct chalk_domain *
 static inline bool open_nvme(size_t shared_size, struct chalk_memory **memory, struct chalk_domain **domain,
                              struct chalk_device **device)
 {
-    const struct chalk_memory_options options = {.shared_size = shared_size, .node = -1};
+    const struct chalk_memory_options options = {.shared_size = shared_size};
     struct chalk_bus_info found = {0};
 
     *domain = NULL;

@@ -164,7 +164,7 @@ static void close_all(struct chalk_memory *memory)
 
 int chalk_main(int argc, char *argv[])
 {
-    const struct chalk_memory_options options = {.shared_size = 8u << 20, .node = -1};
+    const struct chalk_memory_options options = {.shared_size = 8u << 20};
     struct chalk_bus_info found = {0};
     struct chalk_memory_usage usage;
     struct chalk_memory *memory;

@@ -18,7 +18,7 @@ static struct chalk_arena *arena;
 
 static int setup(void **state)
 {
-    struct chalk_arena_options options = {.size = MIB, .node = -1, .name = "packets"};
+    struct chalk_arena_options options = {.size = MIB, .name = "packets"};
 
     (void)state;
     fake_reset();
@@ -112,8 +112,8 @@ static void destroying_what_devices_reach_ends_the_program(void **state)
 
 static void arena_lies_where_it_is_told_to(void **state)
 {
-    char *span = fake_span_add(CHALK_SPAN_MODULE, 4 * MIB, CHALK_PAGE, 0x70000000, -1);
-    struct chalk_arena_options options = {.size = MIB, .node = -1, .name = "there", .va = span + MIB};
+    char *span = fake_span_add(CHALK_SPAN_MODULE, 4 * MIB, CHALK_PAGE, 0x70000000, 0);
+    struct chalk_arena_options options = {.size = MIB, .name = "there", .va = span + MIB};
     struct chalk_arena *there, *again;
     struct chalk_dma all;
 
@@ -132,12 +132,12 @@ static void arena_lies_where_it_is_told_to(void **state)
 
 static void creation_that_fails_leaves_nothing(void **state)
 {
-    struct chalk_arena_options options = {.size = MIB, .node = -1, .max_address = 0xfff};
+    struct chalk_arena_options options = {.size = MIB, .max_address = 0xfff};
     struct chalk_arena *low;
 
     (void)state;
     assert_int_equal(chalk_arena_create(&options, &low), -ERANGE);
-    options = (struct chalk_arena_options){.size = SIZE_MAX, .node = -1};
+    options = (struct chalk_arena_options){.size = SIZE_MAX};
     assert_int_equal(chalk_arena_create(&options, &low), -ENOMEM);
     options.size = 0;
     assert_int_equal(chalk_arena_create(&options, &low), -EINVAL);

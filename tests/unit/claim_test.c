@@ -20,7 +20,7 @@ static int setup(void **state)
     (void)state;
     fake_reset();
     fake.grow_limit = 0;
-    span = fake_span_add(CHALK_SPAN_RAM, 8 * MIB, CHALK_PAGE, 0x10000000, 1);
+    span = fake_span_add(CHALK_SPAN_RAM, 8 * MIB, CHALK_PAGE, 0x10000000, CHALK_NODE(1));
     return 0;
 }
 
@@ -43,11 +43,11 @@ static void whole_span_is_its_owners(void **state)
     assert_int_equal(claim.size, 8 * MIB);
     assert_int_equal(claim.iova, 0x10000000);
     assert_int_equal(claim.page, CHALK_PAGE);
-    assert_int_equal(claim.node, 1);
+    assert_int_equal(claim.node, CHALK_NODE(1));
     assert_int_equal(chalk_memory_create(NULL, &memory), -ENOMEM);
-    assert_int_equal(chalk_claim_memory(1, -1, UINT64_MAX, "other", &other), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(1, 0, UINT64_MAX, "other", &other), -ENOMEM);
     chalk_claim_release(&claim);
-    assert_int_equal(chalk_claim_memory(1, -1, UINT64_MAX, "other", &other), 0);
+    assert_int_equal(chalk_claim_memory(1, 0, UINT64_MAX, "other", &other), 0);
     assert_int_equal(other.size, CHALK_PAGE);
     chalk_claim_release(&other);
 }
@@ -57,7 +57,7 @@ static void claiming_twice_is_refused_and_says_who_has_it(void **state)
     struct chalk_claim small, whole;
 
     (void)state;
-    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "the early bird", &small), 0);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "the early bird", &small), 0);
     assert_int_equal(chalk_claim_span(0, "the second mouse", &whole), -EBUSY);
     assert_true(fake_console_has("the second mouse cannot claim 8192 KiB"));
     assert_true(fake_console_has("1024 KiB of them"));
@@ -74,10 +74,11 @@ static void what_is_not_there_cannot_be_claimed(void **state)
 
     (void)state;
     assert_int_equal(chalk_claim_span(1, "me", &claim), -ENOENT);
-    assert_int_equal(chalk_claim_memory(0, -1, UINT64_MAX, "me", &claim), -EINVAL);
-    assert_int_equal(chalk_claim_memory(SIZE_MAX, -1, UINT64_MAX, "me", &claim), -ENOMEM);
-    assert_int_equal(chalk_claim_memory(9 * MIB, -1, UINT64_MAX, "me", &claim), -ENOMEM);
-    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &claim), -ENOMEM); /* it is on node 1 */
+    assert_int_equal(chalk_claim_memory(0, 0, UINT64_MAX, "me", &claim), -EINVAL);
+    assert_int_equal(chalk_claim_memory(SIZE_MAX, 0, UINT64_MAX, "me", &claim), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(9 * MIB, 0, UINT64_MAX, "me", &claim), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(MIB, CHALK_NODE(0), UINT64_MAX, "me", &claim),
+                     -ENOMEM); /* it is on node 1 */
 }
 
 static void range_is_claimed_just_there(void **state)
@@ -117,9 +118,9 @@ static void modules_are_claimed_by_name_only(void **state)
     struct chalk_claim module, ram, more;
 
     (void)state;
-    char *file = fake_span_add(CHALK_SPAN_MODULE, MIB, CHALK_PAGE, 0, -1);
+    char *file = fake_span_add(CHALK_SPAN_MODULE, MIB, CHALK_PAGE, 0, 0);
     assert_int_equal(chalk_claim_span(0, "me", &ram), 0);
-    assert_int_equal(chalk_claim_memory(CHALK_PAGE, -1, UINT64_MAX, "me", &more), -ENOMEM);
+    assert_int_equal(chalk_claim_memory(CHALK_PAGE, 0, UINT64_MAX, "me", &more), -ENOMEM);
     assert_int_equal(chalk_claim_span(1, "me", &module), 0);
     assert_ptr_equal(module.va, file);
     chalk_claim_release(&module);
@@ -142,8 +143,7 @@ static void releasing_what_is_not_held_ends_the_program(void **state)
 /* A piece of one memory, given to another one: the message names both. */
 static void giving_back_what_is_somebody_elses_names_both(void **state)
 {
-    struct chalk_memory_options options = {
-        .private_size = MIB, .shared_size = MIB, .node = -1, .name = "abel"};
+    struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB, .name = "abel"};
     struct chalk_memory *abel, *cain;
 
     (void)state;
@@ -168,11 +168,10 @@ static void what_is_left_at_the_end_is_listed_with_its_owner(void **state)
     (void)state;
     chalk_main_ended();
     assert_string_equal(fake.console, "");
-    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "a forgetful one", &leak), 0);
-    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "heap", &kept), 0);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "a forgetful one", &leak), 0);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "heap", &kept), 0);
     kept.lasts = true;
-    assert_int_equal(
-        chalk_memory_create(&(struct chalk_memory_options){.node = -1, .name = "cards"}, &memory), 0);
+    assert_int_equal(chalk_memory_create(&(struct chalk_memory_options){.name = "cards"}, &memory), 0);
     struct chalk_pool_options options = {.memory = memory, .name = "frames", .object_size = 2048, .count = 8};
     assert_int_equal(chalk_pool_create(&options, &pool), 0);
     chalk_main_ended();
@@ -195,8 +194,7 @@ static void memory_is_not_released_under_a_pool(void **state)
     struct chalk_pool *pool;
 
     (void)state;
-    assert_int_equal(
-        chalk_memory_create(&(struct chalk_memory_options){.node = -1, .name = "cards"}, &memory), 0);
+    assert_int_equal(chalk_memory_create(&(struct chalk_memory_options){.name = "cards"}, &memory), 0);
     struct chalk_pool_options options = {.memory = memory, .name = "frames", .object_size = 2048, .count = 8};
     assert_int_equal(chalk_pool_create(&options, &pool), 0);
     assert_true(fake_exits(chalk_memory_destroy(memory)));
@@ -212,8 +210,8 @@ static void report_says_who_holds_what(void **state)
     struct chalk_claim one, two;
 
     (void)state;
-    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "one", &one), 0);
-    assert_int_equal(chalk_claim_memory(2 * MIB, -1, UINT64_MAX, "two", &two), 0);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "one", &one), 0);
+    assert_int_equal(chalk_claim_memory(2 * MIB, 0, UINT64_MAX, "two", &two), 0);
     chalk_claim_report(CHALK_ERROR);
     assert_true(fake_console_has("1024 KiB at"));
     assert_true(fake_console_has("node 1: one\n"));
@@ -244,31 +242,29 @@ static void private_claims_lie_apart_from_those_for_devices(void **state)
     fake.apart = true;
     fake.grow_limit = 4 * MIB;
     fake.grow_page = 2 * MIB;
-    assert_int_equal(chalk_claim_memory(CHALK_PAGE, -1, UINT64_MAX, "me", &own), 0);
-    assert_int_equal(
-        chalk_arena_create(&(struct chalk_arena_options){.size = CHALK_PAGE, .node = -1}, &arena), 0);
+    assert_int_equal(chalk_claim_memory(CHALK_PAGE, 0, UINT64_MAX, "me", &own), 0);
+    assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = CHALK_PAGE}, &arena), 0);
     assert_true(arena->claim.for_devices);
     assert_int_equal(span_of(arena->claim.va), 1);
     assert_int_equal(span_of((const char *)arena), 0); /* the record and the books */
-    assert_int_equal(chalk_claim_memory(CHALK_PAGE, -1, UINT64_MAX, "me", &other), 0);
+    assert_int_equal(chalk_claim_memory(CHALK_PAGE, 0, UINT64_MAX, "me", &other), 0);
     assert_int_equal(span_of(other.va), 0);
     chalk_claim_release(&other);
 
     /* Without more memory they lie where there is room; but never where a process reaches. */
-    assert_int_equal(
-        chalk_arena_create(&(struct chalk_arena_options){.size = 2 * MIB - CHALK_PAGE, .node = -1}, &more),
-        0);
-    assert_int_equal(chalk_claim_memory(3 * MIB / 2, -1, UINT64_MAX, "me", &other), 0);
+    assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = 2 * MIB - CHALK_PAGE}, &more),
+                     0);
+    assert_int_equal(chalk_claim_memory(3 * MIB / 2, 0, UINT64_MAX, "me", &other), 0);
     chalk_claim_release(&other);
     chalk_arena_destroy(more);
     chalk_claim_release(&own);
-    assert_int_equal(chalk_claim_memory(2 * MIB - 32 * CHALK_PAGE, -1, UINT64_MAX, "me", &own), 0);
-    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "me", &other), 0);
+    assert_int_equal(chalk_claim_memory(2 * MIB - 32 * CHALK_PAGE, 0, UINT64_MAX, "me", &own), 0);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &other), 0);
     assert_int_equal(span_of(other.va), 1);
     chalk_claim_release(&other);
     fake_span_expose(1);
-    assert_int_equal(chalk_claim_memory(MIB, -1, UINT64_MAX, "me", &other), -ENOMEM);
-    assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = MIB, .node = -1}, &more), 0);
+    assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &other), -ENOMEM);
+    assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = MIB}, &more), 0);
     chalk_arena_destroy(more);
     chalk_arena_destroy(arena);
     chalk_claim_release(&own);
@@ -286,7 +282,7 @@ static void random_claims_match_the_model(void **state)
     (void)state;
     fake_reset();
     fake.grow_limit = 0;
-    char *small = fake_span_add(CHALK_SPAN_RAM, PAGES * CHALK_PAGE, CHALK_PAGE, 0x40000000, -1);
+    char *small = fake_span_add(CHALK_SPAN_RAM, PAGES * CHALK_PAGE, CHALK_PAGE, 0x40000000, 0);
     memset(claims, 0, sizeof claims);
     for (unsigned round = 0; round < 20000; round++) {
         unsigned i = (unsigned)chalk_random_below(&random, CLAIMS);
@@ -306,7 +302,7 @@ static void random_claims_match_the_model(void **state)
             run = owner[page] ? 0 : run + 1;
             longest = run > longest ? run : longest;
         }
-        int error = chalk_claim_memory(count * CHALK_PAGE, -1, UINT64_MAX, "model", claim);
+        int error = chalk_claim_memory(count * CHALK_PAGE, 0, UINT64_MAX, "model", claim);
         assert_int_equal(error, longest >= count ? 0 : -ENOMEM);
         refused += error != 0;
         for (size_t page = 0; error == 0 && page < count; page++) {

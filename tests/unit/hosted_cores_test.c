@@ -5,6 +5,7 @@
  */
 #include "hosted/cores.h"
 #include "hosted/events.h"
+#include "hosted_console.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,12 +25,6 @@
 
 #include <chalk/clock.h>
 #include <chalk/hosted.h>
-
-long chalk_console(void *bytes, size_t size, bool write)
-{
-    (void)bytes;
-    return write ? (long)size : 0;
-}
 
 unsigned long long fake_ticks(void);
 unsigned long long fake_ticks(void)
@@ -417,7 +412,7 @@ static void a_guard_page_too_many_is_a_lack_of_memory(void **state)
 
     (void)state;
     assert_ptr_not_equal(all, MAP_FAILED);
-    assert_int_equal(chalk_span_grow(5 * PAGE, PAGE, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(5 * PAGE, PAGE, 0, UINT64_MAX, &span), 0);
     assert_int_equal(chalk_page_guard((char *)span.va + PAGE, "first"), 0);
     assert_int_equal(chalk_page_guard((char *)span.va + PAGE, NULL), 0);
     while (count < MANY && mprotect(all + 2 * count * PAGE, PAGE, PROT_READ) == 0)
@@ -427,6 +422,26 @@ static void a_guard_page_too_many_is_a_lack_of_memory(void **state)
     if (count == MANY)
         skip();
     assert_int_equal(error, -ENOMEM);
+}
+
+/* ---- NUMA nodes ----------------------------------------------------------------------------------- */
+
+static void no_node_is_any_and_one_that_is_not_there_is_named(void **state)
+{
+    struct chalk_core_info info;
+    struct chalk_span span;
+
+    (void)state;
+    assert_int_equal(chalk_span_grow(PAGE, PAGE, 0, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_core_get_info(0, &info), 0);
+    if (info.node != 0)
+        assert_int_equal(chalk_span_grow(PAGE, PAGE, info.node, UINT64_MAX, &span), 0);
+    assert_int_equal(span.node, info.node != 0 ? info.node : span.node);
+    console_clear();
+    assert_int_equal(chalk_span_grow(PAGE, PAGE, CHALK_NODE(1000), UINT64_MAX, &span), -EINVAL);
+    assert_true(said("no NUMA node 1000"));
+    assert_int_equal(chalk_span_grow(PAGE, PAGE, CHALK_NODE(5000), UINT64_MAX, &span), -EINVAL);
+    assert_true(said("no NUMA node 5000"));
 }
 
 /* ---- signals -------------------------------------------------------------------------------------- */
@@ -479,6 +494,7 @@ int main(void)
         BOTH(a_source_survives_its_thread),
         BOTH(a_stolen_count_is_not_waited_for),
         cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
+        cmocka_unit_test_setup_teardown(no_node_is_any_and_one_that_is_not_there_is_named, start_ring, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),
     };
 

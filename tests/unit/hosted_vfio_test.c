@@ -545,10 +545,10 @@ static void what_no_memory_has_is_a_lack_of_it(void **state)
     struct chalk_span span;
 
     (void)state;
-    assert_int_equal(chalk_span_grow(SIZE_MAX, 0, -1, UINT64_MAX, &span), -ENOMEM);
-    assert_int_equal(chalk_span_grow(SIZE_MAX, 4096, -1, UINT64_MAX, &span), -ENOMEM);
-    assert_int_equal(chalk_span_grow(0, 0, -1, UINT64_MAX, &span), -EINVAL);
-    assert_int_equal(chalk_span_grow(4096, 12288, -1, UINT64_MAX, &span), -EINVAL);
+    assert_int_equal(chalk_span_grow(SIZE_MAX, 0, 0, UINT64_MAX, &span), -ENOMEM);
+    assert_int_equal(chalk_span_grow(SIZE_MAX, 4096, 0, UINT64_MAX, &span), -ENOMEM);
+    assert_int_equal(chalk_span_grow(0, 0, 0, UINT64_MAX, &span), -EINVAL);
+    assert_int_equal(chalk_span_grow(4096, 12288, 0, UINT64_MAX, &span), -EINVAL);
 }
 
 static void only_what_the_iommu_translates_is_mapped(void **state)
@@ -556,14 +556,14 @@ static void only_what_the_iommu_translates_is_mapped(void **state)
     struct chalk_span high, low;
 
     (void)state;
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &high), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &high), 0);
     linux_.ranges[0] = (struct range){0, 0xfedfffff};
     linux_.ranges[1] = (struct range){0xfef00000, 0xffffffff};
     open_first();
     assert_int_equal(chalk_dma_map(domain, high.va, 4096, high.iova, CHALK_DEVICE_READS), -ERANGE);
     assert_true(said("translates only 0x0-0xfedfffff 0xfef00000-0xffffffff"));
     assert_int_equal(chalk_dma_map(domain, high.va, 4096, 0xfee00000, CHALK_DEVICE_READS), -ERANGE);
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &low), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &low), 0);
     assert_true(low.iova < 1ull << 32); /* spans that come later stay within */
     assert_int_equal(chalk_dma_map(domain, low.va, 4096, low.iova, CHALK_DEVICE_READS), 0);
     assert_int_equal(linux_.maps, 1);
@@ -575,7 +575,7 @@ static void a_chain_of_capabilities_that_leads_nowhere_ends(void **state)
     struct chalk_span span;
 
     (void)state;
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
     linux_.ranges[0] = (struct range){0x1000, 0x1fff};
     for (unsigned i = 0; i < 4; i++) {
         linux_.chain = wrong[i];
@@ -592,7 +592,7 @@ static void mappings_are_counted_and_never_overlap(void **state)
     struct chalk_span span;
 
     (void)state;
-    assert_int_equal(chalk_span_grow(16384, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(16384, 0, 0, UINT64_MAX, &span), 0);
     open_first();
     assert_int_equal(chalk_dma_map(domain, span.va, 8192, span.iova, 3), 0);
     assert_int_equal(chalk_dma_map(domain, span.va, 8192, span.iova, 3), 0);

@@ -674,7 +674,7 @@ static void memory_goes_by_descriptor(void **state)
 
     (void)state;
     open_it();
-    assert_int_equal(chalk_span_grow(16384, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(16384, 0, 0, UINT64_MAX, &span), 0);
     memcpy((char *)span.va + 4096, "hello", 5);
     assert_int_equal(chalk_dma_map(domain, (char *)span.va + 4096, 8192, span.iova + 4096, 3), 0);
     assert_int_equal(peer.memory_offset, 4096);
@@ -694,7 +694,7 @@ static void memory_cannot_be_cut_short_by_the_device(void **state)
 
     (void)state;
     open_it();
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
     assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
     assert_int_equal(ftruncate(peer.memory, 0), -1);
     *(volatile char *)span.va = 1;
@@ -709,7 +709,7 @@ static void a_file_with_private_memory_in_it_is_not_given(void **state)
 
     (void)state;
     open_it();
-    assert_int_equal(chalk_span_grow(65536, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(65536, 0, 0, UINT64_MAX, &span), 0);
     assert_int_equal(chalk_claim_range((char *)span.va + 32768, 4096, "a secret", &claim), 0);
     assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
     assert_int_equal(peer.maps, 1);
@@ -722,7 +722,7 @@ static void a_file_with_private_memory_in_it_is_not_given(void **state)
     assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
     assert_true(peer.memory >= 0);
     assert_int_equal(chalk_dma_unmap(domain, span.iova, 4096), 0);
-    assert_int_equal(chalk_claim_memory(4096, -1, UINT64_MAX, "a secret", &claim), 0);
+    assert_int_equal(chalk_claim_memory(4096, 0, UINT64_MAX, "a secret", &claim), 0);
     assert_false((uintptr_t)claim.va - (uintptr_t)span.va < span.size);
 
     /* What drivers take is given. */
@@ -743,7 +743,7 @@ static void hugepages_cannot_be_cut_short_by_the_device_either(void **state)
     chalk_stop();
     assert_int_equal(chalk_start(&(struct chalk_start_options){.no_uring = true}), 0);
     open_it();
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
     if (span.page == 4096) {
         print_message("no free hugepages: not tried\n");
         return;
@@ -829,7 +829,7 @@ static void a_device_without_descriptors_reaches_what_was_mapped(void **state)
     (void)state;
     peer.twin = true;
     open_it();
-    assert_int_equal(chalk_span_grow(16384, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(16384, 0, 0, UINT64_MAX, &span), 0);
     assert_int_equal(
         chalk_dma_map(domain, span.va, 4096, span.iova, CHALK_DEVICE_READS | CHALK_DEVICE_WRITES), 0);
     assert_int_equal(
@@ -869,7 +869,7 @@ static void words_are_moved_at_once(void **state)
 
     (void)state;
     open_it();
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &toggled), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &toggled), 0);
     assert_int_equal(chalk_dma_map(domain, toggled.va, 4096, toggled.iova, CHALK_DEVICE_READS), 0);
     assert_int_equal(pthread_create(&thread, NULL, toggle, &end), 0);
     for (unsigned i = 0; i < 500000; i++) {
@@ -1008,7 +1008,7 @@ static void it_may_end_at_any_time(void **state)
     (void)state;
     open_it();
     assert_int_equal(chalk_window_map(device, 0, 0, 64, CHALK_UNCACHED, &window), 0);
-    assert_int_equal(chalk_span_grow(4096, 0, -1, UINT64_MAX, &span), 0);
+    assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
     assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
     shutdown(peer.client, SHUT_RDWR);
     for (unsigned i = 0; i < 1000 && !said("has closed the connection"); i++)

@@ -23,7 +23,7 @@ static int first_request, second_request; /* keys */
 
 static int setup(void **state)
 {
-    struct chalk_arena_options options = {.size = MIB, .node = -1, .name = "packets"};
+    struct chalk_arena_options options = {.size = MIB, .name = "packets"};
 
     (void)state;
     fake_reset();

@@ -34,8 +34,7 @@ static int teardown(void **state)
 
 static struct chalk_memory *create(size_t private_size, size_t shared_size)
 {
-    struct chalk_memory_options options = {
-        .private_size = private_size, .shared_size = shared_size, .node = -1};
+    struct chalk_memory_options options = {.private_size = private_size, .shared_size = shared_size};
     struct chalk_memory *memory = NULL;
 
     assert_int_equal(chalk_memory_create(&options, &memory), 0);
@@ -253,7 +252,7 @@ static void alignment_that_cannot_hold_for_both_addresses_is_refused(void **stat
 
     (void)state;
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 8 * MIB, 64 << 10, 0x40000000 + CHALK_PAGE, -1);
+    fake_span_add(CHALK_SPAN_RAM, 8 * MIB, 64 << 10, 0x40000000 + CHALK_PAGE, 0);
     memory = create(MIB, MIB);
     assert_int_equal(chalk_dma_get(memory, 1, 2 * CHALK_PAGE, &dma), -EINVAL);
     assert_int_equal(chalk_dma_get(memory, 1, CHALK_PAGE, &dma), 0);
@@ -289,12 +288,12 @@ static void putting_twice_ends_the_program(void **state)
 
 static void limit_of_addresses_binds_the_shared_part(void **state)
 {
-    struct chalk_memory_options options = {.shared_size = MIB, .node = -1, .max_address = 0xffffffff};
+    struct chalk_memory_options options = {.shared_size = MIB, .max_address = 0xffffffff};
     struct chalk_memory *memory;
 
     (void)state;
-    fake_span_add(CHALK_SPAN_RAM, 8 * MIB, 2 * MIB, 0x200000000, -1);
-    fake_span_add(CHALK_SPAN_RAM, 8 * MIB, 2 * MIB, 0xffe00000, -1); /* of which 2 MiB lie below */
+    fake_span_add(CHALK_SPAN_RAM, 8 * MIB, 2 * MIB, 0x200000000, 0);
+    fake_span_add(CHALK_SPAN_RAM, 8 * MIB, 2 * MIB, 0xffe00000, 0); /* of which 2 MiB lie below */
     assert_int_equal(chalk_memory_create(&options, &memory), 0);
     struct chalk_dma all = shared_part(memory);
     assert_in_range(all.iova, 0xffe00000, 0xffffffff - all.size + 1);
@@ -316,8 +315,8 @@ static void limit_of_addresses_binds_the_shared_part(void **state)
 static void spans_that_are_there_are_used_before_any_is_grown(void **state)
 {
     (void)state;
-    fake_span_add(CHALK_SPAN_MODULE, 16 * MIB, CHALK_PAGE, 0, -1);
-    char *span = fake_span_add(CHALK_SPAN_RAM, 8 * MIB, CHALK_PAGE, 0, -1);
+    fake_span_add(CHALK_SPAN_MODULE, 16 * MIB, CHALK_PAGE, 0, 0);
+    char *span = fake_span_add(CHALK_SPAN_RAM, 8 * MIB, CHALK_PAGE, 0, 0);
     struct chalk_memory *memory = create(2 * MIB, 2 * MIB);
 
     assert_int_equal(fake.grows, 0);
@@ -335,7 +334,7 @@ static void hole_of_exactly_the_size_is_filled(void **state)
 
     (void)state;
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 12 * CHALK_PAGE, CHALK_PAGE, 0, -1);
+    fake_span_add(CHALK_SPAN_RAM, 12 * CHALK_PAGE, CHALK_PAGE, 0, 0);
     for (unsigned i = 0; i < 3; i++) /* two pages of books, one that is private, one that is shared */
         held[i] = create(CHALK_PAGE, CHALK_PAGE);
     for (unsigned i = 0; i < 3; i++) {
@@ -348,29 +347,49 @@ static void hole_of_exactly_the_size_is_filled(void **state)
 
 static void node_is_respected(void **state)
 {
-    struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB, .node = 1};
+    struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB, .node = CHALK_NODE(1)};
     struct chalk_memory *memory;
 
     (void)state;
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, 0);
+    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, CHALK_NODE(0));
     assert_int_equal(chalk_memory_create(&options, &memory), -ENOMEM);
-    char *near = fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, 1);
+    char *near = fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, CHALK_NODE(1));
     assert_int_equal(chalk_memory_create(&options, &memory), 0);
     assert_in_range((char *)memory - near, 0, 16 * MIB - 1);
     assert_in_range((char *)shared_part(memory).va - near, 0, 16 * MIB - 1);
     chalk_memory_destroy(memory);
 }
 
-/* A machine that does not say where its memory is has it on every node. */
-static void unknown_nodes_will_do(void **state)
+/* What an initializer leaves out is "any": no node 0 that nobody asked for. */
+static void node_that_is_not_named_is_any(void **state)
 {
-    struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB, .node = 1};
+    struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB};
+    struct chalk_arena *arena;
     struct chalk_memory *memory;
 
     (void)state;
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, -1);
+    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, CHALK_NODE(1));
+    assert_int_equal(chalk_memory_create(&options, &memory), 0);
+    assert_int_equal(chalk_memory_arena(memory)->claim.node, CHALK_NODE(1));
+    chalk_memory_destroy(memory);
+    assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = MIB}, &arena), 0);
+    chalk_arena_destroy(arena);
+    assert_int_equal(CHALK_NODE(-1), 0); /* of Linux and of ACPI: unknown */
+    assert_int_equal(CHALK_NODE_NUMBER(CHALK_NODE(0)), 0);
+    assert_int_equal(CHALK_NODE_NUMBER(0), -1);
+}
+
+/* A machine that does not say where its memory is has it on every node. */
+static void unknown_nodes_will_do(void **state)
+{
+    struct chalk_memory_options options = {.private_size = MIB, .shared_size = MIB, .node = CHALK_NODE(1)};
+    struct chalk_memory *memory;
+
+    (void)state;
+    fake.grow_limit = 0;
+    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, CHALK_PAGE, 0, 0);
     assert_int_equal(chalk_memory_create(&options, &memory), 0);
     chalk_memory_destroy(memory);
 }
@@ -379,7 +398,7 @@ static void shared_part_in_large_pages_can_be_mapped_in_large_pages(void **state
 {
     (void)state;
     fake.grow_limit = 0;
-    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, 2 * MIB, 0, -1);
+    fake_span_add(CHALK_SPAN_RAM, 16 * MIB, 2 * MIB, 0, 0);
     struct chalk_memory *memory = create(MIB, 4 * MIB);
     struct chalk_dma all = shared_part(memory);
 
@@ -427,8 +446,7 @@ static void memories_never_overlap(void **state)
         }
         struct chalk_memory_options options = {
             .private_size = 1 + (size_t)chalk_random_below(&random, 2 * MIB),
-            .shared_size = 1 + (size_t)chalk_random_below(&random, 3 * MIB),
-            .node = -1};
+            .shared_size = 1 + (size_t)chalk_random_below(&random, 3 * MIB)};
         assert_int_equal(chalk_memory_create(&options, &held[i]), 0);
         chalk_memory_get_usage(held[i], &usage);
         privates[i] = chalk_memory_get(held[i], usage.private_size);
@@ -444,7 +462,7 @@ static void memories_never_overlap(void **state)
 
 static void failed_creation_leaves_nothing(void **state)
 {
-    struct chalk_memory_options options = {.private_size = MIB, .shared_size = 4 * MIB, .node = -1};
+    struct chalk_memory_options options = {.private_size = MIB, .shared_size = 4 * MIB};
     struct chalk_memory *memory;
 
     (void)state;
@@ -510,7 +528,7 @@ static void observed_loads(void **state)
 
 static void *create_and_destroy(void *unused)
 {
-    struct chalk_memory_options options = {.private_size = 8192, .shared_size = 64 << 10, .node = -1};
+    struct chalk_memory_options options = {.private_size = 8192, .shared_size = 64 << 10};
     struct chalk_memory *memory;
     struct chalk_dma dma;
 
@@ -567,6 +585,7 @@ int main(void)
         TEST(spans_that_are_there_are_used_before_any_is_grown),
         TEST(hole_of_exactly_the_size_is_filled),
         TEST(node_is_respected),
+        TEST(node_that_is_not_named_is_any),
         TEST(unknown_nodes_will_do),
         TEST(shared_part_in_large_pages_can_be_mapped_in_large_pages),
         TEST(memory_comes_back),

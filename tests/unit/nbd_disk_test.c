@@ -63,8 +63,8 @@ static const struct chalk_block_ops ops = {.submit = submit, .kick = kick, .poll
 
 bool session_open(struct session *session, const struct session_options *options)
 {
-    const struct chalk_memory_options memory = {
-        .private_size = 1 << 20, .shared_size = options->buffer_size + (1 << 20), .node = -1};
+    const struct chalk_memory_options memory = {.private_size = 1 << 20,
+                                                .shared_size = options->buffer_size + (1 << 20)};
 
     queue.block = (struct chalk_block_queue){
         .ops = &ops,

@@ -368,7 +368,7 @@ static void lies_in_capabilities(void **state)
  */
 static void pages_that_the_program_has_not_are_said(void **state)
 {
-    const struct chalk_memory_options sizes = {.shared_size = 1 << 20, .node = -1};
+    const struct chalk_memory_options sizes = {.shared_size = 1 << 20};
 
     assert_int_equal(session_teardown(state), 0);
     fake_reset();

@@ -25,7 +25,7 @@ static struct chalk_nvme *nvme;
 
 static int session_setup(void **state)
 {
-    const struct chalk_memory_options options = {.shared_size = SESSION_MEMORY, .node = -1};
+    const struct chalk_memory_options options = {.shared_size = SESSION_MEMORY};
 
     (void)state;
     fake_reset();

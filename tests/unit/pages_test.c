@@ -424,11 +424,11 @@ static void span_of_ones_own(void **state)
     struct chalk_claim claim;
 
     (void)state;
-    char *span = fake_span_add(CHALK_SPAN_RAM, 1024 * CHALK_PAGE, CHALK_PAGE, 0, 1);
-    fake_span_add(CHALK_SPAN_MODULE, 4 * CHALK_PAGE, CHALK_PAGE, 0, -1);
-    fake_span_add(CHALK_SPAN_RAM, CHALK_PAGE, CHALK_PAGE, 0, -1);
+    char *span = fake_span_add(CHALK_SPAN_RAM, 1024 * CHALK_PAGE, CHALK_PAGE, 0, CHALK_NODE(1));
+    fake_span_add(CHALK_SPAN_MODULE, 4 * CHALK_PAGE, CHALK_PAGE, 0, 0);
+    fake_span_add(CHALK_SPAN_RAM, CHALK_PAGE, CHALK_PAGE, 0, 0);
     assert_int_equal(chalk_pages_create(0, "owner", &own), 0);
-    assert_int_equal(own->node, 1);
+    assert_int_equal(own->node, CHALK_NODE(1));
     assert_in_range(own->count, 1000, 1023);
     assert_ptr_equal(own->base + own->count * CHALK_PAGE, span + 1024 * CHALK_PAGE);
     assert_int_equal(chalk_claim_get(0, &claim), 0);

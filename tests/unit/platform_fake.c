@@ -96,7 +96,7 @@ void fake_fail(const char *call, unsigned after, int error)
 /* ---- memory --------------------------------------------------------------------------------------- */
 
 static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova,
-                                   int node)
+                                   unsigned node)
 {
     if (span_count == sizeof spans / sizeof spans[0])
         die("too many spans");
@@ -119,7 +119,7 @@ static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_
     return span;
 }
 
-void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, int node)
+void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, unsigned node)
 {
     return span_new(kind, size, page, iova, node)->va;
 }
@@ -139,7 +139,7 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
     return error;
 }
 
-int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span)
+int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
     page = page ? page : fake.grow_page;
     pthread_mutex_lock(&span_lock);
@@ -195,7 +195,6 @@ struct fake_device *fake_device_add(const char *name, uint16_t vendor, uint16_t 
     new->info.vendor = vendor;
     new->info.device = device;
     new->info.class_code = class_code;
-    new->info.node = -1;
     new->vector_count = FAKE_VECTORS;
     config_put(new, 0, 2, vendor);
     config_put(new, 2, 2, device);
@@ -488,7 +487,7 @@ int chalk_core_get_info(unsigned core, struct chalk_core_info *info)
 {
     if (core >= CORES)
         return -ENOENT;
-    *info = (struct chalk_core_info){.core = core, .node = -1, .running = core == 0, .events = &events[core]};
+    *info = (struct chalk_core_info){.core = core, .running = core == 0, .events = &events[core]};
     return 0;
 }
 

@@ -86,7 +86,7 @@ void fake_reset(void);
 /* ---- what tests put in ---------------------------------------------------------------------------- */
 
 /* A span that is there from the start, filled with 0xa5. iova 0: the next free one. Returns its address. */
-void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, int node);
+void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, unsigned node);
 
 /* The process of a device has been given the i-th span. */
 void fake_span_expose(unsigned i);

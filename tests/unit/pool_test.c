@@ -152,7 +152,7 @@ static void what_cannot_be_made_is_refused(void **state)
 
 static void books_are_small(void **state)
 {
-    struct chalk_memory_options large = {.private_size = 4 << 20, .shared_size = 48 << 20, .node = -1};
+    struct chalk_memory_options large = {.private_size = 4 << 20, .shared_size = 48 << 20};
     struct chalk_pool_options packets = {.name = "packets", .object_size = 2048, .count = 16384, .caches = 8};
     struct chalk_memory_usage usage;
     struct chalk_pool *large_pool;
@@ -188,8 +188,7 @@ static void putting_what_is_not_an_object_is_named(void **state)
     char local;
 
     (void)state;
-    assert_int_equal(
-        chalk_memory_create(&(struct chalk_memory_options){.node = -1, .name = "stranger"}, &other), 0);
+    assert_int_equal(chalk_memory_create(&(struct chalk_memory_options){.name = "stranger"}, &other), 0);
     assert_true(fake_exits(chalk_pool_put(cache, object + 1)));
     assert_true(fake_console_has("frames puts into its pool"));
     assert_true(fake_exits(chalk_pool_put(cache, chalk_memory_get(other, 1))));

@@ -28,7 +28,7 @@ static void leave_mark(const char *mark)
 
 static int setup(void **state)
 {
-    const struct chalk_memory_options options = {.private_size = 8 << 20, .node = -1};
+    const struct chalk_memory_options options = {.private_size = 8 << 20};
 
     (void)state;
     fake_reset();

@@ -68,7 +68,10 @@ static void print_controller(const struct session *session, bool verbose)
 
         printf("  address          %s\n", bus->name);
         printf("  bound to         %s\n", bus->bound_to[0] ? bus->bound_to : "nothing");
-        printf("  NUMA node        %d\n", bus->node);
+        if (bus->node != 0)
+            printf("  NUMA node        %d\n", CHALK_NODE_NUMBER(bus->node));
+        else
+            printf("  NUMA node        unknown\n");
         printf("  vectors in use   %u\n", info->vectors);
     }
     printf("  model            %s\n", info->model);

@@ -68,7 +68,6 @@ bool session_open(struct session *session, const struct session_options *options
     const struct chalk_memory_options memory = {
         .private_size = ((size_t)1 << 20) + queue_count(options) * options->depth * 256,
         .shared_size = shared_size(options),
-        .node = -1,
     };
     struct chalk_core_info core;
     int error;

@@ -26,7 +26,7 @@ extern "C" {
 
 struct chalk_arena_options {
     size_t size;          /* bytes, rounded up to whole pages */
-    int node;             /* NUMA node, -1: any */
+    unsigned node;        /* NUMA node: CHALK_NODE(n), 0: any */
     uint64_t max_address; /* of its iovas, for devices with short addresses; 0: no limit */
     const char *name;     /* in messages; stays valid as long as the arena */
     void *va;             /* NULL: wherever; else just there, in a span of any kind */

@@ -30,7 +30,7 @@ struct chalk_claim {
     size_t size;      /* bytes, whole pages */
     uint64_t iova;    /* the address for devices of byte 0 */
     size_t page;      /* bytes: the pages that it is made of; iova = va modulo that */
-    int node;         /* NUMA node, -1 when unknown */
+    unsigned node;    /* CHALK_NODE(), 0: unknown */
     bool lasts;       /* the owner's to set: it is kept until the program ends, and is no leak */
     bool for_devices; /* set by arenas, or by the owner before devices reach it: it holds nothing private, so
                          that the process of a device may be given the span that it lies in */
@@ -51,12 +51,12 @@ struct chalk_tenant {
 int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim);
 
 /*
- * Claims `size` bytes (rounded up to whole pages) of RAM on NUMA node `node` (-1: any) whose iovas do not
- * exceed `max_address`, from a span that is there or one that is grown. Hosted, what arenas claim and what is
- * claimed by this lie in different spans, as long as there is memory for that. Errors: -EINVAL (no size), as
- * chalk_span_grow().
+ * Claims `size` bytes (rounded up to whole pages) of RAM on NUMA node `node` (CHALK_NODE(), 0: any) whose
+ * iovas do not exceed `max_address`, from a span that is there or one that is grown. Hosted, what arenas
+ * claim and what is claimed by this lie in different spans, as long as there is memory for that. Errors:
+ * -EINVAL (no size), as chalk_span_grow().
  */
-int chalk_claim_memory(size_t size, int node, uint64_t max_address, const char *owner,
+int chalk_claim_memory(size_t size, unsigned node, uint64_t max_address, const char *owner,
                        struct chalk_claim *claim);
 
 /*

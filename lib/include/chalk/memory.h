@@ -25,7 +25,7 @@ struct chalk_memory;
 struct chalk_memory_options {
     size_t private_size;  /* bytes; 0: 1 MiB */
     size_t shared_size;   /* bytes; 0: 4 MiB */
-    int node;             /* NUMA node, -1: any */
+    unsigned node;        /* NUMA node: CHALK_NODE(n), 0: any */
     uint64_t max_address; /* of the shared part's iovas; 0: no limit */
     const char *name;     /* in messages about its claims; stays valid as long as the memory */
 };

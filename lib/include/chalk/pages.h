@@ -44,7 +44,7 @@ struct chalk_pages {
     char *base;     /* page-aligned */
     size_t count;   /* pages in the region */
     size_t used;    /* of those, handed out */
-    int node;       /* NUMA node, -1 when unknown */
+    unsigned node;  /* CHALK_NODE(), 0: unknown */
     uint8_t *heads; /* a byte a page */
     struct chalk_pages_set free[CHALK_PAGES_ORDERS];
     uint64_t *bits;               /* a bit a page that is free, from a multiple of 2 MiB on */

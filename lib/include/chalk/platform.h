@@ -44,13 +44,21 @@ enum chalk_span_kind {
     CHALK_SPAN_OUTSIDE, /* memory that the program brought itself (hosted); only who names it gets it */
 };
 
+/*
+ * A NUMA node, wherever one is asked for or told: 0 is any node, or an unknown one, and n + 1 is node n as
+ * the platform numbers it (hosted: as Linux does; bare: the firmware's proximity domains, ACPI 6.5 5.2.16).
+ * So what an initializer leaves out means "any".
+ */
+#define CHALK_NODE(n)           ((unsigned)(n) + 1)
+#define CHALK_NODE_NUMBER(node) ((int)((unsigned)(node)-1)) /* the reverse, for messages; -1: none */
+
 /* A contiguous piece of memory that the program owns until it ends. */
 struct chalk_span {
     void *va;
     size_t size;   /* bytes; a multiple of page */
     size_t page;   /* bytes: the size of the pages that it is made of, 4 KiB to 1 GiB */
     uint64_t iova; /* byte 0's address for devices, the same in every domain; iova = va modulo page */
-    int node;      /* NUMA node, -1 when unknown */
+    unsigned node; /* CHALK_NODE(), 0: unknown */
     enum chalk_span_kind kind;
     char name[24]; /* of a module, or of memory from outside; else empty */
     bool apart; /* it may be given to a device's process, whole: claims for devices share it with no others */
@@ -65,13 +73,13 @@ int chalk_span_get(unsigned i, struct chalk_span *span);
 
 /*
  * Adds a span of at least `size` bytes, in pages of `page` bytes (or the largest that are to be had, when
- * 0), on NUMA node `node` (-1: any), whose iovas all lie at or below `max_address`.
+ * 0), on NUMA node `node` (CHALK_NODE(), 0: any), whose iovas all lie at or below `max_address`.
  * Errors: -ENOMEM (hosted: with the command that reserves hugepages in the log; bare: always, since every
  * span was there from the start), -ERANGE (no iova below max_address is free), -EINVAL (hosted: no size, no
  * such node, or no such pages).
  * Why: a process owns only what it asks its kernel for.
  */
-int chalk_span_grow(size_t size, size_t page, int node, uint64_t max_address, struct chalk_span *span);
+int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span);
 
 /*
  * Makes one 4 KiB page inaccessible for the program: touching it is a fault whose message says that it guards
@@ -94,7 +102,7 @@ struct chalk_bus_info {
     uint16_t subsystem_vendor, subsystem_device;
     uint32_t class_code; /* class, subclass, programming interface: 0x010802 is NVMe */
     uint8_t revision;
-    int node;          /* NUMA node, -1 when unknown */
+    unsigned node;     /* CHALK_NODE(), 0: unknown */
     char bound_to[32]; /* hosted: the kernel driver that holds it now; else empty */
 };
 
@@ -214,7 +222,7 @@ int chalk_vector_rearm(struct chalk_device *device, unsigned vector);
 
 struct chalk_core_info {
     unsigned package, core, thread;       /* topology */
-    int node;                             /* NUMA node, -1 when unknown */
+    unsigned node;                        /* CHALK_NODE(), 0: unknown */
     bool running;                         /* started, adopted, or the one that main runs on */
     const CHALK_ATOMIC(uint32_t) *events; /* changes whenever something may have happened for this core */
 };
