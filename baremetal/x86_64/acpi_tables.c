@@ -105,6 +105,10 @@ static void parse_madt(const struct acpi_memory *memory, const struct table *mad
             if (length >= 8 && get(&entry, 3, 1) != 0xff)
                 add_core(found, get(&entry, 3, 1), get(&entry, 4, 4));
             break;
+        case 1: /* 5.2.12.3: I/O APIC */
+            if (length >= 12 && found->io_apic_count < ACPI_MAX_IO_APICS)
+                found->io_apics[found->io_apic_count++] = get(&entry, 4, 4);
+            break;
         case 5: /* 5.2.12.8: local APIC address override */
             if (length >= 12)
                 found->local_apic = get(&entry, 4, 8);

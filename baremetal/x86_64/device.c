@@ -37,7 +37,10 @@
 #define POWER_D3HOT           0x0003u
 #define POWER_NO_SOFT_RESET   0x0008u
 
+#define ROM_DECODES 0x1u /* PCI 6.2.5.2 */
+
 static struct lock lock = {ATOMIC_FLAG_INIT};
+static struct lock opening = {ATOMIC_FLAG_INIT}; /* addresses are compared with those of other devices */
 
 static void wait_ns(uint64_t ns)
 {
@@ -141,11 +144,14 @@ static int claim(struct chalk_device *device, struct chalk_domain **domain)
     return error;
 }
 
-/* From what the firmware left to a device that does nothing: awake, decoding memory, no DMA, no interrupts.
+/*
+ * From what the firmware left to a device that does nothing: awake, decoding memory (unless its addresses
+ * cannot be believed), no DMA, no interrupts.
  */
 static void quiet(struct chalk_device *device)
 {
-    change_command(device, CHALK_PCI_COMMAND_MASTER, CHALK_PCI_COMMAND_NO_INTX);
+    change_command(device, CHALK_PCI_COMMAND_MASTER | CHALK_PCI_COMMAND_MEMORY, CHALK_PCI_COMMAND_NO_INTX);
+    pci_write(device, PCI_ROM, 4, pci_read(device, PCI_ROM, 4) & ~ROM_DECODES);
     device->express = pci_capability(device, CHALK_PCI_CAP_EXPRESS);
     device->power = pci_capability(device, PCI_CAP_POWER);
     device->advanced = pci_capability(device, PCI_CAP_ADVANCED);
@@ -159,7 +165,8 @@ static void quiet(struct chalk_device *device)
     }
     msi_reset(device);
     pci_size_bars(device);
-    change_command(device, PCI_COMMAND_IO, CHALK_PCI_COMMAND_MEMORY);
+    device->decodes = pci_claim_addresses(device);
+    change_command(device, PCI_COMMAND_IO, device->decodes ? CHALK_PCI_COMMAND_MEMORY : 0);
     for (const struct chalk_device *bridge = device->bridge; bridge != NULL; bridge = bridge->bridge)
         change_command(bridge, 0, CHALK_PCI_COMMAND_MEMORY | CHALK_PCI_COMMAND_MASTER);
 }
@@ -201,7 +208,9 @@ int chalk_device_open(const char *name, struct chalk_domain **domain, struct cha
         chalk_log(CHALK_ERROR, "pci: %s: too many domains are in use; open devices into one of them", name);
     if (error != 0)
         return error;
+    lock_take(&opening);
     quiet(device);
+    lock_drop(&opening);
     *opened = device;
     return 0;
 }
@@ -376,6 +385,8 @@ int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned wi
         return -EPERM;
     if (gone(device))
         return -ENODEV;
+    if (offset == CHALK_PCI_COMMAND && !device->decodes)
+        value &= ~(uint32_t)CHALK_PCI_COMMAND_MEMORY;
     pci_write(device, offset, width, value);
     return 0;
 }
@@ -389,6 +400,10 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
     const struct pci_bar *bar = index < 6 ? &device->bars[index] : NULL;
     if (bar == NULL || bar->size == 0 || !bar->memory) {
         chalk_log(CHALK_ERROR, "pci: %s has no memory at base address register %u", device->name, index);
+        return -ENODEV;
+    }
+    if (!device->decodes) {
+        chalk_log(CHALK_ERROR, "pci: the registers of %s are not used: its opening said why", device->name);
         return -ENODEV;
     }
     if (size == 0 || offset >= bar->size || size > bar->size - offset) {

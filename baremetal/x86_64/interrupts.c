@@ -103,6 +103,11 @@ static void apic_map(void)
         panic("the local APIC at 0x%lx cannot be mapped", (unsigned long)address);
 }
 
+uint64_t interrupt_registers(void)
+{
+    return (uint64_t)interrupts.registers;
+}
+
 uint32_t interrupt_apic_id(void)
 {
     uint32_t id = apic_read(APIC_ID);

@@ -52,6 +52,7 @@ extern struct boot boot;
 #define ACPI_MAX_CORES    256
 #define ACPI_MAX_SEGMENTS 8
 #define ACPI_MAX_RANGES   64
+#define ACPI_MAX_IO_APICS 16
 struct acpi {
     uint32_t apic_ids[ACPI_MAX_CORES]; /* enabled processors, MADT order */
     unsigned core_count; /* 0: the firmware told of none, and only the boot processor is known */
@@ -68,6 +69,8 @@ struct acpi {
         int node;
     } ranges[ACPI_MAX_RANGES];
     unsigned range_count;
+    uint64_t io_apics[ACPI_MAX_IO_APICS];
+    unsigned io_apic_count;
     struct {
         uint32_t apic_id;
         int node;
@@ -179,7 +182,9 @@ void interrupt_handle(uint64_t vector);
 #define INTERRUPT_INIT    0x4500u
 #define INTERRUPT_STARTUP 0x4600u
 void interrupt_send(uint32_t apic_id, uint32_t what);
-uint32_t interrupt_apic_id(void);     /* of the calling core */
+uint64_t
+interrupt_registers(void);        /* where those of the local APIC are, even if they are reached otherwise */
+uint32_t interrupt_apic_id(void); /* of the calling core */
 uint32_t interrupt_apic_id_max(void); /* that can be sent to */
 /*
  * A processor vector on `core` that makes `counter` go up inside chalk_core_wait(): for MSI and MSI-X.

@@ -88,7 +88,8 @@ static int map_table(struct chalk_device *device)
     const struct pci_bar *bar = index < 6 ? &device->bars[index] : NULL;
 
     int error = -EINVAL;
-    if (bar != NULL && bar->memory && bar->base != 0 && offset < bar->size && size <= bar->size - offset)
+    if (device->decodes && bar != NULL && bar->memory && bar->base != 0 && offset < bar->size &&
+        size <= bar->size - offset)
         error = memory_map_device(bar->base + offset, size, CHALK_UNCACHED);
     if (error == 0)
         device->msix_table = (uintptr_t)(bar->base + offset);

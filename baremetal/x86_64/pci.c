@@ -123,7 +123,7 @@ static void stop_virtual_functions(const struct chalk_device *device)
  * function the class is no more than its own word: a device that calls itself a bridge loses bus mastering as
  * any other.
  */
-static bool is_chipset(const struct chalk_device *device)
+bool pci_is_chipset(const struct chalk_device *device)
 {
     return device->bridge == NULL && device->header == 0 &&
            PCI_CLASS_BASE(device->class_code) == PCI_CLASS_BASE_BRIDGE &&
@@ -203,7 +203,7 @@ static void found_function(struct scan *scan, const struct chalk_device *functio
     read_identity(device);
     if (is_bridge(device) && place != NULL)
         found_bridge(scan, device);
-    else if (!is_chipset(device))
+    else if (!pci_is_chipset(device))
         master_off(device);
     if (device->header == HEADER_CARDBUS || (is_bridge(device) && place == NULL))
         hide_buses(scan, device); /* it passes on nothing, so nothing behind it is used */

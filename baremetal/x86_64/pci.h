@@ -4,6 +4,7 @@
  *
  *   pci_config.c  configuration space, in memory (ECAM) or by ports
  *   pci_header.c  what a header says: capabilities, base address registers
+ *   pci_address.c which of these are believed
  *   pci.c         the scan of the bus
  *   device.c      devices that somebody opened
  *   domain.c      what they may touch
@@ -56,6 +57,8 @@ struct chalk_device {
 
     struct chalk_domain *domain; /* NULL: closed */
     struct pci_bar bars[6];
+    bool sized;                                  /* bars is filled in */
+    bool decodes;                                /* memory, at what bars says; else they are not believed */
     uint8_t express, power, advanced, msi, msix; /* offsets of capabilities, 0: none */
     bool msix_on;
     unsigned vector_count;
@@ -84,7 +87,16 @@ unsigned pci_extended_capability(const struct chalk_device *device, unsigned id)
 /* Fills device->bars. Decoding is off for a moment; afterwards the command register is as before. */
 void pci_size_bars(struct chalk_device *device);
 
+/* ---- pci_address.c ---- */
+/*
+ * Whether the device, which is about to be opened and whose bars are sized, may decode memory; if not, why is
+ * logged. Functions that are not open, and name the same addresses, stop decoding theirs. One call at a time.
+ */
+bool pci_claim_addresses(const struct chalk_device *device);
+
 /* ---- pci.c ---- */
+/* Whether it is a bridge to the host, ISA, EISA or MCA: the chipset's, which stays as it is. */
+bool pci_is_chipset(const struct chalk_device *device);
 /* The i-th function on the bus, or NULL. */
 struct chalk_device *pci_device(unsigned i);
 

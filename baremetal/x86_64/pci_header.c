@@ -103,4 +103,5 @@ void pci_size_bars(struct chalk_device *device)
     for (unsigned i = 0; i < 6;)
         i += size_bar(device, i);
     pci_write(device, CHALK_PCI_COMMAND, 2, command);
+    device->sized = true;
 }

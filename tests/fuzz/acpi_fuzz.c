@@ -104,7 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     acpi_parse(&memory, RSDP, &found);
     if (found.core_count > ACPI_MAX_CORES || found.segment_count > ACPI_MAX_SEGMENTS)
         abort();
-    if (found.range_count > ACPI_MAX_RANGES || found.affinity_count > ACPI_MAX_CORES)
+    if (found.io_apic_count > ACPI_MAX_IO_APICS || found.range_count > ACPI_MAX_RANGES ||
+        found.affinity_count > ACPI_MAX_CORES)
         abort();
     for (unsigned i = 0; i < found.range_count; i++)
         for (unsigned j = 0; j < i; j++)

@@ -32,12 +32,12 @@ def boots(test, folder):
 
 
 def buses(test, folder):
-    """A second root bus, whose first device has number 5, and a disk behind it."""
+    """A second root bus, and a bus behind it, whose only devices have number 5."""
     disk = worlds.disk(folder, 'far.img', 8)
-    qemu = ('-device pxb-pcie,id=pxb,bus_nr=128,bus=pcie.0,addr=0x10 -device pcie-root-port,id=far,bus=pxb,addr=5,chassis=9 '
-            f'-drive file={disk},if=none,format=raw,id=disk -device nvme,serial=far,drive=disk,bus=far,addr=0')
+    qemu = ('-device pxb-pcie,id=root,bus_nr=128,bus=pcie.0,addr=0x10 -device pci-bridge,id=far,bus=root,addr=5,chassis_nr=9 '
+            f'-drive file={disk},if=none,format=raw,id=disk -device nvme,serial=far,drive=disk,bus=far,addr=5')
     run = worlds.metal(image('nvme-verify'), ['--overwrite', '--blocks', 4096], options=['--qemu', qemu])
-    test.result(run.status == 0, 'a disk on a root bus that has no device 0', run.output)
+    test.result(run.status == 0, 'a disk behind a root bus that has no device 0', run.output)
 
 
 def size(test, folder):

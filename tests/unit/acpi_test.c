@@ -194,6 +194,8 @@ static void assert_whole(const struct acpi *found)
     assert_int_equal(found->smi_acpi_enable, 2);
     assert_int_equal(found->sleep_type_a, 5);
     assert_int_equal(found->sleep_type_b, 1);
+    assert_int_equal(found->io_apic_count, 1);
+    assert_int_equal(found->io_apics[0], 0xfec00000);
 }
 
 static void whole_tables_are_understood(void **state)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The bare-metal scan of the PCI bus and its reading of headers, on a bus that is an array of configuration
- * spaces.
+ * The bare-metal scan of the PCI bus, its reading of headers, and which addresses of an opened device it
+ * believes, on a bus that is an array of configuration spaces.
  */
 #include "baremetal/x86_64/machine.h"
 #include "baremetal/x86_64/pci.h"
 
 #include <chalk/error.h>
 #include <chalk/log.h>
+#include <chalk/mmio.h>
 #include <chalk/random.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,6 +53,66 @@ void *memory_take(uint64_t size)
     blocks_left--;
     assert_true(count < 64);
     return blocks[count++] = malloc(size);
+}
+
+/* The rest of the machine that devices are opened on. */
+struct acpi acpi;
+static struct chalk_domain {
+    unsigned devices;
+} domain;
+static uint64_t ticks;
+
+unsigned long long fake_ticks(void)
+{
+    return ticks += 1000;
+}
+
+const struct chalk_clock *chalk_clock_info(void)
+{
+    static const struct chalk_clock clock = {
+        .hertz = 1000000000, .ns_mult = 1ull << 32, .ticks_mult = 1ull << 32};
+
+    return &clock;
+}
+
+void chalk_assert_failed(const char *expression, const char *file, int line)
+{
+    _fail(file, line);
+    print_error("%s\n", expression);
+    abort();
+}
+
+uint64_t interrupt_registers(void)
+{
+    return 0xfee00000;
+}
+
+struct chalk_domain *domain_join(struct chalk_domain *joined)
+{
+    (void)joined;
+    domain.devices++;
+    return &domain;
+}
+
+void domain_leave(struct chalk_domain *left)
+{
+    left->devices--;
+}
+
+void msi_reset(struct chalk_device *device)
+{
+    (void)device;
+}
+
+void msi_restore(struct chalk_device *device)
+{
+    (void)device;
+}
+
+int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attribute)
+{
+    (void)physical, (void)size, (void)attribute;
+    return 0;
 }
 
 static struct function *function_of(const struct chalk_device *device)
@@ -701,6 +762,201 @@ static void topologies_that_lie_leave_nothing_running(void **state)
     }
 }
 
+/* ---- which addresses are believed ----------------------------------------------------------------- */
+
+/* A function with one base address register of 32 bits. */
+static struct function *add_memory(unsigned bus, unsigned slot, uint32_t base, uint32_t size)
+{
+    struct function *function = add(bus, slot, 0x010802);
+
+    set(function, PCI_BAR, 4, base);
+    function->writable[0] = -size;
+    return function;
+}
+
+static struct chalk_device *open_at(const struct function *function)
+{
+    struct chalk_device *device = NULL;
+    struct chalk_domain *joined = NULL;
+    char name[16];
+
+    chalk_format(name, sizeof(name), "%02x:%02x.%u", function->bus, function->slot >> 3, function->slot & 7);
+    assert_int_equal(chalk_device_open(name, &joined, &device), 0);
+    return device;
+}
+
+static bool decodes(const struct function *function)
+{
+    return function->config[CHALK_PCI_COMMAND] & CHALK_PCI_COMMAND_MEMORY;
+}
+
+static int map_first(struct chalk_device *device)
+{
+    struct chalk_mmio window;
+
+    return chalk_window_map(device, 0, 0, 16, CHALK_UNCACHED, &window);
+}
+
+static void addresses_of_the_machine_are_not_a_devices(void **state)
+{
+    static const struct {
+        uint32_t base, size;
+        bool fits;
+    } cases[] = {
+        {0xfee00000, 0x1000, false},      {0xfeefc000, 0x4000, false},   {0xfe000000, 0x1000000, false},
+        {0xfedffc00, 0x400, true},        {0xfef00000, 0x1000, true},    {0xfed00000, 0x400, false},
+        {0xfed00400, 0x400, true},        {0xfec00000, 0x4000, false},   {0xfec10000, 0x1000, true},
+        {0xb0000000, 0x1000, false},      {0xbff00000, 0x100000, false}, {0xc0000000, 0x100000, true},
+        {0x80000000, 0x80000000u, false}, {0xa0000000, 0x8000000, true},
+    };
+
+    (void)state;
+    acpi.hpet = 0xfed00000;
+    acpi.io_apics[0] = 0xfec00000;
+    acpi.io_apic_count = 1;
+    acpi.segments[0].base = 0xb0000000;
+    acpi.segments[0].last_bus = 0xff;
+    acpi.segment_count = 1;
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        setup(NULL);
+        struct function *function = add_memory(0, 8, cases[i].base, cases[i].size);
+        scan();
+        struct chalk_device *device = open_at(function);
+        if ((map_first(device) == 0) != cases[i].fits || decodes(function) != cases[i].fits)
+            fail_msg("0x%x, 0x%x bytes: %s", cases[i].base, cases[i].size,
+                     decodes(function) ? "decoded" : "not");
+        assert_int_equal(warnings != 0, !cases[i].fits);
+        assert_int_equal(chalk_config_write(device, CHALK_PCI_COMMAND, 2, 6), 0); /* nor by the driver */
+        assert_int_equal(decodes(function), cases[i].fits);
+        chalk_device_close(device);
+    }
+    memset(&acpi, 0, sizeof(acpi));
+}
+
+static void an_open_device_keeps_its_addresses(void **state)
+{
+    struct function *disk = add_memory(0, 8, 0xfd800000, 0x4000),
+                    *liar = add_memory(0, 16, 0xfd000000, 0x1000000);
+    struct function *other = add_memory(0, 24, 0xfc000000, 0x4000), *host = add(0, 0, 0x060000);
+
+    (void)state;
+    set(host, PCI_BAR, 4, 0xfd800000); /* the chipset's are not looked at */
+    scan();
+    struct chalk_device *device = open_at(disk);
+    assert_int_equal(map_first(device), 0);
+    assert_int_equal(warnings, 1); /* the one that is not open stops */
+    assert_true(decodes(disk) && !decodes(liar) && decodes(other) && decodes(host));
+    struct chalk_device *late = open_at(liar);
+    assert_int_equal(map_first(late), -ENODEV);
+    assert_true(decodes(disk) && !decodes(liar));
+    chalk_device_close(late);
+    chalk_device_close(device);
+    late = open_at(liar); /* now it is the first */
+    assert_int_equal(map_first(late), 0);
+    assert_true(!decodes(disk) && decodes(liar));
+    chalk_device_close(late);
+}
+
+static void registers_of_one_device_do_not_meet(void **state)
+{
+    struct function *function = add_memory(0, 8, 0xfe800000, 0x4000);
+
+    (void)state;
+    set(function, PCI_BAR + 8, 4, 0xfe802000);
+    function->writable[2] = 0xffffe000;
+    scan();
+    struct chalk_device *device = open_at(function);
+    assert_int_equal(map_first(device), -ENODEV);
+    assert_false(decodes(function));
+    chalk_device_close(device);
+}
+
+static void addresses_lie_in_the_windows_of_bridges(void **state)
+{
+    static const struct {
+        uint64_t base;
+        bool fits;
+    } cases[] = {
+        {0xfe800000, true},   {0xfe8fc000, true},   {0xfe900000, false},   {0xfe7fc000, false},
+        {0xe000000000, true}, {0xe0001fc000, true}, {0xe000200000, false}, {0xfd000000, false},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        setup(NULL);
+        struct function *bridge = add_bridge(0, 8, 1, 1);
+        set(bridge, 0x20, 4, 0xfe80fe80); /* 1 MiB */
+        set(bridge, 0x24, 4, 0x00110001); /* 2 MiB, 64 bits */
+        set(bridge, 0x28, 4, 0xe0);
+        set(bridge, 0x2c, 4, 0xe0);
+        struct function *function = add_memory(1, 0, (uint32_t)cases[i].base | 4, 0x4000);
+        set(function, PCI_BAR + 4, 4, (uint32_t)(cases[i].base >> 32));
+        function->writable[1] = UINT32_MAX;
+        scan();
+        struct chalk_device *device = open_at(function);
+        if ((map_first(device) == 0) != cases[i].fits)
+            fail_msg("0x%lx: %s", (unsigned long)cases[i].base, cases[i].fits ? "refused" : "taken");
+        chalk_device_close(device);
+        set(bridge, PCI_REVISION, 4, 0x06040100); /* passes on what nobody else takes */
+        scan();
+        device = open_at(function);
+        assert_int_equal(map_first(device), 0);
+        chalk_device_close(device);
+    }
+}
+
+/* Registers of random sizes, close together: whatever is opened, nothing decodes what an open device does. */
+static void open_devices_never_meet(void **state)
+{
+    enum { COUNT = 12 };
+    struct function *made[COUNT];
+    struct chalk_device *open[COUNT];
+    unsigned met = 0, alone = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        random_state = seed;
+        setup(NULL);
+        for (unsigned i = 0; i < COUNT; i++) {
+            uint32_t size = 0x1000u << below(8);
+
+            made[i] = add_memory(0, 8 * i, 0xf0000000 + below(0x400000 / size) * size, size);
+        }
+        scan();
+        memset(open, 0, sizeof(open));
+        for (unsigned step = 0; step < 40; step++) {
+            unsigned i = below(COUNT);
+
+            if (open[i] != NULL) {
+                chalk_device_close(open[i]);
+                open[i] = NULL;
+                continue;
+            }
+            open[i] = open_at(made[i]);
+            for (unsigned a = 0; a < COUNT; a++)
+                for (unsigned b = 0; b < COUNT; b++) {
+                    uint64_t start = 0, other = 0;
+
+                    memcpy(&start, made[a]->config + PCI_BAR, 4);
+                    memcpy(&other, made[b]->config + PCI_BAR, 4);
+                    bool meet = start < other + (uint32_t)-made[b]->writable[0] &&
+                                other < start + (uint32_t)-made[a]->writable[0];
+                    if (a != b && meet && open[a] != NULL && decodes(made[a]) && decodes(made[b]))
+                        fail_msg("seed %lu: %u and %u both answer", (unsigned long)seed, a, b);
+                }
+            if (map_first(open[i]) == 0)
+                alone++;
+            else
+                met++;
+        }
+        for (unsigned i = 0; i < COUNT; i++)
+            if (open[i] != NULL)
+                chalk_device_close(open[i]);
+    }
+    if (met < 500 || alone < 500)
+        fail_msg("%u met others, %u did not", met, alone);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -724,6 +980,11 @@ int main(void)
         cmocka_unit_test_setup(disks_beyond_256_functions_are_found, setup),
         cmocka_unit_test_setup(honest_topologies_are_listed_wholly, setup),
         cmocka_unit_test_setup(topologies_that_lie_leave_nothing_running, setup),
+        cmocka_unit_test_setup(addresses_of_the_machine_are_not_a_devices, setup),
+        cmocka_unit_test_setup(an_open_device_keeps_its_addresses, setup),
+        cmocka_unit_test_setup(registers_of_one_device_do_not_meet, setup),
+        cmocka_unit_test_setup(addresses_lie_in_the_windows_of_bridges, setup),
+        cmocka_unit_test_setup(open_devices_never_meet, setup),
     };
     return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
 }
