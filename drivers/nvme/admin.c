@@ -286,18 +286,32 @@ static void mending_poll(struct chalk_nvme *nvme, struct nvme_admin_call *call)
     }
 }
 
-int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
+/* Waits for room for it. Errors: as chalk_nvme_admin_start(); -EAGAIN: there was none in time. */
+static int start_in_time(struct chalk_nvme *nvme, struct nvme_admin_call *call,
                          const struct nvme_command *command)
+{
+    uint64_t deadline = CHALK_FOREVER;
+    int error;
+
+    while ((error = chalk_nvme_admin_start(nvme, call, command)) == -EAGAIN) {
+        if (deadline == CHALK_FOREVER)
+            deadline = call->deadline;
+        else if (chalk_expired(deadline) && nvme_state(nvme) != NVME_MENDING) /* who mends it has deadlines */
+            break;
+        chalk_nvme_admin_poll(nvme);
+        chalk_pause();
+    }
+    return error;
+}
+
+/* Sends a command once. Errors: as chalk_nvme_admin_start(); else its end is in the call. */
+static int run_once(struct chalk_nvme *nvme, struct nvme_admin_call *call, const struct nvme_command *command)
 {
     struct chalk_core_info core;
     bool asleep =
         nvme->interrupts && !call->awake && !call->mends && chalk_core_get_info(nvme->core, &core) == 0;
-    int error;
+    int error = start_in_time(nvme, call, command);
 
-    while ((error = chalk_nvme_admin_start(nvme, call, command)) == -EAGAIN) {
-        chalk_nvme_admin_poll(nvme); /* those under way have deadlines */
-        chalk_pause();
-    }
     if (error != 0)
         return error;
     for (;;) {
@@ -308,12 +322,68 @@ int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
         else
             chalk_nvme_admin_poll(nvme);
         if (atomic_load_explicit(&call->finished, memory_order_acquire))
-            break;
+            return 0;
         if (asleep)
             chalk_core_wait(nvme->core, seen, call->deadline);
         else
             chalk_pause();
     }
+}
+
+/* How long to wait before the next try: as long as the controller says [Base 3.3.3.2.1, "Command Retry
+ * Delay"]; else longer each time. */
+static uint64_t rest_ns(const struct chalk_nvme *nvme, uint16_t status, unsigned tries)
+{
+    unsigned which = NVME_STATUS_CRD(status);
+    uint64_t delay_ns = which != 0 ? nvme->retry_delays[which - 1] * 100 * CHALK_MS : 0;
+
+    return delay_ns != 0 ? delay_ns : (10 * CHALK_MS) << (tries < 6 ? tries : 6);
+}
+
+/* Media may not be ready for as long as the controller takes to become so [Base 3.5.3]. */
+static uint64_t patience_ns(const struct chalk_nvme *nvme, const struct nvme_admin_call *call)
+{
+    return NVME_STATUS_CODE(call->status) == NVME_STATUS_MEDIA_NOT_READY && call->timeout_ns < nvme->ready_ns
+               ? nvme->ready_ns
+               : call->timeout_ns;
+}
+
+/* After a failure with a status that passes: waits, and makes the call one that was not sent. Returns false
+ * if there is no time for that. */
+static bool may_try_again(struct chalk_nvme *nvme, struct nvme_admin_call *call, uint64_t begin,
+                          unsigned tries)
+{
+    uint64_t rest = rest_ns(nvme, call->status, tries), deadline;
+
+    if (call->status == 0 || !chalk_nvme_status_passes(call->status) ||
+        chalk_ticks_to_ns(chalk_ticks() - begin) + rest > patience_ns(nvme, call))
+        return false;
+    if (tries == 0)
+        chalk_log(CHALK_WARNING, "NVMe %s: %s failed: %s (status 0x%03x); trying again", nvme->name,
+                  call->what != NULL ? call->what : "an admin command", chalk_nvme_status_name(call->status),
+                  NVME_STATUS_CODE(call->status));
+    for (deadline = chalk_deadline(rest); !chalk_expired(deadline);)
+        chalk_pause();
+    call->error = 0;
+    call->status = 0;
+    call->result = call->more = 0;
+    atomic_store_explicit(&call->finished, false, memory_order_relaxed);
+    return true;
+}
+
+int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
+                         const struct nvme_command *command)
+{
+    bool again = call->again || call->mends || !nvme->open;
+    uint64_t begin = chalk_ticks();
+    unsigned tries = 0;
+    int error;
+
+    do
+        error = run_once(nvme, call, command);
+    while (error == 0 && again && may_try_again(nvme, call, begin, tries++));
+    if (error != 0)
+        return error;
     if (call->status != 0 && call->error != 0 && call->what != NULL)
         chalk_log(CHALK_ERROR, "NVMe %s: %s was refused: %s (status 0x%03x)", nvme->name, call->what,
                   chalk_nvme_status_name(call->status), NVME_STATUS_CODE(call->status));

@@ -390,9 +390,10 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
         if (error != 0)
             (void)chalk_nvme_fail(nvme, nvme_epoch(nvme), error);
     }
-    if (error != 0) {
+    if (error != 0) { /* the status of a command is none of the errors of opening */
         dismantle(nvme);
-        return error;
+        return error == -ENOTSUP || error == -ENOMEM || error == -ERANGE ? error
+                                                                         : chalk_nvme_fatal_error(error);
     }
     nvme->open = true;
     *opened = nvme;

@@ -100,6 +100,7 @@ struct nvme_admin_call {
     bool awake;          /* chalk_nvme_admin_run() does not sleep: it is called on any core */
     bool both;           /* dword 1 of its completion is wanted, too */
     bool mends;          /* it belongs to a reset, on the core that is about it */
+    bool again;          /* chalk_nvme_admin_run() sends it again if it fails with a status that passes */
     /* Called at the end, by whichever core has seen it, and the last to touch the call. NULL: `finished` is
      * set instead. */
     void (*done)(struct nvme_admin_call *call);
@@ -482,6 +483,10 @@ static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
 bool chalk_nvme_fail(struct chalk_nvme *nvme, uint32_t seen, int error);
 bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error);
 
+/* What a controller that stops because of `error` fails with from then on: -ENODEV, -EPROTO, -ETIMEDOUT, or
+ * -EIO for all others. A status of one command is no property of the controller. */
+int chalk_nvme_fatal_error(int error);
+
 /* admin.c */
 
 int chalk_nvme_admin_open(struct chalk_nvme *nvme);
@@ -503,7 +508,11 @@ void chalk_nvme_admin_poll(struct chalk_nvme *nvme);
 /* Ends every call with `error`. The controller does no DMA. */
 void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error);
 
-/* Runs one command to its end, polling or asleep. Returns call->error, or as chalk_nvme_admin_start(). */
+/*
+ * Runs one command to its end, polling or asleep. One that belongs to a reset or to the opening, or is marked
+ * so, is sent again while it fails with a status that passes, for as long as its time limit. Returns
+ * call->error, or as chalk_nvme_admin_start(); -EAGAIN: it was not taken within its time limit.
+ */
 int chalk_nvme_admin_run(struct chalk_nvme *nvme, struct nvme_admin_call *call,
                          const struct nvme_command *command);
 

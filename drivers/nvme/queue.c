@@ -242,7 +242,7 @@ static void rewind_rings(struct nvme_queue *queue)
  * commands is another one, perhaps. */
 static int run(struct nvme_queue *queue, uint32_t epoch, const struct nvme_command *command, const char *what)
 {
-    struct nvme_admin_call call = {.what = what, .epoch = epoch, .awake = true};
+    struct nvme_admin_call call = {.what = what, .epoch = epoch, .awake = true, .again = true};
 
     return chalk_nvme_admin_run(queue->nvme, &call, command);
 }

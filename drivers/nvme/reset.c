@@ -34,13 +34,18 @@ static void publish(struct chalk_nvme *nvme, uint32_t epoch)
             chalk_core_wake(nvme->cores[id]);
 }
 
+int chalk_nvme_fatal_error(int error)
+{
+    return error == -ENODEV || error == -EPROTO || error == -ETIMEDOUT ? error : -EIO;
+}
+
 /* The end: no DMA, and no way back. */
 static void end(struct chalk_nvme *nvme, int error)
 {
     chalk_nvme_stop(nvme);
-    nvme->error = error;
+    nvme->error = chalk_nvme_fatal_error(error);
     publish(nvme, NVME_EPOCH(nvme_epoch(nvme), NVME_STOPPED));
-    chalk_nvme_admin_cancel(nvme, error);
+    chalk_nvme_admin_cancel(nvme, nvme->error);
 }
 
 bool chalk_nvme_fail(struct chalk_nvme *nvme, uint32_t seen, int error)
@@ -85,7 +90,7 @@ static int mend(struct chalk_nvme *nvme)
     if (error != 0) {
         end(nvme, error);
         chalk_log(CHALK_ERROR, "NVMe %s: cannot be reset (%s); stopped", nvme->name, chalk_error_name(error));
-        return error;
+        return nvme->error;
     }
     chalk_log(CHALK_INFO, "NVMe %s: reset, in %u ms", nvme->name,
               (unsigned)(chalk_ticks_to_ns(chalk_ticks() - start) / CHALK_MS));

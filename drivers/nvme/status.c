@@ -6,8 +6,10 @@
 
 /* Generic, command specific, media and path statuses: [Base 3.3.3.2.1], [NVM 3.1], [ZNS 3.1]. */
 static const struct {
-    uint16_t code;  /* type << 8 | code */
-    uint16_t error; /* never ETIMEDOUT: a status is an answer, with which the memory is the caller's again */
+    uint16_t code; /* type << 8 | code */
+    /* Never ETIMEDOUT or EAGAIN: a status is an answer, so the command was taken, and its memory is the
+     * caller's again. */
+    uint16_t error;
     const char *name;
 } statuses[] = {
     {0x000, 0, "success"},
@@ -42,10 +44,10 @@ static const struct {
     {0x01e, EINVAL, "invalid granularity of an SGL data block"},
     {0x01f, ENOTSUP, "not supported for a queue in the controller memory buffer"},
     {0x020, EROFS, "namespace is write protected"},
-    {0x021, EAGAIN, "command interrupted"},
+    {0x021, EBUSY, "command interrupted"},
     {0x022, EIO, "transient transport error"},
     {0x023, EACCES, "prohibited by lockdown"},
-    {0x024, EAGAIN, "media not ready for an admin command"},
+    {0x024, EBUSY, "media not ready for an admin command"},
     {0x080, ERANGE, "LBA out of range"},
     {0x081, ENOSPC, "capacity exceeded"},
     {0x082, EBUSY, "namespace not ready"},
@@ -59,8 +61,8 @@ static const struct {
     {0x100, EINVAL, "invalid completion queue"},
     {0x101, EINVAL, "invalid queue identifier"},
     {0x102, EINVAL, "invalid queue size"},
-    {0x103, EAGAIN, "abort command limit exceeded"},
-    {0x105, EAGAIN, "asynchronous event request limit exceeded"},
+    {0x103, EBUSY, "abort command limit exceeded"},
+    {0x105, EBUSY, "asynchronous event request limit exceeded"},
     {0x106, EINVAL, "invalid firmware slot"},
     {0x107, EINVAL, "invalid firmware image"},
     {0x108, EINVAL, "invalid interrupt vector"},
@@ -124,7 +126,7 @@ static const struct {
     {0x300, EIO, "internal path error"},
     {0x301, EIO, "asymmetric access: persistent loss"},
     {0x302, EIO, "asymmetric access: inaccessible"},
-    {0x303, EAGAIN, "asymmetric access: transition"},
+    {0x303, EBUSY, "asymmetric access: transition"},
     {0x360, EIO, "controller pathing error"},
     {0x370, EIO, "host pathing error"},
     {0x371, ECANCELED, "aborted by the host"},
@@ -169,6 +171,7 @@ bool chalk_nvme_status_passes(uint16_t status)
     case 0x008: /* aborted: submission queue deleted */
     case 0x021: /* command interrupted */
     case 0x022: /* transient transport error */
+    case 0x024: /* media not ready for an admin command */
     case 0x082: /* namespace not ready */
     case 0x300: /* internal path error */
     case 0x303: /* asymmetric access: transition */

@@ -98,7 +98,7 @@ static void one_request_more(struct world *w)
     const struct chalk_nvme_command request = {.opcode = 0x0c};
     struct chalk_nvme_answer answer;
 
-    expect_result(chalk_nvme_run(w->nvme, &request, NULL, 0, &answer), -EAGAIN,
+    expect_result(chalk_nvme_run(w->nvme, &request, NULL, 0, &answer), -EBUSY,
                   "one request for events too many");
     expect((answer.status & 0x7ff) == 0x105, "is refused, as beyond the limit");
 }

@@ -138,6 +138,26 @@ static void a_deadline_of_its_own_is_kept(void **state)
     model->hold_admin = false;
 }
 
+/* Others may be under way for as long as they like. */
+static void one_that_finds_no_room_does_not_wait_for_ever(void **state)
+{
+    uint64_t begin;
+    unsigned room = 0;
+
+    (void)state;
+    fake.step = MS;
+    do
+        calls[room].timeout_ns = UINT64_MAX;
+    while (start(room, &ask_queues) == 0 && ++room <= NVME_ADMIN_CALLS);
+    begin = fake.now;
+    assert_int_equal(chalk_nvme_admin(nvme, &ask_queues, "a question", NULL), -EAGAIN);
+    assert_in_range(fake.now - begin, 5000 * MS, 6000 * MS);
+    model_run(model, 0, 0);
+    chalk_nvme_admin_poll(nvme);
+    assert_int_equal(ended, room);
+    model->hold_admin = false;
+}
+
 static void a_late_one_ends_all(void **state)
 {
     (void)state;
@@ -177,6 +197,7 @@ int main(void)
         TEST(each_is_told_its_own_answer),
         TEST(a_synchronous_caller_sees_to_the_others),
         TEST(a_deadline_of_its_own_is_kept),
+        TEST(one_that_finds_no_room_does_not_wait_for_ever),
         TEST(a_late_one_ends_all),
         TEST(one_of_nobody_is_a_lie),
     };

@@ -546,6 +546,111 @@ static void one_that_does_not_come_back_is_stopped(void **state)
     assert_true(fake_console_has("cannot be reset"));
 }
 
+static uint16_t admin_status;
+static uint8_t admin_opcode;
+static unsigned admin_failures; /* so many of these commands end with that status */
+
+static bool fail_admin(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                       uint16_t *status, uint64_t *result)
+{
+    (void)m;
+    (void)result;
+    if (id != 0 || (command->cdw0 & 0xff) != admin_opcode || admin_failures == 0)
+        return false;
+    admin_failures--;
+    *status = admin_status;
+    return true;
+}
+
+static void fail_next_admin(uint8_t opcode, uint16_t status, unsigned count)
+{
+    model->execute = fail_admin;
+    admin_opcode = opcode;
+    admin_status = status;
+    admin_failures = count;
+}
+
+/* No status of any type and code says that a command was not taken, or that nobody knows what became of it.
+ */
+static void a_status_is_an_answer(void **state)
+{
+    (void)state;
+    for (uint16_t status = 1; status < 0x800; status++) {
+        assert_int_not_equal(chalk_nvme_status_error(status), -EAGAIN);
+        assert_int_not_equal(chalk_nvme_status_error(status), -ETIMEDOUT);
+        assert_in_range(-chalk_nvme_status_error(status), 1, 4095);
+    }
+}
+
+static void a_status_that_passes_fails_no_reset(void **state)
+{
+    static const uint16_t statuses[] = {0x006, 0x008, 0x021, 0x022, 0x024, 0x303};
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        uint64_t begin = fake.now;
+
+        fail_next_admin(NVME_SET_FEATURES, statuses[i], 3);
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+        assert_int_equal(chalk_nvme_reset(nvme), 0);
+        assert_int_equal(admin_failures, 0);
+        finished = 0;
+        poll_until(1);
+        assert_int_equal(items[0].status, 0);
+        fail_next_admin(NVME_CREATE_CQ, statuses[i], 2); /* of the queue's pair, at its next poll */
+        assert_int_equal(chalk_nvme_reset(nvme), 0);
+        assert_int_equal(chalk_block_poll(queue, 0), 0);
+        assert_int_equal(admin_failures, 0);
+        assert_in_range(fake.now - begin, 0, 1000 * MS);
+    }
+    assert_int_equal(model->device->resets, 0);
+    assert_int_equal(model->enables, 1 + 2 * sizeof statuses / sizeof *statuses);
+}
+
+/* The controller says how long it wants to be left alone, and for how long its media may not be ready. */
+static void a_reset_waits_as_long_as_the_controller_says(void **state)
+{
+    uint64_t begin;
+
+    (void)state;
+    model->controller.crdt[0] = 20; /* 2 s */
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(open_queue(DEPTH), 0);
+    begin = fake.now;
+    fail_next_admin(NVME_SET_FEATURES, 0x021 | 1 << 11, 1);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_in_range(fake.now - begin, 2000 * MS, 3000 * MS);
+    nvme->ready_ns = 60000 * MS;
+    fail_next_admin(NVME_SET_FEATURES, 0x024, 50); /* longer than an admin command may take */
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(admin_failures, 0);
+}
+
+static void a_status_is_not_the_error_of_a_stopped_controller(void **state)
+{
+    static const uint16_t statuses[] = {0x105, 0x00b, 0x001, 0x002, 0x024, 0x4006};
+    struct chalk_nvme_namespace ns;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        fail_next_admin(NVME_SET_FEATURES, statuses[i], UINT_MAX);
+        assert_int_equal(chalk_nvme_reset(nvme), -EIO);
+        assert_int_equal(chalk_nvme_reset(nvme), -EIO);
+        assert_int_equal(chalk_nvme_next_namespace(nvme, 0, &ns), -EIO);
+        assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), -EIO);
+        chalk_nvme_queue_close(queue);
+        chalk_nvme_close(nvme);
+        fail_next_admin(NVME_IDENTIFY, statuses[i], UINT_MAX);
+        assert_int_equal(open_controller(), statuses[i] == 0x001 ? -ENOTSUP : -EIO);
+        fail_next_admin(NVME_IDENTIFY, 0x024, 3);
+        assert_int_equal(open_controller(), 0);
+        assert_int_equal(open_queue(DEPTH), 0);
+    }
+}
+
 static void one_that_cannot_be_disabled_is_reset_by_its_function(void **state)
 {
     (void)state;
@@ -844,11 +949,11 @@ static void a_delay_beyond_the_time_limit_is_not_waited_for(void **state)
     model->refuse = 0x021 | 3 << 11; /* almost two hours */
     assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
     assert_int_equal(chalk_block_poll(queue, 0), 1);
-    assert_int_equal(items[0].status, -EAGAIN);
+    assert_int_equal(items[0].status, -EBUSY);
     model->refuse = 0x4021 | 1 << 11; /* and one that shall not be retried has none */
     assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
     assert_int_equal(chalk_block_poll(queue, 0), 1);
-    assert_int_equal(items[0].status, -EAGAIN);
+    assert_int_equal(items[0].status, -EBUSY);
 }
 
 static void a_reset_tells_again_that_delays_are_understood(void **state)
@@ -960,6 +1065,10 @@ int main(void)
         TEST(requests_of_callbacks_are_kept_meanwhile),
         TEST(a_callback_may_reset),
         TEST(one_that_does_not_come_back_is_stopped),
+        TEST(a_status_is_an_answer),
+        TEST(a_status_that_passes_fails_no_reset),
+        TEST(a_reset_waits_as_long_as_the_controller_says),
+        TEST(a_status_is_not_the_error_of_a_stopped_controller),
         TEST(one_that_cannot_be_disabled_is_reset_by_its_function),
         TEST(one_that_is_gone_stays_gone),
         TEST(one_whose_registers_turn_to_zeroes_is_gone),

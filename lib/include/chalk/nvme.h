@@ -44,8 +44,8 @@ struct chalk_nvme_options {
 /*
  * Resets and enables the controller, and identifies it. Owns `device` until chalk_nvme_close().
  * Errors: -ENODEV (not an NVMe controller, or gone), -ETIMEDOUT (not ready within CAP.TO or CRTO; the message
- * has the status register), -ENOTSUP (page size or command set), -ENOMEM, -EIO, -EPROTO (it contradicts
- * itself).
+ * has the status register), -ENOTSUP (page size or command set), -ENOMEM, -ERANGE (its doorbells are beyond
+ * its BAR), -EIO, -EPROTO (it contradicts itself).
  */
 int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options *options,
                     struct chalk_nvme **nvme);
