@@ -9,8 +9,7 @@
 #include "nvme.h"
 #include <chalk/device.h>
 
-#define PCI_CLASS     0x08 /* class code 31:8, revision 7:0 [PCI 3.0 6.2.1] */
-#define PCI_MSIX_SIZE 0x02 /* in the capability: entries less one, 10:0 [PCI 3.0 6.8.2.3] */
+#define PCI_CLASS 0x08 /* class code 31:8, revision 7:0 [PCI 3.0 6.2.1] */
 
 #define MOST_TO_BECOME_READY 1200 /* half seconds */
 
@@ -261,54 +260,6 @@ int chalk_nvme_enable(struct chalk_nvme *nvme)
     return error;
 }
 
-/* What a controller has to be told each time that it was enabled: which I/O command sets are used, if there
- * is a choice [Base 5.27.1.21], and how many I/O queues there may be. */
-int chalk_nvme_configure(struct chalk_nvme *nvme)
-{
-    const uint32_t wanted = NVME_QUEUES - 2; /* less one; the admin queue is not counted [Base 5.27.1.5] */
-    const struct nvme_command sets = {
-        .cdw0 = NVME_SET_FEATURES,
-        .cdw10 = NVME_FEATURE_COMMAND_SETS,
-        .cdw11 = nvme->command_sets,
-    };
-    const struct nvme_command queues = {
-        .cdw0 = NVME_SET_FEATURES,
-        .cdw10 = NVME_FEATURE_QUEUES,
-        .cdw11 = wanted << 16 | wanted,
-    };
-    struct nvme_admin_call call = {.what = "Set Features (I/O command set profile)", .mends = nvme->open};
-    uint32_t granted, most = wanted;
-    int error = nvme_has_command_sets(nvme) ? chalk_nvme_admin_run(nvme, &call, &sets) : 0;
-
-    if (error != 0)
-        return error;
-    call = (struct nvme_admin_call){.what = "Set Features (number of queues)", .mends = nvme->open};
-    error = chalk_nvme_admin_run(nvme, &call, &queues);
-    if (error != 0)
-        return error;
-    granted = call.result;
-    granted = (granted & 0xffff) < granted >> 16 ? granted & 0xffff : granted >> 16;
-    if (nvme->open) /* whatever it grants now, doorbells were mapped for what it did at first */
-        most = (uint32_t)(nvme->doorbells.size / (2 * (size_t)nvme->info.doorbell_stride)) - 1;
-    nvme->info.queues = (uint16_t)((granted < most ? granted : most) + 1);
-    error = chalk_nvme_coalesce(nvme);
-    if (error == 0)
-        error = chalk_nvme_shadow_configure(nvme);
-    if (error == 0)
-        error = chalk_nvme_behaviour_configure(nvme);
-    return error == 0 ? chalk_nvme_events_configure(nvme) : error;
-}
-
-/* Maps the doorbells of I/O queues: no more of BAR 0 than is used. */
-static int provide_queues(struct chalk_nvme *nvme)
-{
-    uint32_t stride = nvme->info.doorbell_stride;
-
-    nvme->queue_ids = 1; /* the admin queue's */
-    return chalk_nvme_window(nvme, NVME_DOORBELL(1, stride), 2 * (size_t)nvme->info.queues * stride,
-                             &nvme->doorbells);
-}
-
 /* Undoes what open() did, as far as it came. The controller does no DMA any more. */
 static void dismantle(struct chalk_nvme *nvme)
 {
@@ -347,6 +298,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     nvme->domain = options->domain;
     nvme->memory = options->memory;
     nvme->core = options->core;
+    nvme->queue_ids = 1; /* the admin queue's */
     nvme->interrupts = options->interrupts;
     nvme->vectors[0].listeners = options->interrupts;
     nvme->coalesce = options->coalesce;
@@ -385,8 +337,8 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
             error = chalk_nvme_configure(nvme);
         if (error == 0)
             error = chalk_nvme_identify_limits(nvme);
-        if (error == 0)
-            error = provide_queues(nvme);
+        if (error == 0 && nvme->info.queues != 0)
+            error = chalk_nvme_map_doorbells(nvme);
         if (error != 0)
             (void)chalk_nvme_fail(nvme, nvme_epoch(nvme), error);
     }

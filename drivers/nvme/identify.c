@@ -8,8 +8,7 @@
 #include "nvme.h"
 #include <string.h>
 
-/* An old controller has no list of active namespaces: how many identifiers are tried then. */
-#define NAMESPACES_TRIED 1024
+#define REPORTED 8 /* namespaces that cannot be identified: so many are logged */
 
 int chalk_nvme_identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32_t nsid, uint16_t controller,
                         enum chalk_nvme_command_set csi, const char *what)
@@ -21,11 +20,13 @@ int chalk_nvme_identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32
         .cdw10 = (uint32_t)controller << 16 | (uint32_t)cns,
         .cdw11 = (uint32_t)csi << 24,
     };
+    struct nvme_admin_call call = {.what = what};
     int error;
 
     memset(nvme->answer.va, 0,
            sizeof nvme->identity); /* an answer that never arrives is not an older one's */
-    error = chalk_nvme_admin(nvme, &command, what, NULL);
+    error = chalk_nvme_admin_run(nvme, &call, &command);
+    nvme->identify_status = call.status;
     if (error == 0)
         chalk_dma_observe(nvme->identity, nvme->answer.va, sizeof nvme->identity);
     return error;
@@ -154,7 +155,9 @@ static uint32_t block_size(uint32_t lbaf)
     return shift >= 9 && shift <= 30 ? 1u << shift : 0;
 }
 
-int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
+/* `what` as for chalk_nvme_admin(): NULL, and nothing is logged. */
+static int identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, const char *what,
+                              struct chalk_nvme_namespace *ns)
 {
     const struct nvme_identify_namespace *id = (const void *)nvme->identity;
     unsigned format;
@@ -162,7 +165,7 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
 
     if (nsid == 0 || nsid > nvme->info.namespace_count)
         return -ENOENT;
-    error = identify(nvme, CHALK_NVME_CNS_NAMESPACE, nsid, "Identify (namespace)");
+    error = identify(nvme, CHALK_NVME_CNS_NAMESPACE, nsid, what);
     if (error != 0)
         return error;
     /* One that is not active is all zeros [NVM 4.1.5.1]; one without blocks still has a format. */
@@ -173,8 +176,9 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
     if (id->nlbaf > 15)
         format |= (id->flbas >> 5 & 3u) << 4;
     if (id->nlbaf >= NVME_FORMATS || format > id->nlbaf || block_size(id->lbaf[format]) == 0) {
-        chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: its format %u of %u makes no sense", nvme->name, nsid,
-                  format, id->nlbaf + 1);
+        if (what != NULL)
+            chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: its format %u of %u makes no sense", nvme->name,
+                      nsid, format, id->nlbaf + 1);
         return -EPROTO;
     }
     *ns = (struct chalk_nvme_namespace){
@@ -197,42 +201,84 @@ int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct
     return 0;
 }
 
-/* The first active identifier above `after` [Base 5.17.2.2]; 0: no more. */
-static int next_active(struct chalk_nvme *nvme, uint32_t after, uint32_t *nsid)
+int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
 {
-    int error = identify(nvme, CHALK_NVME_CNS_ACTIVE, after, NULL);
+    return identify_namespace(nvme, nsid, "Identify (namespace)", ns);
+}
 
-    if (error != 0)
-        return error;
-    memcpy(nsid, nvme->identity, sizeof *nsid);
-    if (*nsid != 0 && (*nsid <= after || *nsid > nvme->info.namespace_count)) {
-        chalk_log(CHALK_ERROR, "NVMe %s: lists namespace %u after %u, of %u", nvme->name, *nsid, after,
-                  nvme->info.namespace_count);
-        return -EPROTO;
+/* ---- the list of them ------------------------------------------------------------------------------- */
+
+bool chalk_nvme_has_active_list(const struct chalk_nvme *nvme)
+{
+    return nvme->info.version >= 0x010100 && !nvme->no_active_list; /* [Base 5.17.2.2], since NVMe 1.1 */
+}
+
+bool chalk_nvme_may_be_listed(struct chalk_nvme *nvme, uint32_t nsid, uint32_t after)
+{
+    if (nsid > after && nsid <= nvme->info.namespace_count)
+        return true;
+    if (!nvme->no_active_list)
+        chalk_log(
+            CHALK_WARNING,
+            "NVMe %s: its list of active namespaces makes no sense (it lists namespace %u after %u, of %u); "
+            "asking for each by its number",
+            nvme->name, nsid, after, nvme->info.namespace_count);
+    nvme->no_active_list = true;
+    return false;
+}
+
+/*
+ * The first identifier above `after` that may be that of an active namespace; 0: there is none. Without a
+ * list of them that is the next number. Errors: there was no answer.
+ */
+static int next_candidate(struct chalk_nvme *nvme, uint32_t after, uint32_t *nsid)
+{
+    uint32_t listed;
+    int error;
+
+    *nsid = after + 1;
+    if (!chalk_nvme_has_active_list(nvme))
+        return 0;
+    error = identify(nvme, CHALK_NVME_CNS_ACTIVE, after, NULL);
+    if (error != 0) {
+        nvme->no_active_list = nvme->identify_status != 0; /* refused */
+        return nvme->no_active_list ? 0 : error;
     }
+    memcpy(&listed, nvme->identity, sizeof listed);
+    if (listed == 0 || chalk_nvme_may_be_listed(nvme, listed, after))
+        *nsid = listed;
     return 0;
+}
+
+int chalk_nvme_find_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)
+{
+    int error = identify_namespace(nvme, nsid, NULL, ns);
+
+    if (error == 0 || error == -ENOENT || (error != -EPROTO && nvme->identify_status == 0) ||
+        nvme_state(nvme) == NVME_STOPPED)
+        return error;
+    if (nvme->left_out++ < REPORTED)
+        chalk_log(CHALK_ERROR, "NVMe %s: namespace %u cannot be identified, and is left out: %s%s",
+                  nvme->name, nsid,
+                  error == -EPROTO ? "its format makes no sense"
+                                   : chalk_nvme_status_name(nvme->identify_status),
+                  nvme->left_out == REPORTED ? "; no more of these will be logged" : "");
+    return -ENOENT;
 }
 
 int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct chalk_nvme_namespace *ns)
 {
-    uint32_t last = nvme->info.namespace_count, nsid;
-    int error;
+    for (unsigned tried = 0; tried < NVME_NAMESPACES_TRIED && after < nvme->info.namespace_count; tried++) {
+        uint32_t nsid;
+        int error = next_candidate(nvme, after, &nsid);
 
-    if (after >= last)
-        return -ENOENT;
-    error = next_active(nvme, after, &nsid);
-    if (error == 0)
-        return nsid != 0 ? chalk_nvme_identify_namespace(nvme, nsid, ns) : -ENOENT;
-    if (error == -EPROTO || nvme_state(nvme) != NVME_LIVE)
-        return error;
-
-    /* NVMe 1.0 has no such list, and numbers namespaces from 1 on without gaps. */
-    if (last - after > NAMESPACES_TRIED)
-        last = after + NAMESPACES_TRIED;
-    for (nsid = after + 1; nsid <= last; nsid++) {
-        error = chalk_nvme_identify_namespace(nvme, nsid, ns);
+        if (error == 0 && nsid == 0)
+            return -ENOENT;
+        if (error == 0)
+            error = chalk_nvme_find_namespace(nvme, nsid, ns);
         if (error != -ENOENT)
             return error;
+        after = nsid;
     }
     return -ENOENT;
 }

@@ -14,22 +14,49 @@ static int senseless(const struct chalk_nvme *nvme, const char *list, uint32_t e
     return -EPROTO;
 }
 
+/* A list of active namespaces, of a controller that gives none. */
+static int try_numbers(struct chalk_nvme *nvme, uint32_t after, uint32_t nsids[NVME_NAMESPACES_LISTED],
+                       unsigned *count)
+{
+    struct chalk_nvme_namespace ns;
+
+    for (unsigned i = 0; i < NVME_NAMESPACES_TRIED && after + i < nvme->info.namespace_count; i++) {
+        int error = chalk_nvme_find_namespace(nvme, after + 1 + i, &ns);
+
+        if (error == 0)
+            nsids[(*count)++] = ns.nsid;
+        else if (error != -ENOENT)
+            return error;
+    }
+    return 0;
+}
+
 int chalk_nvme_list_namespaces(struct chalk_nvme *nvme, bool allocated, uint32_t after,
                                uint32_t nsids[NVME_NAMESPACES_LISTED], unsigned *count)
 {
     const enum chalk_nvme_cns cns = allocated ? CHALK_NVME_CNS_ALLOCATED : CHALK_NVME_CNS_ACTIVE;
-    int error;
+    uint32_t first = after;
+    int error = 0;
 
     *count = 0;
     if (after >= nvme->info.namespace_count)
         return 0;
+    if (!allocated && !chalk_nvme_has_active_list(nvme))
+        return try_numbers(nvme, after, nsids, count);
     error = chalk_nvme_identify(nvme, cns, after, 0, CHALK_NVME_CSI_NVM, NULL);
     if (error != 0)
-        return error;
+        return !allocated && nvme->identify_status != 0 ? try_numbers(nvme, after, nsids, count) : error;
     memcpy(nsids, nvme->identity, sizeof nvme->identity);
     for (unsigned i = 0; i < NVME_NAMESPACES_LISTED && nsids[i] != 0; i++) {
-        if (nsids[i] <= after || nsids[i] > nvme->info.namespace_count)
+        bool ascends = nsids[i] > after && nsids[i] <= nvme->info.namespace_count;
+
+        if (!ascends && allocated)
             return senseless(nvme, "namespaces", i);
+        if (!ascends) {
+            (void)chalk_nvme_may_be_listed(nvme, nsids[i], after);
+            *count = 0;
+            return try_numbers(nvme, first, nsids, count);
+        }
         after = nsids[i];
         *count = i + 1;
     }
@@ -57,15 +84,28 @@ int chalk_nvme_list_controllers(struct chalk_nvme *nvme, uint32_t nsid, uint16_t
     return 0;
 }
 
-int chalk_nvme_get_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids)
+/* Those that an active namespace's own structure has, of a controller that gives no descriptors. */
+static int plain_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids)
 {
-    const size_t end = sizeof nvme->identity;
-    size_t at = 0;
-    int error = chalk_nvme_identify(nvme, CHALK_NVME_CNS_DESCRIPTORS, nsid, 0, CHALK_NVME_CSI_NVM, NULL);
+    const struct nvme_identify_namespace *id = (const void *)nvme->identity;
+    struct chalk_nvme_namespace ns;
+    int error = chalk_nvme_identify_namespace(nvme, nsid, &ns);
 
     if (error != 0)
         return error;
     *ids = (struct chalk_nvme_identifiers){.csi = CHALK_NVME_CSI_NVM};
+    if (nvme->info.version >= 0x010100) /* before that the bytes are reserved */
+        memcpy(ids->eui64, id->eui64, sizeof ids->eui64);
+    if (nvme->info.version >= 0x010200)
+        memcpy(ids->nguid, id->nguid, sizeof ids->nguid);
+    return 0;
+}
+
+/* What the descriptors in nvme->identity are. */
+static int parse_descriptors(struct chalk_nvme *nvme, struct chalk_nvme_identifiers *ids)
+{
+    const size_t end = sizeof nvme->identity;
+    size_t at = 0;
     const struct {
         uint8_t *field;
         uint8_t size;
@@ -91,6 +131,22 @@ int chalk_nvme_get_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct ch
         at += head.length;
     }
     return 0;
+}
+
+int chalk_nvme_get_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids)
+{
+    bool sets = nvme_has_command_sets(nvme); /* then descriptors have to say which a namespace has */
+    int error;
+
+    if (nvme->info.version < 0x010300 && !sets) /* [Base 5.17.2.3], since NVMe 1.3 */
+        return plain_identifiers(nvme, nsid, ids);
+    error = chalk_nvme_identify(nvme, CHALK_NVME_CNS_DESCRIPTORS, nsid, 0, CHALK_NVME_CSI_NVM, NULL);
+    *ids = (struct chalk_nvme_identifiers){.csi = CHALK_NVME_CSI_NVM};
+    if (error == 0)
+        error = parse_descriptors(nvme, ids);
+    if ((error == -EPROTO || error == -ENOTSUP) && !sets && nvme_state(nvme) == NVME_LIVE)
+        return plain_identifiers(nvme, nsid, ids);
+    return error;
 }
 
 int chalk_nvme_list_secondaries(struct chalk_nvme *nvme,

@@ -3,6 +3,7 @@
  * The state of a controller and of a queue pair, and how the parts of the driver call each other:
  *
  *     controller.c  a controller's life: taken over, enabled, shut down
+ *     settings.c    what it is told each time that it was enabled; the queues that it grants
  *     reset.c       the same, in trouble
  *     admin.c       admin commands, several under way
  *     identify.c    what the controller and its namespaces say of themselves, checked
@@ -40,6 +41,12 @@
 #include <chalk/nvme_admin.h>
 #include <stdatomic.h>
 #include <string.h>
+
+/* Registers of the MSI-X capability [PCI 3.0 6.8.2] */
+#define PCI_MSIX_SIZE  0x02 /* entries of the table less one, 10:0 */
+#define PCI_MSIX_TABLE 0x04 /* where the table is: PCI_MSIX_BAR, and the rest is the offset in it */
+#define PCI_MSIX_PBA   0x08 /* the same, of the pending bits */
+#define PCI_MSIX_BAR   0x7u
 
 /* Queue identifiers are bits of one word; bit 0 is the admin queue. */
 #define NVME_QUEUES 64
@@ -212,6 +219,10 @@ struct chalk_nvme {
     uint16_t retry_delays[3]; /* CRDT, in 100 ms */
     uint16_t error_entries;   /* of its error log; what is read beyond them is undefined [Base 5.16] */
     bool log_offsets;         /* log pages can be read from an offset on */
+    bool no_active_list;      /* of namespaces: it was refused, or made no sense */
+    uint16_t identify_status; /* of the last Identify; 0: it succeeded, or was not answered */
+    uint32_t left_out;        /* namespaces that could not be identified */
+    uint16_t queues_status;   /* of the request for I/O queues; 0: granted */
     uint16_t command_sets;    /* the combination of I/O command sets in use, if there is a choice */
     uint64_t ready_ns;        /* CAP.TO, CRTO */
     uint64_t shutdown_ns;     /* RTD3E */
@@ -455,9 +466,6 @@ void chalk_nvme_stop(const struct chalk_nvme *nvme);
 /* Starts a controller that is disabled, with the admin queue. Errors, said: -ENODEV, -EIO, -ETIMEDOUT. */
 int chalk_nvme_enable(struct chalk_nvme *nvme);
 
-/* Makes the settings that a controller forgets when it is disabled. Errors: as chalk_nvme_admin_run(). */
-int chalk_nvme_configure(struct chalk_nvme *nvme);
-
 /*@ requires \valid_read(nvme);
     assigns \nothing; */
 static inline uint32_t nvme_epoch(const struct chalk_nvme *nvme)
@@ -469,6 +477,16 @@ static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
 {
     return NVME_STATE(nvme_epoch(nvme));
 }
+
+/* settings.c */
+
+/* Makes the settings that a controller forgets when it is disabled; it does without what it refuses, and that
+ * is logged. Errors: as chalk_nvme_admin_run() where there is no answer. */
+int chalk_nvme_configure(struct chalk_nvme *nvme);
+
+/* Maps the doorbells of the I/O queues that it grants, once: no more of BAR 0 than is used. Where they do not
+ * fit there are fewer queues, and that is logged. Errors: as chalk_window_map(), but for -ERANGE. */
+int chalk_nvme_map_doorbells(struct chalk_nvme *nvme);
 
 /* reset.c */
 
@@ -544,6 +562,17 @@ int chalk_nvme_identify_limits(struct chalk_nvme *nvme);
 
 /* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);
+
+/* The same for a search: one that cannot be identified is logged, and not there (-ENOENT). */
+int chalk_nvme_find_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);
+
+/* Without a list of active namespaces each number is tried, and so many at most. */
+#define NVME_NAMESPACES_TRIED 1024
+bool chalk_nvme_has_active_list(const struct chalk_nvme *nvme);
+
+/* Whether a list of active namespaces can have `nsid` as the first one above `after`. If not that is logged,
+ * and the controller has no such list from now on. */
+bool chalk_nvme_may_be_listed(struct chalk_nvme *nvme, uint32_t nsid, uint32_t after);
 
 /* commands.c */
 

@@ -47,10 +47,20 @@ static int pick_namespace(struct chalk_nvme *nvme, const struct chalk_nvme_queue
 }
 
 /* The lowest identifier that is free. */
-static int pick_identifier(const struct chalk_nvme *nvme, uint16_t *id)
+static int pick_identifier(struct chalk_nvme *nvme, uint16_t *id)
 {
     unsigned lowest = (unsigned)__builtin_ctzll(~nvme->queue_ids | 1ull << 63);
+    int error = nvme->info.queues != 0 ? chalk_nvme_map_doorbells(nvme) : 0;
 
+    if (error != 0)
+        return error;
+    if (nvme->info.queues == 0) {
+        chalk_log(CHALK_ERROR, "NVMe %s: it has no I/O queues: %s (status 0x%03x)", nvme->name,
+                  nvme->queues_status != 0 ? chalk_nvme_status_name(nvme->queues_status)
+                                           : "there is no room for their doorbells in its BAR 0",
+                  NVME_STATUS_CODE(nvme->queues_status));
+        return -EIO;
+    }
     if (lowest > nvme->info.queues || (nvme->queue_ids >> lowest & 1) != 0) {
         chalk_log(CHALK_ERROR, "NVMe %s: no queue is left: it grants %u, and all are open", nvme->name,
                   nvme->info.queues);

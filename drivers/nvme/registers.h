@@ -337,7 +337,9 @@ struct nvme_identify_namespace {
     uint8_t dps; /* protection information: its type 2:0, in the metadata's first bytes 3 */
     uint8_t reserved30[18];
     uint64_t nvmcap[2]; /* bytes that it takes */
-    uint8_t reserved64[64];
+    uint8_t reserved64[40];
+    uint8_t nguid[16];
+    uint8_t eui64[8];
     uint32_t lbaf[NVME_FORMATS]; /* metadata bytes 15:0, log2 of the block size 23:16 */
     uint8_t vendor[3712];
 };
@@ -345,6 +347,8 @@ _Static_assert(sizeof(struct nvme_identify_namespace) == 4096, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, nlbaf) == 25, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, dps) == 29, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, nvmcap) == 48, "NVM 4.1.5.1");
+_Static_assert(offsetof(struct nvme_identify_namespace, nguid) == 104, "NVM 4.1.5.1");
+_Static_assert(offsetof(struct nvme_identify_namespace, eui64) == 120, "NVM 4.1.5.1");
 _Static_assert(offsetof(struct nvme_identify_namespace, lbaf) == 128, "NVM 4.1.5.1");
 
 #define NVME_FLBAS_INTERLEAVED (1u << 4) /* metadata follows each block's data */

@@ -11,12 +11,10 @@
 #include <chalk/device.h>
 #include <chalk/nvme_admin.h>
 
-/* Of the capability, and of an entry of the table that it tells of [PCI 3.0 6.8.2]. */
-#define PCI_MSIX_TABLE     0x04
-#define PCI_MSIX_TABLE_BAR 0x7u /* the rest is the offset in it */
-#define PCI_ENTRY_SIZE     16
-#define PCI_ENTRY_CONTROL  12
-#define PCI_ENTRY_MASKED   0x1u
+/* Of an entry of the table of vectors [PCI 3.0 6.8.2]. */
+#define PCI_ENTRY_SIZE    16
+#define PCI_ENTRY_CONTROL 12
+#define PCI_ENTRY_MASKED  0x1u
 
 /* One that nobody has; else one to be shared on `core`; or NULL. */
 static struct nvme_vector *pick(struct chalk_nvme *nvme, unsigned core)
@@ -99,7 +97,7 @@ void chalk_nvme_vector_try_mask(struct nvme_queue *queue)
     nvme->vector_table_tried = true;
     if (chalk_pci_capability(nvme->device, CHALK_PCI_CAP_MSIX, 0, &msix) != 0 ||
         chalk_config_read(nvme->device, msix + PCI_MSIX_TABLE, 4, &where) != 0 ||
-        chalk_window_map(nvme->device, where & PCI_MSIX_TABLE_BAR, where & ~PCI_MSIX_TABLE_BAR,
+        chalk_window_map(nvme->device, where & PCI_MSIX_BAR, where & ~PCI_MSIX_BAR,
                          (size_t)nvme->info.vectors * PCI_ENTRY_SIZE, CHALK_UNCACHED, table) != 0 ||
         !set_mask(nvme, queue->vector, true) || !set_mask(nvme, queue->vector, false))
         table->size = 0;

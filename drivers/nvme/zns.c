@@ -259,6 +259,10 @@ int chalk_nvme_choose_command_sets(struct chalk_nvme *nvme)
     int error = chalk_nvme_identify(nvme, CHALK_NVME_CNS_COMMAND_SETS, 0, NVME_THIS_CONTROLLER,
                                     CHALK_NVME_CSI_NVM, "Identify (I/O command sets)");
 
+    if (error != 0 && nvme->identify_status != 0) {
+        nvme->cap &= ~NVME_CAP_CSS_ALL; /* it is used as if it had the NVM command set alone */
+        return 0;
+    }
     if (error != 0)
         return error;
     for (int i = 0; i < NVME_COMBINATIONS && (chosen < 0 || (combinations[chosen] & both) != both); i++)

@@ -35,8 +35,8 @@
  * ways; then there are settings to be made, a command each; and as often as it may be tried.
  */
 #define READY_MAX  (128 * CHALK_S)
-#define LONGEST    ((NVME_STRIKES + 1) * (6 * READY_MAX + 32 * TIMEOUT) + NAMESPACES * TIMEOUT)
-#define NAMESPACES 1024 /* that are looked for one by one, if there is no list */
+#define LONGEST    ((NVME_STRIKES + 1) * (6 * READY_MAX + 32 * TIMEOUT) + 2 * NAMESPACES * TIMEOUT)
+#define NAMESPACES 1024 /* that are looked for one by one, each perhaps in a list, too */
 
 enum { /* setup, first byte */
        INTERRUPTS = 0x01,

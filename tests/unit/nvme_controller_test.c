@@ -255,9 +255,10 @@ static void names_what_was_refused(void **state)
     (void)state;
     model->refuse_admin = 0x006;
     model->refuse_opcode = NVME_SET_FEATURES;
-    assert_int_equal(open_controller(), -EIO);
+    assert_int_equal(open_controller(), 0);
     assert_true(
         fake_console_has("Set Features (number of queues) was refused: internal error (status 0x006)"));
+    chalk_nvme_close(nvme);
 }
 
 static void closes_one_that_does_not_shut_down(void **state)
@@ -484,13 +485,13 @@ static void lies_in_the_list_of_namespaces(void **state)
     struct chalk_nvme_namespace ns;
 
     (void)state;
-    assert_int_equal(open_controller(), 0);
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        assert_int_equal(open_controller(), 0);
         model->lists = lies[i];
-        assert_int_equal(chalk_nvme_next_namespace(nvme, 2, &ns), -EPROTO);
+        assert_int_equal(chalk_nvme_next_namespace(nvme, 2, &ns), -ENOENT); /* as there is no number 3 */
+        chalk_nvme_close(nvme);
     }
     assert_true(fake_console_has("lists namespace 1 after 2"));
-    chalk_nvme_close(nvme);
 }
 
 static void tries_few_of_too_many_namespaces(void **state)
@@ -534,7 +535,7 @@ static void lies_in_identify_namespace(void **state)
                                                                 .flbas = cases[i].flbas,
                                                                 .lbaf = {cases[i].lbaf0, 9 << 16}};
         if (cases[i].lbaf0 != 0) /* else it is not listed */
-            assert_int_equal(chalk_nvme_next_namespace(nvme, 0, &ns), cases[i].error);
+            assert_int_equal(chalk_nvme_next_namespace(nvme, 0, &ns), cases[i].error == 0 ? 0 : -ENOENT);
         assert_int_equal(chalk_nvme_queue_open(nvme, &options, &queue), cases[i].error);
         if (cases[i].error == 0)
             chalk_nvme_queue_close(queue);

@@ -208,7 +208,7 @@ static const struct trouble {
      name_another_queue,
      {-EPROTO, -EIO},
      "which is not under way|which is not in flight"},
-    {"refuses a command", NULL, refuse, {-EIO, -EPROTO}, NULL},
+    {"refuses a command", NULL, refuse, {-EIO, -EPROTO, -ENOENT}, NULL},
 };
 
 /* Where in the life something happens: steps that are still to come; and how many there were. */

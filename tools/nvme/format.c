@@ -59,14 +59,15 @@ static bool may_format_all(const struct session *session, const struct chalk_nvm
 
 static int run(struct session *session, const struct chalk_nvme_format *format)
 {
-    const struct chalk_nvme_command command = chalk_nvme_encode_format(session->ns.nsid, format);
+    const uint32_t nsid = session->ns.nsid;
+    const struct chalk_nvme_command command = chalk_nvme_encode_format(nsid, format);
     struct chalk_nvme_answer answer;
     int error = chalk_nvme_run(session->nvme, &command, NULL, 0, &answer);
 
-    if (error == 0)
-        error = chalk_nvme_next_namespace(session->nvme, session->ns.nsid - 1, &session->ns);
+    if (error == 0 && !session_find_namespace(session, nsid))
+        return EXIT_BAD;
     if (error != 0) {
-        complain("formatting namespace %" PRIu32 " of %s failed: %s", session->ns.nsid, session->bus.name,
+        complain("formatting namespace %" PRIu32 " of %s failed: %s", nsid, session->bus.name,
                  answer.status != 0 ? chalk_nvme_status_name(answer.status) : chalk_error_name(error));
         return EXIT_BAD;
     }

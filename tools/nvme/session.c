@@ -56,7 +56,8 @@ bool session_find_namespace(struct session *session, uint32_t nsid)
     if (error == 0 || (error == -ENOENT && nsid != 0))
         complain("%s has no namespace %" PRIu32 "; nvme-identify lists those there are", address, nsid);
     else if (error == -ENOENT)
-        complain("%s has no active namespace; create and attach one: nvme create-ns, nvme attach-ns",
+        complain("%s has no active namespace that can be used; create and attach one: nvme create-ns, nvme "
+                 "attach-ns",
                  address);
     else
         complain("cannot list the namespaces of %s: %s", address, chalk_error_name(error));

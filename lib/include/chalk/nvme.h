@@ -42,7 +42,8 @@ struct chalk_nvme_options {
 };
 
 /*
- * Resets and enables the controller, and identifies it. Owns `device` until chalk_nvme_close().
+ * Resets and enables the controller, and identifies it. Owns `device` until chalk_nvme_close(). One that
+ * grants no I/O queues is opened, too, so that its logs can be read: chalk_nvme_queue_open() then says why.
  * Errors: -ENODEV (not an NVMe controller, or gone), -ETIMEDOUT (not ready within CAP.TO or CRTO; the message
  * has the status register), -ENOTSUP (page size or command set), -ENOMEM, -ERANGE (its doorbells are beyond
  * its BAR), -EIO, -EPROTO (it contradicts itself).
@@ -84,7 +85,9 @@ struct chalk_nvme_info {
     uint32_t max_transfer;    /* bytes, from MDTS and from this driver's lists */
     uint32_t page_size;       /* bytes, CC.MPS */
     uint16_t max_queue_entries;
-    uint16_t queues;            /* that it grants: so many can be open, of at most 63 that are asked for */
+    /* That it grants: so many can be open, of at most 63 that are asked for. 0: it refused to give any, and
+     * only admin commands can be run. */
+    uint16_t queues;
     uint16_t vectors;           /* interrupt vectors, the admin queue's included; 0 without */
     uint32_t doorbell_stride;   /* bytes */
     uint32_t firmware_piece;    /* bytes: a download's pieces begin and end at multiples of it; 0: any */
@@ -123,8 +126,11 @@ struct chalk_nvme_namespace {
 };
 
 /*
- * The first active namespace whose identifier is greater than `after` (0 for the first).
- * Errors: -ENOENT (no more), -EPROTO (the controller's answer makes no sense), -EIO, -ETIMEDOUT.
+ * The first active namespace whose identifier is greater than `after` (0 for the first). One that cannot be
+ * identified is logged and left out. A controller of NVMe 1.0, one that refuses the list of active
+ * namespaces, and one whose list makes no sense are asked for each number, at most 1024 in a call. Errors:
+ * -ENOENT (no more), or why the controller does not answer: -EIO (it was reset meanwhile, or has failed),
+ * -ETIMEDOUT, -EPROTO, -ENODEV.
  */
 int chalk_nvme_next_namespace(struct chalk_nvme *nvme, uint32_t after, struct chalk_nvme_namespace *ns);
 
@@ -165,8 +171,9 @@ struct chalk_nvme_queue_options {
  * Opens a submission and completion queue pair for one namespace.
  * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, metadata among its data, or not the
  * protection information that was asked for), -ENOSPC (all queues that the controller grants are open),
- * -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO, -ETIMEDOUT, -EPROTO (it neither makes a
- * queue nor forgets it). Another core may reset the controller meanwhile: that is waited for.
+ * -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO (also: it grants no I/O queues),
+ * -ETIMEDOUT, -EPROTO (it neither makes a queue nor forgets it). Another core may reset the controller
+ * meanwhile: that is waited for.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);
