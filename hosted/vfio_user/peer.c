@@ -367,6 +367,27 @@ static int connect_to(struct peer *peer, const char *path)
     return 0;
 }
 
+/*
+ * Who listens is let into our memory, and can be whoever may write to the socket's folder. This user's
+ * processes and root's can do as much without being asked. Linux keeps who called listen() (unix(7)).
+ */
+static int check_listener(struct peer *peer)
+{
+    struct ucred who;
+    socklen_t size = sizeof who;
+
+    if (getsockopt(peer->socket, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
+        return -errno;
+    if (who.uid == 0 || who.uid == geteuid())
+        return 0;
+    chalk_log(
+        CHALK_ERROR,
+        "%s cannot be opened: process %d of user %u listens there, and it would get memory of this program;\n"
+        "  only processes of root and of user %u may: run both as the same user",
+        peer->device->name, (int)who.pid, (unsigned)who.uid, (unsigned)geteuid());
+    return -EACCES;
+}
+
 /* What the other side can do is in its reply, in JSON; all of it is optional. */
 static int read_capabilities(struct peer *peer, const char *text, struct descriptors *descriptors)
 {
@@ -435,6 +456,8 @@ int peer_open(struct chalk_device *device, const char *path, struct peer **peer)
     made->max_maps = VFIO_USER_MAPS_MAX;
     pthread_mutex_init(&made->lock, NULL);
     error = connect_to(made, path);
+    if (error == 0)
+        error = check_listener(made);
     if (error == 0)
         error = agree(made);
     if (error == 0)

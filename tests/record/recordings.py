@@ -71,7 +71,7 @@ def record_models(folder):
         with worlds.model(MODEL, kind, path, *(['--size', '1M'] if kind == 'nvme' else [])):
             done = subprocess.run([recorder(name), f'vfio-user:{path}', *arguments], stdin=subprocess.DEVNULL, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
-                                  env={'CHALK_RECORD': recording, 'CHALK_UNPINNED': '1'})
+                                  env={'CHALK_RECORD': recording, 'CHALK_UNPINNED': '1'}, **worlds.ordinary())
         made[name] = recording, f'vfio-user:{path}', done.stdout if done.returncode == 0 else done.stderr
     return made
 

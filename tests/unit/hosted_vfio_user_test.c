@@ -1021,6 +1021,25 @@ static void it_may_end_at_any_time(void **state)
     assert_int_equal(chalk_dma_unmap(domain, span.iova, 4096), 0);
 }
 
+/* Linux notes who calls listen(). */
+static void who_listens_is_this_user_or_root(void **state)
+{
+    (void)state;
+    open_it();
+    chalk_device_close(device);
+    device = NULL;
+    domain = NULL;
+    if (geteuid() != 0) {
+        print_message("not root: another user's socket was not tried\n");
+        return;
+    }
+    assert_int_equal(seteuid(12345), 0);
+    assert_int_equal(listen(peer.listener, 4), 0);
+    assert_int_equal(seteuid(0), 0);
+    assert_int_equal(chalk_device_open(name, &domain, &device), -EACCES);
+    assert_true(said("of user 12345 listens there"));
+}
+
 static void versions_are_agreed_on(void **state)
 {
     static const char *const bad[] = {"",
@@ -1180,6 +1199,7 @@ int main(void)
         ONE(a_walk_goes_on_when_another_has_ended),
         ONE(whatever_is_wrong_is_an_error_in_time),
         ONE(it_may_end_at_any_time),
+        ONE(who_listens_is_this_user_or_root),
         ONE(versions_are_agreed_on),
         ONE(a_twin_that_was_promised_has_to_come),
         ONE(regions_are_not_believed),
