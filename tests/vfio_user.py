@@ -31,20 +31,32 @@ class Client:
         self._socket.connect(path)
         self._last = 0
         version = self.command(VERSION, struct.pack('<HH', 0, 1) + b'{"capabilities":{"max_msg_fds":8}}\0')
+        if version.error:
+            self.close()
+            raise RuntimeError(f'the server refuses: error {version.error}')
         self.capabilities = version.body[4:]
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._socket.close()
 
     def command(self, number, body=b'', fds=()):
-        self._last += 1
+        self.send(number, body, fds)
+        return self._answer(number)
+
+    def send(self, number, body=b'', fds=()):
+        """A command alone, whose answer nobody takes."""
+        self._last = self._last % 0xffff + 1
         header = HEADER.pack(self._last, number, HEADER.size + len(body), 0, 0)
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
-        self._socket.sendmsg([header + body], ancillary)
-        return self._answer(number)
+        sent = self._socket.sendmsg([header + body], ancillary)
+        if sent < HEADER.size + len(body):
+            self._socket.sendall((header + body)[sent:])
 
     def _answer(self, number):
         data, ancillary, _, _ = self._socket.recvmsg(HEADER.size, socket.CMSG_SPACE(8 * 4))
@@ -102,7 +114,7 @@ class Nvme:
         self._memory = mmap.mmap(fd, size)
         if client.map(IOVA, size, fd):
             raise RuntimeError('the memory was refused')
-        os.close(fd)
+        self.file = fd
         for number in range(DATA_PAGES):
             struct.pack_into('<Q', self._memory, LIST * PAGE + 8 * number, self.address(DATA + 1 + number))
         client.write(CONFIG, 4, struct.pack('<H', 0x406))  # memory, bus master, no pin
@@ -140,6 +152,9 @@ class Nvme:
             raise RuntimeError(f'unexpected status {done.status:#x}')
         return done
 
+    def __del__(self):
+        os.close(self.file)
+
     def admin(self, opcode, **fields):
         return self._command(0, opcode, **fields)
 
@@ -158,6 +173,10 @@ class Nvme:
         return self.io(opcode, nsid=nsid, cdw10=lba & 0xffffffff, cdw11=lba >> 32, cdw12=cdw12 | count - 1, cdw13=cdw13,
                        data=data, size=size)
 
+    def ring(self, queue, more=0):
+        """Writes the doorbell of the submission queue, for `more` entries than were put into it."""
+        self._client.write(0, 0x1000 + 8 * queue, struct.pack('<I', self._queues[queue][2] + more))
+
     def _command(self, queue, opcode, nsid=0, prp1=None, prp2=None, data=None, size=0, **words):
         sq, cq, tail, head, phase = state = self._queues[queue]
         if data is not None:
@@ -174,7 +193,7 @@ class Nvme:
             raise TypeError(f'unknown fields {sorted(words)}')
         self._memory[sq * PAGE + tail * 64:sq * PAGE + tail * 64 + 64] = entry
         state[2] = tail = (tail + 1) % ENTRIES
-        self._client.write(0, 0x1000 + 8 * queue, struct.pack('<I', tail))
+        self.ring(queue)
         at = cq * PAGE + head * 16
         self._wait(lambda: self._memory[at + 14] & 1 == phase, 'completed')
         result, more, _, _, outcome = struct.unpack_from('<IIHHI', self._memory, at)

@@ -434,6 +434,9 @@ static int agree(struct peer *peer)
         error = -EPROTO;
     } else if (error == 0 && theirs[0] != '\0') {
         error = read_capabilities(peer, theirs, &descriptors);
+    } else if (error == -EBUSY && !peer_gone(peer)) {
+        chalk_log(CHALK_ERROR, "%s is in use: its process serves another program, and one at a time",
+                  peer->device->name);
     } else if (error != 0 && !peer_gone(peer)) {
         chalk_log(CHALK_ERROR, "%s: its process refuses version %u.%u of vfio-user: %s", peer->device->name,
                   VFIO_USER_MAJOR, VFIO_USER_MINOR, strerror(-error));

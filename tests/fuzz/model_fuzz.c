@@ -263,6 +263,8 @@ static void set_up(void)
     if (chalk_start(NULL) != 0)
         abort();
     server.world.ops = &server_world_ops;
+    if (eventfds_open(&server) != 0)
+        abort();
     memset(server.vectors, 0xff, sizeof server.vectors);
     memset(server.shared, 0xff, sizeof server.shared);
     memory_fd = memfd_create("lent", MFD_CLOEXEC);

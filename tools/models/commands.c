@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -229,7 +228,7 @@ void commands_pin(struct server *server)
     if (!server->pin_high || server->pin_masked || server->vectors[0] < 0)
         return;
     server->pin_masked = true; /* until it is unmasked: as a line that stays high would be */
-    eventfd_write(server->vectors[0], 1);
+    eventfds_signal(server, server->vectors[0]);
 }
 
 static void set_eventfd(struct server *server, unsigned vector, int fd)
@@ -239,20 +238,11 @@ static void set_eventfd(struct server *server, unsigned vector, int fd)
     server->vectors[vector] = fd;
 }
 
-/* What is written to has to take it without waiting. */
 static bool all_eventfds(const struct descriptors *descriptors)
 {
-    char path[64], target[64];
-
-    for (unsigned i = 0; i < descriptors->count; i++) {
-        snprintf(path, sizeof path, "/proc/self/fd/%d", descriptors->fds[i]);
-        ssize_t length = readlink(path, target, sizeof target - 1);
-        if (length < 0)
+    for (unsigned i = 0; i < descriptors->count; i++)
+        if (!eventfds_is_one(descriptors->fds[i]))
             return false;
-        target[length] = '\0';
-        if (strstr(target, "eventfd") == NULL)
-            return false;
-    }
     return true;
 }
 
@@ -409,6 +399,7 @@ int commands_serve_waiting(struct server *server)
                                   .fd = -1};
 
         server->waiting = waiting->next;
+        server->waiting_size -= sizeof *waiting + command.size;
         command.body = calloc(1, BODY_MAX);
         if (command.body != NULL) {
             memcpy(command.body, waiting->body, command.size);
@@ -432,4 +423,5 @@ void commands_forget(struct server *server)
         message_drop(&waiting->descriptors);
         free(waiting);
     }
+    server->waiting_size = 0;
 }

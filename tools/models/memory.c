@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +17,9 @@
 #define PAGE          4096
 #define MAPS_MAX      VFIO_USER_MAPS_MAX
 #define COPY_PATIENCE (5 * CHALK_S)
+
+/* The most that is put aside of a client which goes on sending commands instead of an answer. */
+#define WAITING_MAX ((size_t)16 << 20)
 
 /* ---- lend and return ---- */
 
@@ -44,18 +46,46 @@ static void changed(struct server *server)
     server->lent_last = 0;
 }
 
-/* Maps what the descriptor has, if it has all of it: touching a page beyond a file's end is a signal. */
-static int map_file(const struct vfio_user_dma_map *map, int fd, char **va)
+/*
+ * Maps what the descriptor has, if it has all of it: touching a page beyond a file's end is a signal. What is
+ * not memory (a memfd, tmpfs, hugetlbfs: what has seals) stays with the client, which is asked for it by
+ * messages: it may be a file system of its own (FUSE), and fstat() and each access would wait for it.
+ *
+ * Of hugetlbfs, whole pages are mapped; its block size is its page's (statfs(2)).
+ */
+static int map_file(struct lent *lent, uint64_t offset, int fd)
 {
-    int protection = ((map->flags & VFIO_USER_DMA_READABLE) != 0 ? PROT_READ : 0) |
-                     ((map->flags & VFIO_USER_DMA_WRITEABLE) != 0 ? PROT_READ | PROT_WRITE : 0);
+    int protection = ((lent->flags & VFIO_USER_DMA_READABLE) != 0 ? PROT_READ : 0) |
+                     ((lent->flags & VFIO_USER_DMA_WRITEABLE) != 0 ? PROT_READ | PROT_WRITE : 0);
     struct stat status;
+    uint64_t page, before;
 
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || map->offset % PAGE != 0 ||
-        map->offset > (uint64_t)status.st_size || map->size > (uint64_t)status.st_size - map->offset)
+    if (fcntl(fd, F_GET_SEALS) < 0)
+        return 0;
+    if (fstat(fd, &status) != 0 || offset % PAGE != 0 || offset > (uint64_t)status.st_size ||
+        lent->size > (uint64_t)status.st_size - offset)
         return EINVAL;
-    *va = mmap(NULL, map->size, protection, MAP_SHARED, fd, (off_t)map->offset);
-    return *va == MAP_FAILED ? errno : 0;
+    page = status.st_blksize > PAGE ? (uint64_t)status.st_blksize : PAGE;
+    before = offset % page;
+    lent->mapped_size = (size_t)((before + lent->size + page - 1) / page * page);
+    lent->mapped = mmap(NULL, lent->mapped_size, protection, MAP_SHARED, fd, (off_t)(offset - before));
+    if (lent->mapped == MAP_FAILED) {
+        lent->mapped = NULL;
+        return errno;
+    }
+    lent->va = lent->mapped + before;
+    return 0;
+}
+
+const struct lent *memory_at(const struct server *server, const void *address)
+{
+    for (unsigned i = 0; i < server->lent_count; i++) {
+        const struct lent *lent = &server->lent[i];
+
+        if (lent->va != NULL && (uintptr_t)address - (uintptr_t)lent->mapped < lent->mapped_size)
+            return lent;
+    }
+    return NULL;
 }
 
 static int insert(struct server *server, unsigned at, const struct lent *lent)
@@ -91,13 +121,13 @@ static int lend(struct server *server, const struct vfio_user_dma_map *map, int 
     if (server->lent_count == MAPS_MAX)
         return ENOSPC;
     if (fd >= 0 && !server->options.copies)
-        error = map_file(map, fd, &lent.va);
+        error = map_file(&lent, map->offset, fd);
     if (error == 0 && lent.va != NULL && server->model->script != NULL)
         lent.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (error == 0)
         error = insert(server, at, &lent);
-    if (error != 0 && lent.va != NULL && lent.va != MAP_FAILED)
-        munmap(lent.va, lent.size);
+    if (error != 0 && lent.va != NULL)
+        munmap(lent.mapped, lent.mapped_size);
     if (error != 0 && lent.fd >= 0)
         close(lent.fd);
     return error;
@@ -120,7 +150,7 @@ int memory_return(struct server *server, uint64_t address, uint64_t size)
     if (lent == NULL || lent->address != address || lent->size != size)
         return ENOENT;
     if (lent->va != NULL)
-        munmap(lent->va, lent->size);
+        munmap(lent->mapped, lent->mapped_size);
     if (lent->fd >= 0)
         close(lent->fd);
     memmove(lent, lent + 1, (server->lent_count - at - 1) * sizeof *lent);
@@ -147,7 +177,8 @@ bool memory_shrink(struct server *server)
 
         if (lent->fd < 0 || ftruncate(lent->fd, 0) != 0)
             continue;
-        munmap(lent->va, lent->size); /* or we would be the ones to meet pages that there are not */
+        munmap(lent->mapped,
+               lent->mapped_size); /* or we would be the ones to meet pages that there are not */
         lent->va = NULL;
         any = true;
     }
@@ -203,7 +234,8 @@ static int put_aside(struct server *server, const struct vfio_user_header *heade
     struct waiting *waiting, **link = &server->waiting;
     int error;
 
-    if (header->size < sizeof *header || size > BODY_MAX)
+    if (header->size < sizeof *header || size > BODY_MAX ||
+        server->waiting_size + sizeof *waiting + size > WAITING_MAX)
         return -EPROTO;
     waiting = malloc(sizeof *waiting + size);
     if (waiting == NULL)
@@ -212,6 +244,7 @@ static int put_aside(struct server *server, const struct vfio_user_header *heade
     while (*link != NULL)
         link = &(*link)->next;
     *link = waiting;
+    server->waiting_size += sizeof *waiting + size;
     error = message_receive_bytes(server->client, waiting->body, size, deadline);
     return error;
 }
@@ -306,7 +339,7 @@ static void interrupt(struct world *world, unsigned vector)
     struct server *server = server_of(world);
 
     if (vector < SERVER_VECTORS && server->vectors[vector] >= 0 && pci_masters(&server->model->config))
-        eventfd_write(server->vectors[vector], 1);
+        eventfds_signal(server, server->vectors[vector]);
 }
 
 static void pin(struct world *world, bool high)

@@ -21,6 +21,9 @@
 /* How long a spinning server does not look at its socket. */
 #define LOOK_UP_NS 50000
 
+/* How long a client has for its first message: meanwhile no other is served. */
+#define AGREE_PATIENCE (5 * CHALK_S)
+
 /* How many messages are served in a row. Then it is the model's turn: a client that polls a register asks
  * again as fast as it is answered. */
 #define MESSAGES 16
@@ -92,12 +95,15 @@ int server_open(const struct server_options *options, struct server **server)
         return -ENOMEM;
     made->options = *options;
     made->world.ops = &server_world_ops;
-    made->client = made->twin = -1;
+    made->client = made->twin = made->visitor = made->nothing = -1;
     memset(made->vectors, 0xff, sizeof made->vectors);
     memset(made->shared, 0xff, sizeof made->shared);
     made->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    error = listen_on(made->listener, options->path);
+    error = eventfds_open(made);
+    if (error == 0)
+        error = listen_on(made->listener, options->path);
     if (error != 0) {
+        eventfds_close(made);
         if (made->listener >= 0)
             close(made->listener);
         free(made);
@@ -116,17 +122,25 @@ struct world *server_world(struct server *server)
 static void hang_up(struct server *server, int error)
 {
     if (error == -EPROTO)
-        chalk_log(CHALK_ERROR, "%s: the client sent what is no message: hung up", server->options.path);
+        chalk_log(CHALK_ERROR, "%s: malformed message from the client: connection closed",
+                  server->options.path);
+    else if (error == -EFAULT)
+        chalk_log(CHALK_ERROR, "%s: the client has cut short memory that it had lent: connection closed",
+                  server->options.path);
+    else if (error == -ETIMEDOUT && !server->agreed)
+        chalk_log(CHALK_ERROR, "%s: a client has connected and sends nothing: connection closed",
+                  server->options.path);
     else if (error == -ECONNABORTED)
-        chalk_log(CHALK_INFO, "%s: hung up, as the script says", server->options.path);
+        chalk_log(CHALK_INFO, "%s: connection closed, as the script says", server->options.path);
     else if (error != -ECONNRESET)
-        chalk_log(CHALK_ERROR, "%s: hung up: %s", server->options.path, strerror(-error));
+        chalk_log(CHALK_ERROR, "%s: connection closed: %s", server->options.path, strerror(-error));
     if (server->client >= 0)
         close(server->client);
     if (server->twin >= 0)
         close(server->twin);
     server->client = server->twin = -1;
     server->agreed = false;
+    server->robbed = false;
     commands_forget(server);
     for (unsigned i = 0; i < SERVER_VECTORS; i++) {
         if (server->vectors[i] >= 0)
@@ -144,6 +158,9 @@ void server_close(struct server *server)
             munmap(server->model->shared[bar], server->model->class->bars[bar].shared_size);
             close(server->shared[bar]);
         }
+    if (server->visitor >= 0)
+        close(server->visitor);
+    eventfds_close(server);
     close(server->listener);
     unlink(server->options.path);
     free(server);
@@ -188,6 +205,12 @@ static int look(struct server *server)
     }
     if (error == 0 && server->model->script != NULL)
         error = hostile_deeds(server);
+    if (error == 0 && server->robbed)
+        error = -EFAULT;
+    if (error == 0 && !server->agreed && chalk_expired(server->agree_deadline))
+        error = -ETIMEDOUT;
+    if (error == 0 && server->client >= 0)
+        visitors_look(server);
     return error != 0 ? error : server->client < 0 ? -ECONNRESET : 0;
 }
 
@@ -217,11 +240,12 @@ static int timeout_ms(struct server *server)
 static void wait_for_work(struct server *server)
 {
     struct pollfd polls[] = {
-        {.fd = server->client >= 0 ? server->client : server->listener, .events = POLLIN},
+        {.fd = server->client, .events = POLLIN},
         {.fd = server->client >= 0 ? server->model->wake : -1, .events = POLLIN},
+        {.fd = server->visitor >= 0 ? server->visitor : server->listener, .events = POLLIN},
     };
 
-    poll(polls, 2, server->waiting != NULL ? 0 : server->client >= 0 ? timeout_ms(server) : 1000);
+    poll(polls, 3, server->waiting != NULL ? 0 : server->client >= 0 ? timeout_ms(server) : 1000);
 }
 
 static int serve_client(struct server *server, bool (*ended)(void))
@@ -252,15 +276,18 @@ int server_run(struct server *server, struct model *model, bool (*ended)(void))
             if (error != 0)
                 return error;
         }
+    faults_open(server);
     model_power_on(model); /* it looks at what is shared from now on */
     while (!ended()) {
         wait_for_work(server);
-        server->client = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+        server->client = visitors_next(server);
         if (server->client < 0)
             continue;
+        server->agree_deadline = chalk_deadline(AGREE_PATIENCE);
         hang_up(server, serve_client(server, ended));
         if (server->options.once)
             break;
     }
+    faults_close();
     return 0;
 }

@@ -6,6 +6,8 @@
 
 #include "server.h"
 
+#include <signal.h>
+
 #include "hosted/vfio_user/message.h"
 
 #define SERVER_VECTORS 2048
@@ -13,8 +15,10 @@
 struct lent {
     uint64_t address, size;
     uint32_t flags;
-    char *va; /* NULL: only by messages */
-    int fd;   /* its file, as long as a script may want to shrink it; -1 */
+    char *va;     /* NULL: only by messages */
+    char *mapped; /* what of its file is mapped: whole pages of it, which may be large */
+    size_t mapped_size;
+    int fd; /* its file, as long as a script may want to shrink it; -1 */
 };
 
 /* A command of the client's that came while an answer was awaited. */
@@ -35,13 +39,24 @@ struct server {
     int client; /* -1: there is none */
     int twin;   /* our end; -1: our commands go the same way */
     bool agreed;
+    uint64_t agree_deadline;
+    volatile sig_atomic_t robbed; /* it has taken away memory that was in use */
     uint32_t client_data_max;
     uint16_t id; /* of our last command */
     struct waiting *waiting;
-    struct lent *lent; /* by address */
+    size_t waiting_size; /* bytes, of all of them */
+    struct lent *lent;   /* by address */
     unsigned lent_count, lent_room, lent_last;
     int vectors[SERVER_VECTORS]; /* eventfds of the message-signalled interrupts, or of the pin */
     bool pin_high, pin_masked;
+
+    int visitor; /* another client, which is told that we are busy; -1 */
+    uint64_t visitor_deadline;
+
+    /* Of eventfds.c: */
+    unsigned long signals; /* Linux's aio_context_t */
+    unsigned signalled;
+    int nothing; /* a file to read nothing from */
 
     int shared[MODEL_BARS]; /* files of shared registers; -1 */
 };
@@ -77,5 +92,27 @@ int memory_return(struct server *server, uint64_t address, uint64_t size);
 void memory_return_all(struct server *server);
 /* Takes all bytes from the files of what was lent. Whether some of them could be. */
 bool memory_shrink(struct server *server);
+/* The piece that is mapped at that address, or NULL. */
+const struct lent *memory_at(const struct server *server, const void *address);
+
+/* eventfds.c: interrupts. Nothing here waits, whatever the client does with its descriptors. */
+
+/* Errors, logged: as io_setup(2). */
+int eventfds_open(struct server *server);
+void eventfds_close(struct server *server);
+void eventfds_signal(struct server *server, int fd);
+bool eventfds_is_one(int fd);
+
+/* faults.c: from faults_open() on, memory that the client takes away reads as zeroes, and `robbed` says so.
+ */
+void faults_open(struct server *server);
+void faults_close(void);
+
+/* visitors.c */
+
+/* Looks for another client, and tells it that we are busy. */
+void visitors_look(struct server *server);
+/* The next to be served, or -1. */
+int visitors_next(struct server *server);
 
 #endif
