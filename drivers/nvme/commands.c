@@ -63,8 +63,10 @@ int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_com
     }
     if (size % 4 != 0 || size > nvme->info.max_transfer || (size != 0 && (command->opcode & 3) == 0))
         return -EINVAL;
+    error = chalk_nvme_check_unused(nvme, command, count != 0 ? segments[0].va : NULL,
+                                    count != 0 ? segments[0].size : 0);
     data.bytes = size;
-    if (size != 0)
+    if (error == 0 && size != 0)
         error = chalk_nvme_prp_list(&data, nvme->info.page_size, nvme->answer.va, nvme->answer.iova, &prp);
     return error != 0 ? error : execute(nvme, command, prp, answer);
 }
@@ -102,6 +104,9 @@ int chalk_nvme_run(struct chalk_nvme *nvme, const struct chalk_nvme_command *com
         *answer = (struct chalk_nvme_answer){0, 0};
     if (size % 4 != 0 || size > nvme->info.max_transfer || (command->opcode & 3) == 0)
         return -EINVAL;
+    error = chalk_nvme_check_unused(nvme, command, data, size);
+    if (error != 0)
+        return error;
     if (size <= nvme->info.page_size)
         return run_through(nvme, command, &buffer, data, answer);
 

@@ -16,6 +16,7 @@
  *     await.c       the same, for a task that waits
  *     zns.c         zones; which command sets a controller is to use
  *     queue.c       a queue pair's life
+ *     shape.c       what a queue relies on of its namespace
  *     vector.c      interrupt vectors, and who shares one
  *     adapt.c       queues that turn their interrupts on and off
  *     io.c          the hot path: submit, kick, poll
@@ -207,9 +208,10 @@ struct chalk_nvme {
     struct chalk_dma answer;    /* one page, into which the controller writes identify structures */
     struct chalk_nvme_info info;
     uint64_t cap;
-    uint64_t queue_ids;             /* bit n: queue n is in use */
-    unsigned cores[NVME_QUEUES];    /* that own them */
-    unsigned coalesce, coalesce_us; /* as in the options */
+    uint64_t queue_ids;                   /* bit n: queue n is in use */
+    unsigned cores[NVME_QUEUES];          /* that own them */
+    _Atomic(uint32_t) nsids[NVME_QUEUES]; /* that they are for, as long as they rely on it; 0: none */
+    unsigned coalesce, coalesce_us;       /* as in the options */
     struct nvme_vector vectors[NVME_QUEUES];
     atomic_flag vectors_lock;       /* of their listeners */
     struct chalk_mmio vector_table; /* the MSI-X table, if vectors can be masked there; else its size is 0 */
@@ -709,6 +711,13 @@ int chalk_nvme_pair_create(struct nvme_queue *queue);
 /* Makes the controller forget it. Afterwards it no longer touches the requests in flight, whatever it takes.
  */
 void chalk_nvme_pair_delete(struct nvme_queue *queue);
+
+/* shape.c */
+
+/* Whether a command may be sent that could change namespaces. Its data begins with `size` bytes at `data`.
+ * Returns 0, or -EBUSY (logged): a queue of such a namespace is open. */
+int chalk_nvme_check_unused(const struct chalk_nvme *nvme, const struct chalk_nvme_command *command,
+                            const void *data, size_t size);
 
 /* vector.c */
 

@@ -385,6 +385,7 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
         return error;
     }
     nvme->cores[id] = options->core;
+    atomic_store_explicit(&nvme->nsids[id], options->nsid, memory_order_relaxed);
     nvme->queue_ids |= 1ull << id;
     queue->block.ops = queue->live;
     *opened = &queue->block;
@@ -398,5 +399,6 @@ void chalk_nvme_queue_close(struct chalk_block_queue *block)
 
     chalk_nvme_wind_up(queue);
     nvme->queue_ids &= ~(1ull << queue->id);
+    atomic_store_explicit(&nvme->nsids[queue->id], 0, memory_order_relaxed);
     release(queue);
 }

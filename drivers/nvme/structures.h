@@ -19,6 +19,7 @@ enum {                                   /* admin [Base 5] */
        NVME_SELF_TEST = 0x14,            /* [Base 5.8] */
        NVME_NAMESPACE_ATTACHMENT = 0x15, /* [Base 5.22] */
        NVME_VIRTUALIZATION = 0x1c,       /* [Base 5.28] */
+       NVME_CAPACITY_MANAGEMENT = 0x20,  /* [Base 5.3] */
        NVME_FORMAT = 0x80,               /* [Base 5.14] */
        NVME_SECURITY_SEND = 0x81,        /* [Base 5.26] */
        NVME_SECURITY_RECEIVE = 0x82,     /* [Base 5.25] */
@@ -33,6 +34,9 @@ enum {                                  /* I/O [NVM 3, ZNS 3] */
        NVME_ZONE_RECEIVE = 0x7a,        /* [ZNS 3.4.2] */
        NVME_ZONE_APPEND = 0x7d,         /* [ZNS 3.4.1] */
 };
+
+#define NVME_MANAGEMENT_DELETE 0x1 /* dword 10, 3:0, of Namespace Management [Base 5.23] */
+#define NVME_ATTACHMENT_DETACH 0x1 /* dword 10, 3:0, of Namespace Attachment [Base 5.22] */
 
 #define NVME_ZONE_REPORT 0x00 /* dword 13, 7:0, of Zone Management Receive [ZNS 3.4.2] */
 

@@ -30,7 +30,10 @@ struct chalk_nvme_answer {
  * not at all, as the opcode says; `size` is in bytes, 0 for none. `answer` may be NULL. Queues are not made
  * or deleted this way: the driver would not know. Errors: -EINVAL (data of a command that has none, no
  * multiple of 4, or more than the largest transfer), -ENOMEM (for data of more than a page: give the
- * controller's chalk_memory more that is shared).
+ * controller's chalk_memory more that is shared), -EBUSY with answer->status 0 (it is Format, Sanitize, the
+ * deletion or detachment of a namespace, Capacity Management or a choice of command sets, and a queue of this
+ * controller is open for a namespace that it would change: the queue would send and receive blocks of another
+ * size, beyond the ends of its requests' memory. Close the queue first).
  */
 int chalk_nvme_run(struct chalk_nvme *nvme, const struct chalk_nvme_command *command, void *data, size_t size,
                    struct chalk_nvme_answer *answer);
@@ -248,7 +251,8 @@ struct chalk_nvme_secondary {
 int chalk_nvme_list_secondaries(struct chalk_nvme *nvme, struct chalk_nvme_secondary entries[127],
                                 unsigned *count);
 
-/* Creates a namespace, deletes one (CHALK_NVME_ALL: all), attaches or detaches controllers. */
+/* Creates a namespace, deletes one (CHALK_NVME_ALL: all), attaches or detaches controllers. Deletion, and
+ * detachment from this controller, end with -EBUSY while a queue of the namespace is open. */
 int chalk_nvme_create_namespace(struct chalk_nvme *nvme, const struct chalk_nvme_new_namespace *ns,
                                 uint32_t *nsid);
 int chalk_nvme_delete_namespace(struct chalk_nvme *nvme, uint32_t nsid);
