@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include <chalk/clock.h>
@@ -217,20 +218,38 @@ static void close_device(struct chalk_device *device)
 #define SOCKET_PATH_MAX 107 /* unix(7) */
 _Static_assert(sizeof HOSTED_VFIO_USER + SOCKET_PATH_MAX <= CHALK_NAME_SIZE, "a name has room for a path");
 
-/* Whose the device is, and how it is called there. */
+/* Says what `text`, which is no name of a device, may have been meant for. */
+static void refuse_name(const char *text)
+{
+    struct stat status;
+
+    if (stat(text, &status) == 0 && S_ISSOCK(status.st_mode))
+        chalk_log(CHALK_ERROR, "%.108s is a socket: to open the device behind it, write vfio-user:%.108s",
+                  text, text);
+    else
+        chalk_log(
+            CHALK_ERROR,
+            "'%.64s' is not the name of a device: write a PCI address such as 0000:00:03.0 (lspci -D lists "
+            "them), or vfio-user: and the path of a socket",
+            text);
+}
+
+/* Finds the transport of a device, and its name there. Returns 0 or -EINVAL (logged). */
 static int parse(const char *text, char name[CHALK_NAME_SIZE], const struct transport **transport)
 {
     *transport = &hosted_vfio;
     if (strncmp(text, HOSTED_VFIO_USER, strlen(HOSTED_VFIO_USER)) != 0) {
         if (hosted_pci_name(text, name) == 0)
             return 0;
-        chalk_log(CHALK_ERROR,
-                  "'%.64s' is no device: name a PCI address such as 0000:00:03.0 (lspci -D shows them), or "
-                  "vfio-user: and the path of a socket",
-                  text);
+        refuse_name(text);
         return -EINVAL;
     }
     *transport = &hosted_vfio_user;
+    if (text[strlen(HOSTED_VFIO_USER)] == '\0') {
+        chalk_log(CHALK_ERROR, "%s names no socket: its path is missing, for example vfio-user:/tmp/disk",
+                  text);
+        return -EINVAL;
+    }
     if (strlen(text) <= strlen(HOSTED_VFIO_USER) + SOCKET_PATH_MAX) {
         strcpy(name, text);
         return 0;

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -336,19 +337,27 @@ int peer_tell(struct peer *peer, struct question *question, uint64_t deadline)
 static int cannot_connect(struct peer *peer, const char *path, int error)
 {
     const char *name = peer->device->name;
+    struct stat status;
 
-    if (error == -ENOENT)
+    if (error == -ECONNREFUSED && stat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
+        chalk_log(
+            CHALK_ERROR,
+            "%s cannot be opened: %s is not a socket; name the one that the device's process listens on",
+            name, path);
+    else if (error == -ENOENT)
         chalk_log(CHALK_ERROR, "%s cannot be opened: there is no socket %s; is the device's process running?",
                   name, path);
     else if (error == -ECONNREFUSED)
-        chalk_log(CHALK_ERROR, "%s cannot be opened: nobody listens on %s: its process has ended", name,
-                  path);
+        chalk_log(CHALK_ERROR,
+                  "%s cannot be opened: no process listens on %s: the one that made it "
+                  "has ended",
+                  name, path);
     else if (error == -EACCES)
         chalk_log(CHALK_ERROR,
                   "%s cannot be opened: no permission for %s; its owner gives it with: chmod o+w %s", name,
                   path, path);
     else if (error == -EAGAIN)
-        chalk_log(CHALK_ERROR, "%s cannot be opened: its process serves somebody else", name);
+        chalk_log(CHALK_ERROR, "%s cannot be opened: its process serves another client", name);
     else
         chalk_log(CHALK_ERROR, "%s cannot be opened: %s: %s", name, path, strerror(-error));
     return error == -ENOENT || error == -ECONNREFUSED ? -ENODEV : error == -EAGAIN ? -EBUSY : error;
