@@ -11,17 +11,20 @@
 #include <chalk/main.h>
 #include <stdlib.h>
 
+#include "output.h"
+
 int main(int argc, char *argv[])
 {
     int status;
 
+    hosted_output_start();
     if (chalk_start(&(struct chalk_start_options){.handle_signals = true,
                                                   .handle_removal = true,
                                                   .pin = getenv("CHALK_UNPINNED") == NULL,
                                                   .cores = getenv("CHALK_CORES"),
                                                   .bus = getenv("CHALK_BUS")}) != 0)
         return 1; /* chalk_start() has said why */
-    status = chalk_main(argc, argv);
+    status = hosted_output_finish(chalk_main(argc, argv));
     chalk_stop();
     return status;
 }
