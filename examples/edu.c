@@ -189,11 +189,23 @@ int chalk_main(int argc, char *argv[])
     struct edu edu = {0};
     uint32_t result;
 
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+        bool asked = argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0);
+
+        fprintf(
+            asked ? stdout : stderr,
+            "usage: edu [DEVICE]\n"
+            "DEVICE is a PCI address, or vfio-user:SOCKET; if absent, the first edu device on the bus.\n");
+        return asked ? 0 : 2;
+    }
     while (argc < 2 && chalk_bus_next(&info) == 0)
         if (info.vendor == 0x1234 && info.device == 0x11e8)
             break;
     if (argc < 2 && info.vendor != 0x1234) {
-        fprintf(stderr, "edu: there is no such device; in QEMU: --device edu\n");
+        fprintf(
+            stderr,
+            "edu: no edu device on the bus; name one by its PCI address, or as vfio-user:SOCKET, or attach "
+            "one (tools/vm and tools/metal: --device edu)\n");
         return 1;
     }
     int error = edu_open(&edu, argc > 1 ? argv[1] : info.name);

@@ -11,6 +11,7 @@
 #include <chalk/nvme.h>
 
 #include <stdio.h>
+#include <string.h>
 
 #define BLOCKS 4
 
@@ -46,6 +47,16 @@ static int read_blocks(struct chalk_block_queue *queue, struct chalk_memory *mem
     return error;
 }
 
+/* Tells how to call the program. Returns the exit status: 2 for a wrong command line, as many programs do. */
+static int usage(bool asked)
+{
+    fprintf(
+        asked ? stdout : stderr,
+        "usage: read-blocks [DEVICE]\n"
+        "DEVICE is the PCI address of an NVMe disk, or vfio-user:SOCKET; if absent, the first on the bus.\n");
+    return asked ? 0 : 2;
+}
+
 int chalk_main(int argc, char *argv[])
 {
     struct chalk_bus_info found = {0};
@@ -55,10 +66,16 @@ int chalk_main(int argc, char *argv[])
     struct chalk_nvme *nvme = NULL;
     struct chalk_block_queue *queue = NULL;
     const char *name = argc > 1 ? argv[1] : found.name;
-    int error = argc > 1 ? 0 : chalk_bus_find(CHALK_CLASS_NVME, &found);
 
-    if (!error)
-        error = chalk_memory_create(NULL, &memory);
+    if (argc > 2 || (argc == 2 && argv[1][0] == '-'))
+        return usage(argc == 2 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0));
+    if (argc < 2 && chalk_bus_find(CHALK_CLASS_NVME, &found) != 0) {
+        fprintf(
+            stderr,
+            "read-blocks: no NVMe disk on the bus; name one by its PCI address, or as vfio-user:SOCKET\n");
+        return 1;
+    }
+    int error = chalk_memory_create(NULL, &memory);
     if (!error)
         error = chalk_device_open(name, &domain, &device);
     if (!error)
@@ -72,7 +89,7 @@ int chalk_main(int argc, char *argv[])
     if (!error)
         error = read_blocks(queue, memory);
     if (error)
-        fprintf(stderr, "read-blocks: %s\n", chalk_error_name(error));
+        fprintf(stderr, "read-blocks: cannot read %s: %s\n", name, chalk_error_name(error));
 
     /* Closed in the reverse order: when memory goes back, no device can reach it any more. */
     if (queue)

@@ -168,14 +168,14 @@ def wrong_models(test, folder):
     path, script = os.path.join(folder, 'socket'), os.path.join(folder, 'wrong.script')
     cases = {
         'no model': ([], 'name a model'),
-        'no such model': (['toaster', '--socket', path], 'toaster is none'),
+        'no such model': (['toaster', '--socket', path], 'toaster: there is no such model'),
         'no socket': (['edu'], '--socket is missing'),
         'no size': (['nvme', '--socket', path], '--size is missing'),
-        'a size of half a block': (['nvme', '--socket', path, '--size', 4096 + 256], 'no whole blocks'),
-        'a zone larger than the disk': (['nvme', '--socket', path, '--size', '1M', '--zone-size', '2M'], 'at least one'),
+        'a size of half a block': (['nvme', '--socket', path, '--size', 4096 + 256], 'not a multiple of the block size'),
+        'a zone larger than the disk': (['nvme', '--socket', path, '--size', '1M', '--zone-size', '2M'], 'at most that of the disk'),
         'a strange block size': (['nvme', '--socket', path, '--size', '1M', '--block-size', 1024], '512 or 4096'),
         'a backing that there is not': (['nvme', '--socket', path, '--size', '1M', '--backing', 'tape'],
-                                        "'tape' is no backing"),
+                                        '--backing tape: must be null'),
         'a file that there is not': (['nvme', '--socket', path, '--backing', f'file:{path}.img'], 'No such file'),
         'a folder for a file': (['nvme', '--socket', path, '--backing', f'file:{folder}'], 'directory'),
         'a folder that there is not': (['edu', '--socket', f'{folder}/none/socket'], 'No such file'),
@@ -208,7 +208,7 @@ def sockets(test, folder):
     if os.geteuid() == 0:
         os.chown(path, worlds.NOBODY, worlds.NOBODY)
     result = run('edu', f'vfio-user:{path}')
-    test.contains(result.messages, 'nobody listens on', 'a driver is told that the model has ended')
+    test.contains(result.messages, 'no process listens on', 'a driver is told that the model has ended')
     with model('edu', path):
         test.equal(run('edu', f'vfio-user:{path}').output, EDU, 'a socket that a dead model left is replaced')
     result = run('edu', f'vfio-user:{path}')

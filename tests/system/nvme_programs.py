@@ -41,9 +41,9 @@ PLAIN = {
     'its default stays': ('nvme-features', '--feature temperature --select default', 0, 'from 70 degrees Celsius'),
     'a feature that cannot be changed': ('nvme-features', '--feature power --set 1', 1, 'feature not changeable'),
     'a feature that cannot be saved': ('nvme-features', '--feature write-cache --set 1 --save', 1, 'not saveable'),
-    'a feature that there is not': ('nvme-features', '--feature colour', 2, 'neither a name'),
-    'a value of no feature': ('nvme-features', '--set 1', 2, 'of which --feature?'),
-    'the feature that the driver keeps': ('nvme-features', '--feature queues --set 1', 2, 'the driver sets it'),
+    'a feature that there is not': ('nvme-features', '--feature colour', 2, 'a name that nvme-features lists'),
+    'a value of no feature': ('nvme-features', '--set 1', 2, '--set needs --feature'),
+    'the feature that the driver keeps': ('nvme-features', '--feature queues --set 1', 2, 'only the driver does'),
     'the zones of a namespace without': ('nvme-zns', '', 1, 'has no zones: not supported'),
     'formatting asks first': ('nvme-format', '--block-size 4096', 2, 'add --overwrite'),
     'formatting into 4096-byte blocks': ('nvme-format', '--block-size 4096 --overwrite', 0, '2048 blocks of 4096 bytes'),
@@ -52,7 +52,7 @@ PLAIN = {
     'a format of no such number': ('nvme-format', '--format 60 --overwrite', 2, 'has no such format'),
     'a format of no such size': ('nvme-format', '--block-size 100 --overwrite', 2, 'has no such format'),
     'a format of no namespace': ('nvme-format', '--namespace 9 --format 0 --overwrite', 1, 'has no namespace 9'),
-    'no format at all': ('nvme-format', '--overwrite', 2, 'give one of them'),
+    'no format at all': ('nvme-format', '--overwrite', 2, 'give --block-size'),
     'no events within a second': ('nvme-log', '--watch 1', 0, '  0 in all'),
 }
 ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, all are empty
@@ -64,8 +64,8 @@ ZONED = {  # hosted, each finds the zones as its predecessor left them; bare, al
     'a zone is finished': ('nvme-zns', '--do finish --zone 7 --overwrite --count 1', 0, '192 of 192 written, full'),
     'an empty zone cannot be closed': ('nvme-zns', '--do close --zone 9 --overwrite', 1, 'close of zone 9 failed'),
     'changing a zone asks first': ('nvme-zns', '--do reset --zone 1', 2, 'add --overwrite'),
-    'a zone of no such number': ('nvme-zns', '--zone 16', 2, '--zone 16: there are 16'),
-    'more than an append takes': ('nvme-zns', '--append 17 --zone 1 --overwrite', 2, 'at most 65536 bytes at once'),
+    'a zone of no such number': ('nvme-zns', '--zone 16', 2, '--zone 16: the last zone is 15'),
+    'more than an append takes': ('nvme-zns', '--append 17 --zone 1 --overwrite', 2, 'has at most 65536 bytes'),
     'all zones and one': ('nvme-zns', '--do open --zone 1 --all --overwrite', 2, 'give --do with --zone or --all'),
 }
 COMMANDS = {'commands, as a library gives them': ('twin-nvme-commands', '', 0, 'ok     those between are as they were')}

@@ -59,17 +59,45 @@ static void numbers_are_read_whole(void **state)
             fail_msg("'%s' was taken for %llu", wrong[i], (unsigned long long)value);
 }
 
+static void seconds_have_fractions(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t nanoseconds;
+    } right[] = {{"0", 0},
+                 {"2", 2000000000},
+                 {"0.5", 500000000},
+                 {"00.001", 1000000},
+                 {"1.123456789", 1123456789},
+                 {"18446744073", 18446744073000000000u}};
+    static const char *const wrong[] = {"",    ".",   ".5", "5.",    "-1",           "0.5s",        "1,5",
+                                        "1e3", "0x1", "1K", "1.5.5", "0.1234567890", "18446744074", " 1"};
+    uint64_t nanoseconds;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        assert_true(options_seconds(right[i].text, &nanoseconds));
+        assert_int_equal(nanoseconds, right[i].nanoseconds);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        if (options_seconds(wrong[i], &nanoseconds))
+            fail_msg("'%s' was taken for %llu ns", wrong[i], (unsigned long long)nanoseconds);
+}
+
 static bool parse(int *status, const char **operand, uint64_t *number, bool *flag, const char **word,
                   const char *const *words)
 {
     char copies[4][32] = {"program"}, *argv[5] = {copies[0]};
+    uint64_t seconds;
     int argc = 1;
     const struct option options[] = {
         {.name = "number", .kind = OPTION_NUMBER, .value = number, .min = 1, .max = 9, .argument = "N"},
         {.name = "flag", .kind = OPTION_FLAG, .value = flag},
         {.name = "word", .kind = OPTION_WORD, .value = word, .choices = "this|that"},
+        {.name = "seconds", .kind = OPTION_SECONDS, .value = &seconds, .min = 1, .max = 10000000000u},
     };
-    const struct command command = {"program", "Tests.", options, 3, "OPERAND", "whatever"};
+
+    const struct command command = {"program", "Tests.", options, 4, "OPERAND", "whatever", NULL};
 
     for (; words[argc - 1]; argc++)
         argv[argc] = strcpy(copies[argc], words[argc - 1]);
@@ -79,17 +107,14 @@ static bool parse(int *status, const char **operand, uint64_t *number, bool *fla
 static void a_command_line_is_read_or_refused(void **state)
 {
     static const char *const wrong[][4] = {
-        {"--number"},
-        {"--number", "0"},
-        {"--number", "10"},
-        {"--number=x"},
-        {"--flag=1"},
-        {"--word", "thi"},
-        {"--word="},
-        {"--word", "this|that"},
-        {"--numbe", "1"},
-        {"-n"},
-        {"--"},
+        {"--number"},       {"--number", "0"},
+        {"--number", "10"}, {"--number=x"},
+        {"--flag=1"},       {"--word", "thi"},
+        {"--word="},        {"--word", "this|that"},
+        {"--numbe", "1"},   {"-n"},
+        {"-help"},          {"--seconds", "-1"},
+        {"--seconds", "0"}, {"--seconds", "10.000000001"},
+        {"--seconds=1s"},   {"--"},
         {"a", "b"},
     };
     static const char *const right[] = {"--number=7", "--flag", "operand", NULL};
@@ -278,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_read_whole),
+        cmocka_unit_test(seconds_have_fractions),
         cmocka_unit_test(a_command_line_is_read_or_refused),
         cmocka_unit_test(buckets_are_in_order_and_narrow),
         cmocka_unit_test(percentiles_are_the_sorted_values),

@@ -10,72 +10,81 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <chalk/hosted.h>
 
+#include "hosted/output.h"
+#include "tools/nvme/json.h"
 #include "tools/nvme/options.h"
 
 static const char *socket_path, *backing = "ram", *second_backing = "ram", *serial = "chalk", *script_path;
 static uint64_t size, second_size, block_size = 512, second_block_size = 512, processor = UINT64_MAX;
 static uint64_t zone_size, zone_capacity, open_zones, active_zones;
 static uint64_t spare;
-static bool detached, spin, copies, single, once;
+static bool detached, spin, copies, single, once, json;
 static struct script script;
 
 static const struct option options[] = {
     {"socket", OPTION_WORD, &socket_path, 0, 0, NULL, "PATH",
-     "listen there; clients name the device vfio-user:PATH"},
+     "where to listen; clients name the device vfio-user:PATH"},
     {"size", OPTION_NUMBER, &size, 4096, 1ull << 50, NULL, "BYTES",
-     "nvme: of the disk; without, that of its file"},
-    {"block-size", OPTION_NUMBER, &block_size, 512, 4096, NULL, "BYTES", "512 or 4096"},
+     "nvme: size of the disk; if absent, that of its file"},
+    {"block-size", OPTION_NUMBER, &block_size, 512, 4096, NULL, "BYTES",
+     "of the disk, 512 or 4096; 512 if absent"},
     {"backing", OPTION_WORD, &backing, 0, 0, NULL, "null|ram|file:PATH",
-     "where its bytes are; null: nowhere, and what is read is what was in the buffer"},
-    {"size2", OPTION_NUMBER, &second_size, 4096, 1ull << 50, NULL, "BYTES", "nvme: of a second namespace"},
-    {"block-size2", OPTION_NUMBER, &second_block_size, 512, 4096, NULL, "BYTES", "512 or 4096"},
-    {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH", "where its bytes are"},
-    {"detached2", OPTION_FLAG, &detached, 0, 0, NULL, NULL, "it is not attached to the controller at first"},
+     "where its data is; null: nowhere, and reads leave the buffer as it was"},
+    {"size2", OPTION_NUMBER, &second_size, 4096, 1ull << 50, NULL, "BYTES",
+     "nvme: size of a second namespace"},
+    {"block-size2", OPTION_NUMBER, &second_block_size, 512, 4096, NULL, "BYTES",
+     "of the disk, 512 or 4096; 512 if absent"},
+    {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH",
+     "where the second namespace's data is"},
+    {"detached2", OPTION_FLAG, &detached, 0, 0, NULL, NULL,
+     "the second namespace is not attached to the controller at first"},
     {"spare", OPTION_NUMBER, &spare, 4096, 1ull << 50, NULL, "BYTES",
-     "nvme: from which namespaces can be created, in memory"},
+     "nvme: memory for namespaces that clients create"},
     {"zone-size", OPTION_NUMBER, &zone_size, 512, 1ull << 40, NULL, "BYTES",
-     "the (first) namespace has zones of this size"},
+     "the first namespace has zones of this size"},
     {"zone-capacity", OPTION_NUMBER, &zone_capacity, 512, 1ull << 40, NULL, "BYTES",
-     "of each, so much can be written; all of it if absent"},
+     "what can be written of each zone; all of it if absent"},
     {"open-zones", OPTION_NUMBER, &open_zones, 1, UINT32_MAX - 1, NULL, "N",
-     "so many can be open at once; all if absent"},
+     "zones that can be open at once; all if absent"},
     {"active-zones", OPTION_NUMBER, &active_zones, 1, UINT32_MAX - 1, NULL, "N",
-     "so many open or begun; all if absent"},
-    {"serial", OPTION_WORD, &serial, 0, 0, NULL, "TEXT", "nvme: its serial number"},
+     "zones that can be active at once; all if absent"},
+    {"serial", OPTION_WORD, &serial, 0, 0, NULL, "TEXT", "nvme: serial number; chalk if absent"},
     {"poll", OPTION_FLAG, &spin, 0, 0, NULL, NULL,
-     "look at doorbells all the time: fast, and takes a processor of its own"},
-    {"processor", OPTION_NUMBER, &processor, 0, CPU_SETSIZE - 1, NULL, "N", "run on that one"},
-    {"copy", OPTION_FLAG, &copies, 0, 0, NULL, NULL,
-     "reach memory by messages only, as a client on another machine wants"},
+     "poll the doorbells: fast, and takes a processor of its own"},
+    {"processor", OPTION_NUMBER, &processor, 0, CPU_SETSIZE - 1, NULL, "N", "run on this processor"},
+    {"copy", OPTION_FLAG, &copies, 0, 0, NULL, NULL, "reach the client's memory by messages only"},
     {"single", OPTION_FLAG, &single, 0, 0, NULL, NULL, "offer no twin socket"},
     {"once", OPTION_FLAG, &once, 0, 0, NULL, NULL, "end when the first client has gone"},
-    {"script", OPTION_WORD, &script_path, 0, 0, NULL, "FILE", "misbehave as it says: docs/models.md"},
+    {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "print the address as one line of JSON, with the process"},
+    {"script", OPTION_WORD, &script_path, 0, 0, NULL, "FILE", "misbehave as the script says: docs/models.md"},
 };
 
 static const struct command command = {
     .name = "chalk-model",
-    .summary = "serves a device model to programs that speak vfio-user",
+    .summary = "Serves a model of a device to programs that speak vfio-user.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .operand = "MODEL",
     .operand_help = "nvme or edu",
+    .environment = "",
 };
 
 static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t bytes, uint64_t block)
 {
     if (block != 512 && block != 4096) {
-        complain("a block has 512 or 4096 bytes, not %llu", (unsigned long long)block);
+        complain("--block-size %llu: must be 512 or 4096", (unsigned long long)block);
         return false;
     }
     if (bytes == 0 && strncmp(where, "file:", 5) != 0) {
-        complain("--size is missing: how large is the disk? For example: --size 1G");
+        complain("--size is missing: the size of the disk, for example --size 1G");
         return false;
     }
     if (bytes % block != 0) {
-        complain("%llu bytes are no whole blocks of %llu", (unsigned long long)bytes,
+        complain("--size %llu: not a multiple of the block size, %llu", (unsigned long long)bytes,
                  (unsigned long long)block);
         return false;
     }
@@ -86,7 +95,7 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
     ns->attached = true;
     if (ns->blocks != 0)
         return true;
-    complain("%s is too short for a disk", where);
+    complain("%s: smaller than a block of %llu bytes; give --size", where, (unsigned long long)block);
     return false;
 }
 
@@ -102,10 +111,10 @@ static bool add_zones(struct nvme_namespace *ns)
         ns->max_open = ns->max_active; /* what is open is active */
     if (nvme_make_zones(ns) == 0)
         return true;
-    complain("--zone-size %llu, --zone-capacity %llu: zones are whole blocks, the disk has at least one of "
-             "them, and "
-             "their capacity is no more than their size",
-             (unsigned long long)zone_size, (unsigned long long)zone_capacity);
+    complain(
+        "--zone-size %llu, --zone-capacity %llu: both must be whole blocks, the capacity at most the size, "
+        "and the size at most that of the disk",
+        (unsigned long long)zone_size, (unsigned long long)zone_capacity);
     return false;
 }
 
@@ -123,13 +132,29 @@ static bool read_script(const struct script_names *names)
     length = fread(text, 1, sizeof text, file);
     fclose(file);
     if (length == sizeof text) {
-        complain("%s: more than a script: it may have 64 KiB", script_path);
+        complain("%s: too long: a script has less than 64 KiB", script_path);
         return false;
     }
     if (script_parse(&script, names, script_path, text, length, message, sizeof message) == 0)
         return true;
     complain("%s", message);
     return false;
+}
+
+static void print_address(const struct model *model)
+{
+    char address[sizeof "vfio-user:" + 108]; /* unix(7): with its zero, a path has 108 bytes */
+
+    snprintf(address, sizeof address, "vfio-user:%s", socket_path);
+    if (!json) {
+        printf("%s\n", address);
+        return;
+    }
+    json_open_object(NULL);
+    json_put_text("model", model->class->names->device);
+    json_put_text("address", address);
+    json_put_number("process", (uint64_t)getpid());
+    json_close();
 }
 
 static int serve(struct server *server, struct model *model)
@@ -141,13 +166,14 @@ static int serve(struct server *server, struct model *model)
             return EXIT_USAGE;
         model->script = &script;
     }
-    printf("vfio-user:%s\n", socket_path); /* whoever waits for it can go on */
-    fflush(stdout);
+    print_address(model); /* who waits for the model can connect from here on */
+    if (hosted_output_finish(EXIT_GOOD) != EXIT_GOOD)
+        return EXIT_BAD;
     error = server_run(server, model, chalk_exit_requested);
     if (error != 0)
-        complain("cannot serve: %s", strerror(-error));
+        complain("cannot serve %s: %s", socket_path, strerror(-error));
     if (script.trespassed) {
-        complain("was let into memory that nobody lent it");
+        complain("the client's memory that it had not mapped could be reached");
         return EXIT_BAD;
     }
     return error == 0 ? EXIT_GOOD : EXIT_BAD;
@@ -197,14 +223,18 @@ int main(int argc, char *argv[])
     const char *name;
     int status;
 
+    hosted_output_start();
     if (!options_parse(&command, argc, argv, &name, &status))
-        return status;
+        return hosted_output_finish(status);
     if (name == NULL || (strcmp(name, "nvme") != 0 && strcmp(name, "edu") != 0)) {
-        complain("%s%sname a model: nvme or edu", name != NULL ? name : "", name != NULL ? " is none; " : "");
+        if (name != NULL)
+            complain("%s: there is no such model; name a model: nvme or edu", name);
+        else
+            complain("name a model: nvme or edu");
         return EXIT_USAGE;
     }
     if (socket_path == NULL) {
-        complain("--socket is missing: where shall clients connect? For example: --socket /tmp/disk");
+        complain("--socket is missing: the path where clients connect, for example --socket /tmp/disk");
         return EXIT_USAGE;
     }
     if (chalk_start(&(struct chalk_start_options){.handle_signals = true}) != 0)

@@ -52,7 +52,7 @@ static int open_file(struct store *store, const char *backing, const char *path)
     if (store->fd < 0 || fstat(store->fd, &status) != 0)
         return failed(backing, -errno);
     if (!S_ISREG(status.st_mode)) {
-        chalk_log(CHALK_ERROR, "%s: it is no ordinary file", backing);
+        chalk_log(CHALK_ERROR, "%s: not an ordinary file", backing);
         return -EINVAL;
     }
     if (store->size == 0)
@@ -77,7 +77,7 @@ static int open_backing(struct store *store, const char *backing)
     if (strncmp(backing, "file:", 5) == 0)
         return open_file(store, backing, backing + 5);
     if (store->size == 0) {
-        chalk_log(CHALK_ERROR, "%s: its size is missing", backing);
+        chalk_log(CHALK_ERROR, "%s: its size is missing: give --size", backing);
         return -EINVAL;
     }
     if (strcmp(backing, "null") == 0) {
@@ -85,7 +85,7 @@ static int open_backing(struct store *store, const char *backing)
         return 0;
     }
     if (strcmp(backing, "ram") != 0) {
-        chalk_log(CHALK_ERROR, "'%s' is no backing: null, ram or file:PATH", backing);
+        chalk_log(CHALK_ERROR, "--backing %s: must be null, ram or file:PATH", backing);
         return -EINVAL;
     }
     store->memory =

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
 #include "options.h"
 #include "session.h"
 
@@ -80,30 +81,46 @@ static const char *name_of(uint8_t feature)
     return "feature";
 }
 
+static void print_text(uint8_t feature, uint32_t value, uint32_t can)
+{
+    printf("%02x %-17s%s%s 0x%08" PRIx32, feature, name_of(feature),
+           (can & CHALK_NVME_FEATURE_CAN_CHANGE) != 0 ? " changeable" : "           ",
+           (can & CHALK_NVME_FEATURE_CAN_SAVE) != 0 ? " saveable" : "         ", value);
+    print_meaning(feature, value);
+}
+
+static void print_json(uint8_t feature, uint32_t value, uint32_t can)
+{
+    json_open_object(NULL);
+    json_put_number("id", feature);
+    json_put_text("name", name_of(feature));
+    json_put_number("value", value);
+    json_put_boolean("changeable", (can & CHALK_NVME_FEATURE_CAN_CHANGE) != 0);
+    json_put_boolean("saveable", (can & CHALK_NVME_FEATURE_CAN_SAVE) != 0);
+    json_close();
+}
+
 static int print_feature(struct chalk_nvme *nvme, uint8_t feature, enum chalk_nvme_feature_select select,
-                         uint32_t nsid)
+                         uint32_t nsid, bool json)
 {
     uint32_t value, can = 0;
     int error = chalk_nvme_get_feature(nvme, feature, select, nsid, &value);
 
     if (error != 0)
         return error;
-    /* A controller that has no use for SEL answers with the value: then nothing is said [Base 5.15]. */
+    /* A controller that does not support SEL answers with the value: then neither is shown [Base 5.15]. */
     if (chalk_nvme_get_feature(nvme, feature, CHALK_NVME_FEATURE_SUPPORTED, nsid, &can) != 0 || can > 7)
         can = 0;
-    printf("%02x %-17s%s%s 0x%08" PRIx32, feature, name_of(feature),
-           (can & CHALK_NVME_FEATURE_CAN_CHANGE) != 0 ? " changeable" : "           ",
-           (can & CHALK_NVME_FEATURE_CAN_SAVE) != 0 ? " saveable" : "         ", value);
-    print_meaning(feature, value);
+    (json ? print_json : print_text)(feature, value, can);
     return 0;
 }
 
-static int print_all(struct chalk_nvme *nvme, enum chalk_nvme_feature_select select, uint32_t nsid)
+static int print_all(struct chalk_nvme *nvme, enum chalk_nvme_feature_select select, uint32_t nsid, bool json)
 {
     unsigned shown = 0;
 
     for (size_t i = 0; i < FEATURES; i++) {
-        int error = print_feature(nvme, (uint8_t)features[i].feature, select, nsid);
+        int error = print_feature(nvme, (uint8_t)features[i].feature, select, nsid, json);
 
         if (error == -ETIMEDOUT || error == -ENODEV || error == -EPROTO)
             return error;
@@ -126,7 +143,7 @@ static bool parse_feature(const char *text, uint8_t *feature)
         *feature = (uint8_t)number;
         return true;
     }
-    complain("--feature %s: neither a name that nvme-features lists nor an identifier up to 255", text);
+    complain("--feature %s: must be an identifier up to 255 or a name that nvme-features lists", text);
     return false;
 }
 
@@ -137,6 +154,29 @@ static enum chalk_nvme_feature_select parse_select(const char *text)
                                         : CHALK_NVME_FEATURE_CURRENT;
 }
 
+/* The feature of that name, or all. */
+static int print_features(const struct session *session, const char *name, uint8_t feature,
+                          const char *select, uint32_t nsid, bool json)
+{
+    int error;
+
+    if (json) {
+        json_open_object(NULL);
+        json_put_text("select", select);
+        json_open_list("features");
+    }
+    error = name ? print_feature(session->nvme, feature, parse_select(select), nsid, json)
+                 : print_all(session->nvme, parse_select(select), nsid, json);
+    if (json) {
+        json_close();
+        json_close();
+    }
+    if (error != 0)
+        complain("cannot read %s of %s: %s", name ? name : "the features", session->bus.name,
+                 chalk_error_name(error));
+    return error;
+}
+
 static int change(struct session *session, uint8_t feature, bool save, uint32_t nsid, uint32_t value)
 {
     const struct chalk_nvme_command command = chalk_nvme_encode_set_feature(feature, save, nsid, value);
@@ -144,7 +184,7 @@ static int change(struct session *session, uint8_t feature, bool save, uint32_t 
     int error = chalk_nvme_run(session->nvme, &command, NULL, 0, &answer);
 
     if (error != 0)
-        complain("%s does not set %s to 0x%08" PRIx32 ": %s", session->bus.name, name_of(feature), value,
+        complain("%s refuses to set %s to 0x%08" PRIx32 ": %s", session->bus.name, name_of(feature), value,
                  answer.status != 0 ? chalk_nvme_status_name(answer.status) : chalk_error_name(error));
     return error;
 }
@@ -155,15 +195,19 @@ int chalk_main(int argc, char *argv[])
     struct session session;
     const char *name = NULL, *select = "current";
     uint64_t value = UINT64_MAX, nsid = 0;
-    bool save = false;
+    bool save = false, json = false;
     const struct option options[] = {
-        {"feature", OPTION_WORD, &name, 0, 0, NULL, "NAME", "one, by its name or identifier; all if absent"},
+        {"feature", OPTION_WORD, &name, 0, 0, NULL, "NAME",
+         "one feature, by its name or identifier; all if absent"},
         {"select", OPTION_WORD, &select, 0, 0, "current|default|saved", NULL,
          "which value; current if absent"},
         {"set", OPTION_NUMBER, &value, 0, UINT32_MAX, NULL, "VALUE",
-         "the feature to this, until it is reset"},
-        {"save", OPTION_FLAG, &save, 0, 0, NULL, NULL, "with --set: also for after resets and power cycles"},
-        {"namespace", OPTION_NUMBER, &nsid, 0, UINT32_MAX, NULL, "N", "whose; the controller's if absent"},
+         "set the feature to this, until the next reset"},
+        {"save", OPTION_FLAG, &save, 0, 0, NULL, NULL,
+         "with --set: keep the value over resets and power cycles"},
+        {"namespace", OPTION_NUMBER, &nsid, 0, UINT32_MAX, NULL, "N",
+         "the namespace whose features these are; the controller's own if absent"},
+        {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "one line of JSON"},
     };
     const struct command command = {
         .name = "nvme-features",
@@ -171,7 +215,7 @@ int chalk_main(int argc, char *argv[])
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
-        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+        .operand_help = SESSION_ADDRESS_HELP,
     };
     uint8_t feature = 0;
     int status, error = 0;
@@ -181,27 +225,23 @@ int chalk_main(int argc, char *argv[])
     if (name && !parse_feature(name, &feature))
         return EXIT_USAGE;
     if (value != UINT64_MAX && !name) {
-        complain("--set: of which --feature?");
+        complain("--set needs --feature NAME: which feature is to be set?");
         return EXIT_USAGE;
     }
     if (save && value == UINT64_MAX) {
-        complain("--save: only with --set");
+        complain("--save needs --set VALUE");
         return EXIT_USAGE;
     }
     if (value != UINT64_MAX && feature == CHALK_NVME_FEATURE_QUEUES) {
-        complain("--feature queues: the driver sets it, and then it stays");
+        complain("--feature queues cannot be set: only the driver does, when it opens the controller");
         return EXIT_USAGE;
     }
     if (!session_open(&session, &wanted))
         return EXIT_BAD;
     if (value != UINT64_MAX)
         error = change(&session, feature, save, (uint32_t)nsid, (uint32_t)value);
-    if (error == 0) {
-        error = name ? print_feature(session.nvme, feature, parse_select(select), (uint32_t)nsid)
-                     : print_all(session.nvme, parse_select(select), (uint32_t)nsid);
-        if (error != 0)
-            complain("%s does not tell: %s", session.bus.name, chalk_error_name(error));
-    }
+    if (error == 0)
+        error = print_features(&session, name, feature, select, (uint32_t)nsid, json);
     session_close(&session);
     return error == 0 ? EXIT_GOOD : EXIT_BAD;
 }

@@ -10,11 +10,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
 #include "options.h"
 #include "session.h"
 
-/* The format with blocks of `size` bytes and no metadata, or the one that was named. False, and said: none.
- */
+/* Finds the format with blocks of `size` bytes and no metadata, or number `index`. Returns false if there is
+ * none (logged). */
 static bool choose(const struct chalk_nvme_namespace *ns, uint64_t size, uint64_t index, uint8_t *format)
 {
     if (index != UINT64_MAX) {
@@ -57,7 +58,27 @@ static bool may_format_all(const struct session *session, const struct chalk_nvm
     return false;
 }
 
-static int run(struct session *session, const struct chalk_nvme_format *format)
+static void print_text(const struct chalk_nvme_namespace *ns)
+{
+    printf("namespace %" PRIu32 ": format %u, %" PRIu64 " blocks of %" PRIu32 " bytes", ns->nsid, ns->format,
+           ns->size, ns->block_size);
+    if (ns->metadata_size != 0)
+        printf(" and %u of metadata", ns->metadata_size);
+    printf("\n");
+}
+
+static void print_json(const struct chalk_nvme_namespace *ns)
+{
+    json_open_object(NULL);
+    json_put_number("namespace", ns->nsid);
+    json_put_number("format", ns->format);
+    json_put_number("blocks", ns->size);
+    json_put_number("block_size", ns->block_size);
+    json_put_number("metadata_size", ns->metadata_size);
+    json_close();
+}
+
+static int run(struct session *session, const struct chalk_nvme_format *format, bool json)
 {
     const uint32_t nsid = session->ns.nsid;
     const struct chalk_nvme_command command = chalk_nvme_encode_format(nsid, format);
@@ -71,11 +92,7 @@ static int run(struct session *session, const struct chalk_nvme_format *format)
                  answer.status != 0 ? chalk_nvme_status_name(answer.status) : chalk_error_name(error));
         return EXIT_BAD;
     }
-    printf("namespace %" PRIu32 ": format %u, %" PRIu64 " blocks of %" PRIu32 " bytes", session->ns.nsid,
-           session->ns.format, session->ns.size, session->ns.block_size);
-    if (session->ns.metadata_size != 0)
-        printf(" and %u of metadata", session->ns.metadata_size);
-    printf("\n");
+    (json ? print_json : print_text)(&session->ns);
     return EXIT_GOOD;
 }
 
@@ -85,30 +102,34 @@ int chalk_main(int argc, char *argv[])
     struct session session;
     const char *erase = "none";
     uint64_t nsid = 0, index = UINT64_MAX, size = 0, protection = 0;
-    bool first = false, extended = false, overwrite = false, all = false;
+    bool first = false, extended = false, overwrite = false, all = false, json = false;
     const struct option options[] = {
         {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
-         "its identifier; the first one if absent"},
+         "identifier of the namespace; the first one if absent"},
         {"block-size", OPTION_NUMBER, &size, 1, 1u << 30, NULL, "BYTES",
-         "the format with these, and no metadata"},
-        {"format", OPTION_NUMBER, &index, 0, 63, NULL, "N", "the format of this number"},
+         "the format with blocks of this size and no metadata"},
+        {"format", OPTION_NUMBER, &index, 0, 63, NULL, "N",
+         "the format with this number; nvme-identify lists them"},
         {"protection", OPTION_NUMBER, &protection, 0, 3, NULL, "TYPE",
-         "of end-to-end protection; 0, none, if absent"},
-        {"protection-first", OPTION_FLAG, &first, 0, 0, NULL, NULL, "it is in the metadata's first bytes"},
-        {"extended", OPTION_FLAG, &extended, 0, 0, NULL, NULL, "metadata goes with each block"},
+         "type of end-to-end protection; 0, none, if absent"},
+        {"protection-first", OPTION_FLAG, &first, 0, 0, NULL, NULL,
+         "protection information is in the metadata's first bytes"},
+        {"extended", OPTION_FLAG, &extended, 0, 0, NULL, NULL,
+         "metadata follows each block's data, not in a buffer of its own"},
         {"erase", OPTION_WORD, &erase, 0, 0, "none|data|key", NULL,
-         "what to do to the old data; none if absent"},
+         "how to erase the old data; none if absent"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the namespace holds"},
         {"all-namespaces", OPTION_FLAG, &all, 0, 0, NULL, NULL,
-         "and what all others hold, if the controller knows no other way"},
+         "and those of all other namespaces, if the controller can only format all at once"},
+        {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "the new format as one line of JSON"},
     };
     const struct command command = {
         .name = "nvme-format",
-        .summary = "Formats a namespace: it has other blocks then, and nothing that it held.",
+        .summary = "Formats a namespace: sets its block size, and destroys what it holds.",
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
-        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+        .operand_help = SESSION_ADDRESS_HELP,
     };
     struct chalk_nvme_format format = {0};
     int status;
@@ -116,7 +137,7 @@ int chalk_main(int argc, char *argv[])
     if (!options_parse(&command, argc, argv, &wanted.address, &status))
         return status;
     if ((size != 0) == (index != UINT64_MAX)) {
-        complain("--block-size or --format: give one of them");
+        complain("give --block-size BYTES or --format N, and not both");
         return EXIT_USAGE;
     }
     format.erase = parse_erase(erase);
@@ -131,7 +152,7 @@ int chalk_main(int argc, char *argv[])
     } else if (choose(&session.ns, size, index, &format.format) &&
                session_may_write(&session, 0, session.ns.size, overwrite) &&
                may_format_all(&session, &format, all)) {
-        status = run(&session, &format);
+        status = run(&session, &format, json);
     }
     session_close(&session);
     return status;

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "json.h"
 #include "options.h"
 #include "session.h"
 
@@ -113,41 +114,48 @@ static void print_namespace(const struct chalk_nvme_namespace *ns)
     }
 }
 
-/* ---- for programs, under the names that the specification has for them ---- */
+/* ---- --json, under the names that the specification has for the fields -------------------------------- */
 
-/* It is printable, which the driver has seen to; only these two characters mean something in JSON. */
-static void print_json_text(const char *name, const char *text)
+static void print_json_controller(const struct session *session)
 {
-    printf("\"%s\": \"", name);
-    for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            putchar('\\');
-        putchar(*text);
+    const struct chalk_nvme_info *info = chalk_nvme_get_info(session->nvme);
+
+    json_open_object(NULL);
+    json_put_text("address", session->bus.name);
+    json_put_number("vid", info->vendor);
+    json_put_number("ssvid", info->subsystem_vendor);
+    json_put_text("sn", info->serial);
+    json_put_text("mn", info->model);
+    json_put_text("fr", info->firmware);
+    json_put_number("cntlid", info->controller_id);
+    json_put_number("ver", info->version);
+    json_put_number("oncs", info->optional_commands);
+    json_put_number("nn", info->namespace_count);
+    json_put_number("vwc", info->volatile_cache);
+    json_put_number("max_transfer", info->max_transfer);
+    json_put_number("page_size", info->page_size);
+    json_put_number("queue_entries", info->max_queue_entries);
+    json_put_number("controller_memory", info->controller_memory.size);
+    json_open_list("namespaces");
+}
+
+static void print_json_namespace(const struct chalk_nvme_namespace *ns)
+{
+    json_open_object(NULL);
+    json_put_number("nsid", ns->nsid);
+    json_put_number("nsze", ns->size);
+    json_put_number("ncap", ns->capacity);
+    json_put_number("nuse", ns->used);
+    json_put_number("format", ns->format);
+    json_open_list("formats");
+    for (unsigned i = 0; i < ns->format_count; i++) {
+        json_open_object(NULL);
+        json_put_number("block_size", ns->formats[i].block_size);
+        json_put_number("metadata_size", ns->formats[i].metadata_size);
+        json_close();
     }
-    printf("\", ");
-}
-
-static void print_json_controller(const struct chalk_nvme_info *info)
-{
-    printf("{\"vid\": %u, \"ssvid\": %u, ", info->vendor, info->subsystem_vendor);
-    print_json_text("sn", info->serial);
-    print_json_text("mn", info->model);
-    print_json_text("fr", info->firmware);
-    printf("\"cntlid\": %u, \"ver\": %" PRIu32 ", \"oncs\": %u, \"nn\": %" PRIu32
-           ", \"vwc\": %u, \"namespaces\": [",
-           info->controller_id, info->version, info->optional_commands, info->namespace_count,
-           info->volatile_cache);
-}
-
-static void print_json_namespace(const struct chalk_nvme_namespace *ns, bool first)
-{
-    printf("%s{\"nsid\": %" PRIu32 ", \"nsze\": %" PRIu64 ", \"ncap\": %" PRIu64 ", \"nuse\": %" PRIu64
-           ", \"format\": %u, \"formats\": [",
-           first ? "" : ", ", ns->nsid, ns->size, ns->capacity, ns->used, ns->format);
-    for (unsigned i = 0; i < ns->format_count; i++)
-        printf("%s{\"block_size\": %" PRIu32 ", \"metadata_size\": %u}", i == 0 ? "" : ", ",
-               ns->formats[i].block_size, ns->formats[i].metadata_size);
-    printf("]}");
+    json_close();
+    json_close();
 }
 
 int chalk_main(int argc, char *argv[])
@@ -156,11 +164,14 @@ int chalk_main(int argc, char *argv[])
     struct session_options wanted = {0};
     struct session session;
     const struct option options[] = {
-        {.name = "verbose", .kind = OPTION_FLAG, .value = &verbose, .help = "also where the controller is"},
+        {.name = "verbose",
+         .kind = OPTION_FLAG,
+         .value = &verbose,
+         .help = "also show where the controller is attached"},
         {.name = "json",
          .kind = OPTION_FLAG,
          .value = &json,
-         .help = "for programs, under the names of the specification"},
+         .help = "one line of JSON, under the specification's names"},
     };
     const struct command command = {
         .name = "nvme-identify",
@@ -168,7 +179,7 @@ int chalk_main(int argc, char *argv[])
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
-        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+        .operand_help = SESSION_ADDRESS_HELP,
     };
     int status;
 
@@ -181,19 +192,21 @@ int chalk_main(int argc, char *argv[])
     int error;
 
     if (json)
-        print_json_controller(chalk_nvme_get_info(session.nvme));
+        print_json_controller(&session);
     else
         print_controller(&session, verbose);
     for (uint32_t after = 0;
          (error = chalk_nvme_next_namespace(session.nvme, after, &ns)) == 0 && !chalk_exit_requested();
          after = ns.nsid) {
         if (json)
-            print_json_namespace(&ns, after == 0);
+            print_json_namespace(&ns);
         else
             print_namespace(&ns);
     }
-    if (json)
-        printf("]}\n");
+    if (json) {
+        json_close();
+        json_close();
+    }
     if (error == 0) {
         status = EXIT_INTERRUPTED;
     } else if (error == -ENOENT) {

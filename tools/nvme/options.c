@@ -55,6 +55,24 @@ bool options_number(const char *text, const char *end, uint64_t *value)
     return !__builtin_mul_overflow(number, 1ull << shift, value);
 }
 
+bool options_seconds(const char *text, uint64_t *nanoseconds)
+{
+    const uint64_t second = 1000000000;
+    const char *point = text + strcspn(text, ".");
+    uint64_t whole = 0, fraction = 0;
+
+    if (point == text || strspn(text, "0123456789") != (size_t)(point - text) ||
+        !options_number(text, point, &whole) || __builtin_mul_overflow(whole, second, nanoseconds))
+        return false;
+    if (*point == '\0')
+        return true;
+    if (point[1] == '\0' || strspn(point + 1, "0123456789") != strlen(point + 1) || strlen(point + 1) > 9)
+        return false;
+    for (uint64_t place = second / 10; *++point != '\0'; place /= 10)
+        fraction += (uint64_t)(*point - '0') * place;
+    return !__builtin_add_overflow(*nanoseconds, fraction, nanoseconds);
+}
+
 /* Whether `text` is one of "this|that". */
 static bool chosen(const char *choices, const char *text)
 {
@@ -71,41 +89,77 @@ static bool chosen(const char *choices, const char *text)
     return false;
 }
 
+static bool take_number(const struct option *option, const char *text)
+{
+    uint64_t number;
+
+    if (!options_number(text, text + strlen(text), &number)) {
+        complain("--%s %s: not a whole number; decimal or 0x..., and K, M, G for powers of 1024",
+                 option->name, text);
+        return false;
+    }
+    if (number < option->min || number > option->max) {
+        complain("--%s %s: must be from %llu to %llu", option->name, text, (unsigned long long)option->min,
+                 (unsigned long long)option->max);
+        return false;
+    }
+    *(uint64_t *)option->value = number;
+    return true;
+}
+
+static bool take_seconds(const struct option *option, const char *text)
+{
+    uint64_t nanoseconds;
+
+    if (!options_seconds(text, &nanoseconds)) {
+        complain("--%s %s: not a number of seconds, such as 2 or 0.5", option->name, text);
+        return false;
+    }
+    if (nanoseconds < option->min || nanoseconds > option->max) {
+        complain("--%s %s: must be from %g to %.0f seconds", option->name, text, (double)option->min / 1e9,
+                 (double)option->max / 1e9);
+        return false;
+    }
+    *(uint64_t *)option->value = nanoseconds;
+    return true;
+}
+
+static bool take_word(const struct option *option, const char *text)
+{
+    if (option->choices && !chosen(option->choices, text)) {
+        complain("--%s %s: must be one of %s", option->name, text, option->choices);
+        return false;
+    }
+    *(const char **)option->value = text;
+    return true;
+}
+
 static bool take(const struct option *option, const char *text)
 {
     switch (option->kind) {
     case OPTION_FLAG:
         *(bool *)option->value = true;
         return true;
-    case OPTION_NUMBER: {
-        uint64_t number;
-
-        if (!options_number(text, text + strlen(text), &number)) {
-            complain("--%s %s: not a number; decimal or 0x..., and K, M, G for powers of 1024", option->name,
-                     text);
-            return false;
-        }
-        if (number < option->min || number > option->max) {
-            complain("--%s %s: must be from %llu to %llu", option->name, text,
-                     (unsigned long long)option->min, (unsigned long long)option->max);
-            return false;
-        }
-        *(uint64_t *)option->value = number;
-        return true;
-    }
+    case OPTION_NUMBER:
+        return take_number(option, text);
+    case OPTION_SECONDS:
+        return take_seconds(option, text);
     case OPTION_WORD:
-        if (option->choices && !chosen(option->choices, text)) {
-            complain("--%s %s: must be one of %s", option->name, text, option->choices);
-            return false;
-        }
-        *(const char **)option->value = text;
-        return true;
+        return take_word(option, text);
     }
     return false;
 }
 
+/* What hosted/main.c reads. An image has no such environment. */
+static const char chalk_environment[] =
+    "  CHALK_BUS=NAME[,NAME]...     the devices on the bus, such as vfio-user:/tmp/disk; else the machine's\n"
+    "  CHALK_CORES=LIST             the processors that become cores, such as 2-5,8\n"
+    "  CHALK_UNPINNED=1             leave cores to Linux's scheduler, and not to a processor each\n";
+
 static void print_help(const struct command *command)
 {
+    const char *environment = command->environment ? command->environment : chalk_environment;
+
     printf("usage: %s [options]%s%s%s\n%s\n\n", command->name, command->operand ? " [" : "",
            command->operand ? command->operand : "", command->operand ? "]" : "", command->summary);
     for (size_t i = 0; i < command->option_count; i++) {
@@ -114,11 +168,17 @@ static void print_help(const struct command *command)
         char left[64];
 
         snprintf(left, sizeof(left), "--%s%s%s", option->name, argument ? " " : "", argument ? argument : "");
-        printf("  %-28s %s\n", left, option->help);
+        if (strlen(left) > 28)
+            printf("  %s\n  %-28s %s\n", left, "", option->help);
+        else
+            printf("  %-28s %s\n", left, option->help);
     }
-    printf("  %-28s %s\n", "--help", "this text");
+    printf("  %-28s %s\n", "-h, --help", "print this text");
+    printf("  %-28s %s\n", "--version", "print the version");
     if (command->operand)
         printf("  %-28s %s\n", command->operand, command->operand_help);
+    if (environment[0] != '\0')
+        printf("\nEnvironment, on Linux:\n%s", environment);
 }
 
 static const struct option *find(const struct command *command, const char *name, size_t length)
@@ -148,7 +208,7 @@ bool options_parse(const struct command *command, int argc, char *argv[], const 
             *operand = word;
             continue;
         }
-        if (strcmp(word, "--help") == 0) {
+        if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             print_help(command);
             *status = EXIT_GOOD;
             return false;

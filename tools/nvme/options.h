@@ -13,9 +13,10 @@
 #include <stdint.h>
 
 enum option_kind {
-    OPTION_FLAG,   /* value: bool */
-    OPTION_NUMBER, /* value: uint64_t, from min to max; K, M and G stand for powers of 1024 */
-    OPTION_WORD,   /* value: const char *; `choices` lists what is allowed, as "this|that", or is NULL */
+    OPTION_FLAG,    /* value: bool */
+    OPTION_NUMBER,  /* value: uint64_t, from min to max; K, M and G stand for powers of 1024 */
+    OPTION_SECONDS, /* value: uint64_t nanoseconds, from min to max; read as seconds, such as 2 or 0.5 */
+    OPTION_WORD,    /* value: const char *; `choices` lists what is allowed, as "this|that", or is NULL */
 };
 
 struct option {
@@ -35,23 +36,28 @@ struct command {
     size_t option_count;
     const char *operand; /* what --help calls the one operand; NULL: it takes none */
     const char *operand_help;
+    const char *environment; /* the variables it reads, for --help; NULL: those of each chalk_main() */
 };
 
 enum exit_status {
     EXIT_GOOD = 0,
     EXIT_BAD = 1,           /* the device, or what was found on it */
     EXIT_USAGE = 2,         /* the command line */
-    EXIT_INTERRUPTED = 130, /* somebody asked for the end, as a shell reports SIGINT */
+    EXIT_INTERRUPTED = 130, /* the user asked for the end: the status that a shell reports for SIGINT */
 };
 
 /*
- * Reads the command line. Returns true when the program shall run; otherwise everything was said and *status
- * is what to exit with. *operand is NULL when there is none.
+ * Reads the command line, and answers -h, --help and --version. Returns true if the program shall run;
+ * otherwise the message was printed, and *status is the exit status. *operand is NULL if none was given.
  */
 bool options_parse(const struct command *command, int argc, char *argv[], const char **operand, int *status);
 
-/* Reads a number as OPTION_NUMBER does. Returns false when `text`, up to `end`, is none. */
+/* Reads a number as OPTION_NUMBER does. Returns false if `text`, up to `end`, is not a number. */
 bool options_number(const char *text, const char *end, uint64_t *value);
+
+/* Reads seconds as OPTION_SECONDS does: digits, and behind a point up to nine more. Returns false if `text`
+ * is something else, or more than 64 bits of nanoseconds. */
+bool options_seconds(const char *text, uint64_t *nanoseconds);
 
 /* Writes "NAME: ", the message and a newline to stderr; NAME is that of the command being run. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

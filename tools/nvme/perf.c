@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "options.h"
 #include "worker.h"
 
@@ -65,7 +66,7 @@ static bool print_trace(struct perf *p)
     p->workers[0].queue->trace = NULL;
     if (chalk_trace_write(&p->trace, print_line, NULL) == 0 && fflush(stdout) == 0)
         return true;
-    complain("the trace could not be printed: standard output takes no more");
+    complain("the trace was not printed: standard output could not be written");
     return false;
 }
 
@@ -92,7 +93,7 @@ static bool run_all(struct perf *p, void (*entry)(unsigned core, void *argument)
         int error = chalk_core_start(i, entry, &p->workers[i]);
 
         if (error != 0) {
-            complain("core %u does not start: %s", i, chalk_error_name(error));
+            complain("cannot start core %u: %s", i, chalk_error_name(error));
             p->workers[i].failed = p->plan.stop = true;
         }
     }
@@ -143,9 +144,9 @@ static uint64_t verified(const struct perf *p)
     return count;
 }
 
-static int measure(struct perf *p, uint64_t most, uint64_t seconds, bool warm_up)
+static int measure(struct perf *p, uint64_t most, uint64_t nanoseconds, bool warm_up)
 {
-    uint64_t duration = seconds ? chalk_ns_to_ticks(seconds * CHALK_S) : UINT64_MAX;
+    uint64_t duration = nanoseconds ? chalk_ns_to_ticks(nanoseconds) : UINT64_MAX;
     bool good = true;
 
     if (warm_up)
@@ -263,43 +264,65 @@ static void print_json_histogram(const struct figures *f)
 {
     uint64_t counts[65] = {0};
     unsigned used = count_latencies(f, counts);
-    const char *comma = "";
+    char from[24];
 
-    printf("\"latency_us_from\": {");
+    json_open_object("latency_us_from");
     for (unsigned i = 0; i < used; i++) {
-        if (counts[i] == 0)
-            continue;
-        printf("%s\"%" PRIu64 "\": %" PRIu64, comma, least_us(i), counts[i]);
-        comma = ", ";
+        snprintf(from, sizeof(from), "%" PRIu64, least_us(i));
+        if (counts[i] != 0)
+            json_put_number(from, counts[i]);
     }
-    printf("}, ");
+    json_close();
+}
+
+static void print_json_latency(const struct figures *f)
+{
+    json_open_object("latency_ns");
+    json_put_number("p50", latency_ns(f, 500000));
+    json_put_number("p99", latency_ns(f, 990000));
+    json_put_number("p99_9", latency_ns(f, 999000));
+    json_put_number("min", chalk_ticks_to_ns(f->latency.least));
+    json_put_number("max", chalk_ticks_to_ns(f->latency.most));
+    json_close();
+}
+
+static void print_json_ticks(const char *name, const struct histogram *histogram)
+{
+    json_open_object(name);
+    json_put_number("median", histogram_at(histogram, 500000));
+    json_put_number("min", histogram->least);
+    json_close();
 }
 
 static void print_json(const struct perf *p, const char *unit)
 {
     const struct figures *f = p->figures;
 
-    printf("{\"pattern\": \"%s\", \"op\": \"%s\", \"size\": %" PRIu64 ", \"depth\": %u, \"mode\": \"%s\", "
-           "\"namespace\": %" PRIu32 ", ",
-           p->plan.random ? "random" : "sequential", op_of(p), p->plan.size, p->plan.depth,
-           modes[p->plan.interrupts], p->session.ns.nsid);
-    printf("\"cores\": %u, \"reads_percent\": %u, ", p->cores, p->plan.reads);
+    json_open_object(NULL);
+    json_put_text("pattern", p->plan.random ? "random" : "sequential");
+    json_put_text("op", op_of(p));
+    json_put_number("size", p->plan.size);
+    json_put_number("depth", p->plan.depth);
+    json_put_text("mode", modes[p->plan.interrupts]);
+    json_put_number("namespace", p->session.ns.nsid);
+    json_put_number("cores", p->cores);
+    json_put_number("reads_percent", p->plan.reads);
     if (p->plan.verify)
-        printf("\"verified\": %" PRIu64 ", ", verified(p));
+        json_put_number("verified", verified(p));
     if (p->histogram)
         print_json_histogram(f);
-    printf("\"requests\": %" PRIu64 ", \"seconds\": %.6f, \"iops\": %.1f, \"mib_per_s\": %.3f, ", f->finished,
-           seconds_of(f->ticks), iops(f), iops(f) * (double)p->plan.size / (1 << 20));
-    printf("\"latency_ns\": {\"p50\": %" PRIu64 ", \"p99\": %" PRIu64 ", \"p99_9\": %" PRIu64
-           ", \"min\": %" PRIu64 ", \"max\": %" PRIu64 "}, ",
-           latency_ns(f, 500000), latency_ns(f, 990000), latency_ns(f, 999000),
-           chalk_ticks_to_ns(f->latency.least), chalk_ticks_to_ns(f->latency.most));
-    printf("\"doorbells_per_io\": %.4f, \"interrupts_per_io\": %.4f, ", per_io(f, f->doorbells),
-           per_io(f, f->interrupts));
-    printf("\"submit_ticks\": {\"median\": %" PRIu64 ", \"min\": %" PRIu64 "}, "
-           "\"reap_ticks\": {\"median\": %" PRIu64 ", \"min\": %" PRIu64 "}, \"tick\": \"%s\"}\n",
-           histogram_at(&f->submit, 500000), f->submit.least, histogram_at(&f->reap, 500000), f->reap.least,
-           unit);
+    json_put_number("requests", f->finished);
+    json_put_real("seconds", seconds_of(f->ticks), 6);
+    json_put_real("iops", iops(f), 1);
+    json_put_real("mib_per_s", iops(f) * (double)p->plan.size / (1 << 20), 3);
+    print_json_latency(f);
+    json_put_real("doorbells_per_io", per_io(f, f->doorbells), 4);
+    json_put_real("interrupts_per_io", per_io(f, f->interrupts), 4);
+    print_json_ticks("submit_ticks", &f->submit);
+    print_json_ticks("reap_ticks", &f->reap);
+    json_put_text("tick", unit);
+    json_put_boolean("interrupted", p->plan.interrupted);
+    json_close();
 }
 
 /* ---- options --------------------------------------------------------------------------------------- */
@@ -311,7 +334,8 @@ static int open_workers(struct perf *p)
     int status = EXIT_GOOD;
 
     if (p->cores > queues) {
-        complain("--cores %u: %s grants only %u queues, one for each", p->cores, p->session.bus.name, queues);
+        complain("--cores %u: %s grants only %u queues, and each core needs one", p->cores,
+                 p->session.bus.name, queues);
         return EXIT_USAGE;
     }
     p->workers = calloc(p->cores, sizeof(*p->workers));
@@ -338,45 +362,49 @@ int chalk_main(int argc, char *argv[])
     struct session_options wanted = {0};
     static struct perf p;
     const char *pattern = "random", *op = "read", *mode = modes[CHALK_NVME_POLLED];
-    uint64_t nsid = 0, depth = 32, seconds = 0, count = 0, seed = 1, size = 4096, trace = 0, cores = 1,
+    uint64_t nsid = 0, depth = 32, nanoseconds = 0, count = 0, seed = 1, size = 4096, trace = 0, cores = 1,
              coalesce = 0, coalesce_us = 100, reads = 70;
     bool warm_up = false, json = false, overwrite = false, instructions = false;
     const struct option options[] = {
-        {"pattern", OPTION_WORD, &pattern, 0, 0, "random|sequential", NULL, "random if absent"},
-        {"op", OPTION_WORD, &op, 0, 0, "read|write|mixed", NULL, "read if absent"},
-        {"reads", OPTION_NUMBER, &reads, 1, 99, NULL, "PERCENT", "of --op mixed; 70 if absent"},
+        {"pattern", OPTION_WORD, &pattern, 0, 0, "random|sequential", NULL,
+         "the order of places; random if absent"},
+        {"op", OPTION_WORD, &op, 0, 0, "read|write|mixed", NULL, "what to do there; read if absent"},
+        {"reads", OPTION_NUMBER, &reads, 1, 99, NULL, "PERCENT",
+         "of a hundred requests of --op mixed; 70 if absent"},
         {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
-         "its identifier; the first one if absent"},
-        {"size", OPTION_NUMBER, &size, 1, 64u << 20, NULL, "BYTES", "a request; 4096 if absent"},
+         "identifier of the namespace; the first one if absent"},
+        {"size", OPTION_NUMBER, &size, 1, 64u << 20, NULL, "BYTES", "size of each request; 4096 if absent"},
         {"depth", OPTION_NUMBER, &depth, 1, 65534, NULL, "N",
          "requests in flight on each core; 32 if absent"},
         {"cores", OPTION_NUMBER, &cores, 1, MAX_CORES, NULL, "N",
-         "each with a queue and a part of the namespace; 1 if absent"},
-        {"seconds", OPTION_NUMBER, &seconds, 1, 86400, NULL, "S", "how long to measure; 5 if absent"},
+         "cores, each with a queue and a part of the namespace; 1 if absent"},
+        {"seconds", OPTION_SECONDS, &nanoseconds, CHALK_MS, 86400 * CHALK_S, NULL, "S",
+         "how long to measure, such as 0.5; 5 if absent"},
         {"count", OPTION_NUMBER, &count, 1, UINT64_MAX / 2, NULL, "N",
          "requests to measure, instead of seconds"},
         {"seed", OPTION_NUMBER, &seed, 0, UINT32_MAX, NULL, "N",
-         "of the random places and contents; 1 if absent"},
+         "start of the random places and contents; 1 if absent"},
         {"mode", OPTION_WORD, &mode, 0, 0, "polled|interrupt|adaptive", NULL,
          "how completions are waited for; polled if absent"},
         {"coalesce", OPTION_NUMBER, &coalesce, 2, 256, NULL, "N",
-         "put interrupts off until there are N completions"},
+         "delay interrupts until there are N completions"},
         {"coalesce-us", OPTION_NUMBER, &coalesce_us, 100, 25500, NULL, "US",
-         "but no longer than this; 100 if absent"},
+         "the longest such delay, in microseconds; 100 if absent"},
         {"cmb", OPTION_FLAG, &wanted.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
         {"shadow-doorbells", OPTION_FLAG, &wanted.shadow_doorbells, 0, 0, NULL, NULL,
-         "ring doorbells in memory, if the controller can"},
-        {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL, "first run a tenth as long, unmeasured"},
+         "ring doorbells in memory, if the controller supports that"},
+        {"warmup", OPTION_FLAG, &warm_up, 0, 0, NULL, NULL,
+         "run for a tenth as long first, and do not measure that"},
         {"verify", OPTION_FLAG, &p.plan.verify, 0, 0, NULL, NULL,
-         "compare what is read with what was written, at the end all of it"},
+         "compare what is read with what was written; at the end, all of it"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the namespace holds"},
         {"ticks-are-instructions", OPTION_FLAG, &instructions, 0, 0, NULL, NULL,
-         "say so: true under QEMU's -icount shift=0"},
-        {"histogram", OPTION_FLAG, &p.histogram, 0, 0, NULL, NULL, "also how many requests took how long"},
-        {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "the figures on one line, for programs"},
+         "name ticks instructions: right under QEMU's -icount shift=0"},
+        {"histogram", OPTION_FLAG, &p.histogram, 0, 0, NULL, NULL, "also count requests by their latency"},
+        {"json", OPTION_FLAG, &json, 0, 0, NULL, NULL, "the figures as one line of JSON"},
         {"trace", OPTION_NUMBER, &trace, 1, 1u << 20, NULL, "N",
-         "at the end print the last N events or more, for tools/trace"},
+         "record a trace, and print its last N or more events for tools/trace"},
     };
     const struct command command = {
         .name = "nvme-perf",
@@ -384,30 +412,30 @@ int chalk_main(int argc, char *argv[])
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
-        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+        .operand_help = SESSION_ADDRESS_HELP,
     };
     int status;
 
     if (!options_parse(&command, argc, argv, &wanted.address, &status))
         return status;
-    if (seconds != 0 && count != 0) {
+    if (nanoseconds != 0 && count != 0) {
         complain("--seconds and --count: give only one of them");
         return EXIT_USAGE;
     }
     if (p.plan.verify && strcmp(op, "read") == 0) {
-        complain("--verify: knows only what it has written itself; with --op write or mixed");
+        complain("--verify needs --op write or --op mixed: only what this run wrote can be compared");
         return EXIT_USAGE;
     }
     if (coalesce != 0 && strcmp(mode, modes[CHALK_NVME_POLLED]) == 0) {
-        complain("--coalesce: there are interrupts only with --mode interrupt or adaptive");
+        complain("--coalesce: interrupts occur only with --mode interrupt or adaptive");
         return EXIT_USAGE;
     }
     if (trace != 0 && cores != 1) {
-        complain("--trace: of one core only");
+        complain("--trace needs --cores 1: it records one core");
         return EXIT_USAGE;
     }
     if (cores > chalk_core_count()) {
-        complain("--cores %" PRIu64 ": there are %u", cores, chalk_core_count());
+        complain("--cores %" PRIu64 ": this machine has %u for this program", cores, chalk_core_count());
         return EXIT_USAGE;
     }
     p.cores = (unsigned)cores;
@@ -435,7 +463,11 @@ int chalk_main(int argc, char *argv[])
     if (status == EXIT_GOOD && trace != 0 && !start_trace(&p, trace))
         status = EXIT_BAD;
     if (status == EXIT_GOOD) {
-        status = measure(&p, count ? count : UINT64_MAX, count ? 0 : seconds ? seconds : 5, warm_up);
+        status = measure(&p, count ? count : UINT64_MAX,
+                         count         ? 0
+                         : nanoseconds ? nanoseconds
+                                       : 5 * CHALK_S,
+                         warm_up);
         if (status != EXIT_BAD)
             (json ? print_json : print_text)(&p, instructions ? "instruction" : "tick");
         if (trace != 0 && !print_trace(&p))

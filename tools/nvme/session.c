@@ -19,7 +19,10 @@ static bool find_controller(struct session *session, const char *address)
     if (address) {
         /* Not necessarily on the bus: hosted, "vfio-user:PATH" is a name too. Opening it decides. */
         if (strlen(address) >= sizeof(session->bus.name)) {
-            complain("%s: too long for a device name; a PCI address looks like 0000:00:04.0", address);
+            complain("'%.40s...' is too long for the name of a device: a PCI address looks like "
+                     "0000:00:04.0, and the "
+                     "path of a socket has at most 107 characters",
+                     address);
             return false;
         }
         if (chalk_bus_lookup(address, &session->bus) != 0)
@@ -28,7 +31,9 @@ static bool find_controller(struct session *session, const char *address)
     }
     if (chalk_bus_find(CHALK_CLASS_NVME, &session->bus) == 0)
         return true;
-    complain("no NVMe controller on the bus; attach one (tools/vm and tools/metal: --device nvme:FILE)");
+    complain(
+        "no NVMe controller on the bus: name one, by its PCI address or as vfio-user:SOCKET, or attach one "
+        "(tools/vm and tools/metal: --device nvme:FILE)");
     return false;
 }
 

@@ -8,6 +8,11 @@
 
 #include <chalk/nvme.h>
 
+/* What --help says of the operand that names the controller. */
+#define SESSION_ADDRESS_HELP                                                                                 \
+    "the controller: a PCI address, or vfio-user: and the path of a socket;\n"                               \
+    "                               the first one on the bus if absent"
+
 struct session_options {
     const char *address; /* PCI address of the controller; NULL: the first on the bus */
     uint32_t nsid;       /* 0: the first active namespace */

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "options.h"
 #include "pattern.h"
 #include "scatter.h"
@@ -46,12 +47,25 @@ struct slot {
     int status;
 };
 
+/* What a pass over the range came to. */
+struct pass {
+    bool finished;
+    uint64_t requests;
+    uint32_t crc;
+};
+
+struct difference {
+    uint64_t lba;
+    unsigned byte; /* in the block: where the first 8 bytes that differ start */
+    uint64_t expected, found;
+};
+
 struct verify {
     struct session session;
     const struct chalk_block_info *info;
     uint64_t start, blocks, seed;
     struct sizes sizes;
-    bool interrupts, controller_memory, shadow_doorbells, steady_depth, verbose;
+    bool interrupts, controller_memory, shadow_doorbells, steady_depth, verbose, json;
     bool compare; /* what is read is the pattern */
 
     struct slot *slots; /* info->depth of them: a ring in LBA order, from head to tail */
@@ -73,8 +87,12 @@ struct verify {
     uint64_t look_at;          /* ticks: when to look at the world outside again */
     uint64_t tell_at;
     uint32_t crc;
-    uint64_t differing;
     bool failed, interrupted;
+
+    struct pass written, read;
+    bool flushed;
+    struct difference differences[REPORTS_MAX]; /* the first of them */
+    uint64_t differing;                         /* blocks, in all */
 };
 
 static bool parse_sizes(const char *text, struct sizes *sizes)
@@ -100,7 +118,7 @@ static bool parse_sizes(const char *text, struct sizes *sizes)
             if (*size > sizes->largest)
                 sizes->largest = *size;
         } else {
-            complain("--sizes '%.*s': must be bytes from 1 to 64M, or odd, or block, with commas between",
+            complain("--sizes '%.*s': must be bytes from 1 to 64M, odd or block; commas separate several",
                      (int)length, text);
             return false;
         }
@@ -211,8 +229,9 @@ static void report_difference(struct verify *v, uint64_t lba)
         return;
     while (v->expected[i] == v->found[i])
         i++;
+    v->differences[v->differing - 1] = (struct difference){lba, i * 8, v->expected[i], v->found[i]};
     if (v->found[0] != lba && v->found[1] == v->seed)
-        snprintf(hint, sizeof(hint), "; it starts as block %" PRIu64 " does", v->found[0]);
+        snprintf(hint, sizeof(hint), "; it holds the data of block %" PRIu64, v->found[0]);
     else if (v->found[0] == lba && i == 1)
         snprintf(hint, sizeof(hint), "; it was written with --seed %" PRIu64, v->found[1]);
     complain("block %" PRIu64 ", byte %u: expected %016" PRIx64 ", found %016" PRIx64 "%s", lba, i * 8,
@@ -408,12 +427,16 @@ static bool run_pass(struct verify *v, enum chalk_block_op op)
     }
     if (v->failed || v->interrupted)
         return false;
-    printf("%-8s %" PRIu64 " blocks in %" PRIu64 " requests, CRC-32C %08" PRIx32 "\n",
-           op == CHALK_BLOCK_WRITE ? "wrote"
-           : v->compare            ? "checked"
-                                   : "read",
-           v->blocks, queue->counters.submitted - submitted, v->crc);
+    *(op == CHALK_BLOCK_WRITE ? &v->written : &v->read) =
+        (struct pass){.finished = true, .requests = queue->counters.submitted - submitted, .crc = v->crc};
     return true;
+}
+
+static void print_pass(const struct verify *v, const char *did, const struct pass *pass)
+{
+    if (pass->finished && !v->json)
+        printf("%-8s %" PRIu64 " blocks in %" PRIu64 " requests, CRC-32C %08" PRIx32 "\n", did, v->blocks,
+               pass->requests, pass->crc);
 }
 
 static bool flush(struct verify *v)
@@ -422,18 +445,16 @@ static bool flush(struct verify *v)
 
     v->flush = (struct chalk_block_request){.op = CHALK_BLOCK_FLUSH};
     error = chalk_block_do(v->session.queue, &v->flush, chalk_deadline(30 * CHALK_S));
-
-    if (error == 0)
-        printf("flushed\n");
-    else
+    v->flushed = error == 0;
+    if (error != 0)
         complain("flush failed: %s", chalk_error_name(error));
+    else if (!v->json)
+        printf("flushed\n");
     return error == 0;
 }
 
-static int verify(struct verify *v, bool write, bool read)
+static void print_range(const struct verify *v)
 {
-    bool good = true;
-
     printf("namespace %" PRIu32 ", blocks %" PRIu64 " to %" PRIu64 " of %" PRIu32 " bytes",
            v->session.ns.nsid, v->start, v->start + v->blocks - 1, v->info->block_size);
     if (v->compare)
@@ -443,17 +464,90 @@ static int verify(struct verify *v, bool write, bool read)
     if (chalk_nvme_get_info(v->session.nvme)->shadow_doorbells)
         printf(", doorbells in memory");
     printf("\n");
-    if (write)
-        good = run_pass(v, CHALK_BLOCK_WRITE) && flush(v);
-    if (good && read)
-        good = run_pass(v, CHALK_BLOCK_READ);
-    if (v->interrupted) {
-        complain("interrupted");
-        return EXIT_INTERRUPTED;
+}
+
+static void print_json_pass(const char *name, const struct pass *pass)
+{
+    char crc[9];
+
+    if (!pass->finished) {
+        json_put_null(name);
+        return;
     }
-    if (v->differing > 0)
+    snprintf(crc, sizeof(crc), "%08" PRIx32, pass->crc);
+    json_open_object(name);
+    json_put_number("requests", pass->requests);
+    json_put_text("crc32c", crc);
+    json_close();
+}
+
+static void print_json_differences(const struct verify *v)
+{
+    char text[17];
+
+    json_open_list("differences");
+    for (unsigned i = 0; i < v->differing && i < REPORTS_MAX; i++) {
+        const struct difference *difference = &v->differences[i];
+
+        json_open_object(NULL);
+        json_put_number("lba", difference->lba);
+        json_put_number("byte", difference->byte);
+        snprintf(text, sizeof(text), "%016" PRIx64, difference->expected);
+        json_put_text("expected", text);
+        snprintf(text, sizeof(text), "%016" PRIx64, difference->found);
+        json_put_text("found", text);
+        json_close();
+    }
+    json_close();
+}
+
+static void print_json(const struct verify *v, int status)
+{
+    json_open_object(NULL);
+    json_put_number("namespace", v->session.ns.nsid);
+    json_put_number("start", v->start);
+    json_put_number("blocks", v->blocks);
+    json_put_number("block_size", v->info->block_size);
+    json_put_number("seed", v->seed);
+    print_json_pass("written", &v->written);
+    json_put_boolean("flushed", v->flushed);
+    print_json_pass("read", &v->read);
+    json_put_boolean("compared", v->compare && v->read.finished);
+    json_put_number("differing", v->differing);
+    print_json_differences(v);
+    json_put_text("result", status == EXIT_GOOD          ? "good"
+                            : status == EXIT_INTERRUPTED ? "interrupted"
+                            : v->differing > 0           ? "different"
+                                                         : "failed");
+    json_close();
+}
+
+static int verify(struct verify *v, bool write, bool read)
+{
+    bool good = true;
+    int status;
+
+    if (!v->json)
+        print_range(v);
+    if (write) {
+        good = run_pass(v, CHALK_BLOCK_WRITE);
+        print_pass(v, "wrote", &v->written);
+        good = good && flush(v);
+    }
+    if (good && read) {
+        good = run_pass(v, CHALK_BLOCK_READ);
+        print_pass(v, v->compare ? "checked" : "read", &v->read);
+    }
+    if (v->interrupted)
+        complain("interrupted");
+    else if (v->differing > 0)
         complain("%" PRIu64 " of %" PRIu64 " blocks differ", v->differing, v->blocks);
-    return good && !v->failed && v->differing == 0 ? EXIT_GOOD : EXIT_BAD;
+    status = v->interrupted                            ? EXIT_INTERRUPTED
+             : good && !v->failed && v->differing == 0 ? EXIT_GOOD
+                                                       : EXIT_BAD;
+    if (v->json)
+        print_json(v, status);
+    return status;
 }
 
 int chalk_main(int argc, char *argv[])
@@ -465,29 +559,33 @@ int chalk_main(int argc, char *argv[])
     const char *sizes = NULL;
     const struct option options[] = {
         {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
-         "its identifier; the first one if absent"},
+         "identifier of the namespace; the first one if absent"},
         {"start", OPTION_NUMBER, &v.start, 0, UINT64_MAX, NULL, "LBA",
          "first block of the range; 0 if absent"},
         {"blocks", OPTION_NUMBER, &v.blocks, 1, UINT64_MAX, NULL, "N",
          "length of the range; to the end if absent"},
-        {"seed", OPTION_NUMBER, &seed, 0, UINT32_MAX, NULL, "N", "which pattern; 1 if absent"},
+        {"seed", OPTION_NUMBER, &seed, 0, UINT32_MAX, NULL, "N", "number of the pattern; 1 if absent"},
         {"sizes", OPTION_WORD, &sizes, 0, 0, NULL, "LIST",
-         "bytes a request, drawn from these: numbers, odd, block; 4096,131072,odd if absent"},
+         "sizes to draw requests from: bytes, odd, block; 4096,131072,odd if absent"},
         {"depth", OPTION_NUMBER, &depth, 1, 65534, NULL, "N",
-         "requests in flight; wandering from 1 to 255 if absent"},
+         "requests in flight; if absent, varying from 1 to 255"},
         {"interrupts", OPTION_FLAG, &v.interrupts, 0, 0, NULL, NULL, "sleep until the controller interrupts"},
         {"cmb", OPTION_FLAG, &v.controller_memory, 0, 0, NULL, NULL,
          "keep commands in the controller's memory"},
         {"shadow-doorbells", OPTION_FLAG, &v.shadow_doorbells, 0, 0, NULL, NULL,
-         "ring doorbells in memory, if the controller can"},
+         "ring doorbells in memory, if the controller supports that"},
         {"timeout", OPTION_NUMBER, &timeout_ms, 1, 3600000, NULL, "MS",
-         "how long a command may take; 30000 if absent, and 5000 for those of administration"},
+         "longest time of a command; if absent, 30000, and 5000 for admin commands"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL, "yes, destroy what the range holds"},
-        {"write-only", OPTION_FLAG, &write_only, 0, 0, NULL, NULL, "write the pattern, do not read it back"},
-        {"read-only", OPTION_FLAG, &read_only, 0, 0, NULL, NULL, "compare with the pattern, written earlier"},
+        {"write-only", OPTION_FLAG, &write_only, 0, 0, NULL, NULL,
+         "write the pattern, and do not read it back"},
+        {"read-only", OPTION_FLAG, &read_only, 0, 0, NULL, NULL,
+         "only compare: the pattern was written by an earlier run"},
         {"crc-only", OPTION_FLAG, &crc_only, 0, 0, NULL, NULL,
-         "read whatever the range holds, and print its CRC"},
-        {"verbose", OPTION_FLAG, &v.verbose, 0, 0, NULL, NULL, "a line of progress every second, on stderr"},
+         "only read the range, and print the CRC of what it holds"},
+        {"verbose", OPTION_FLAG, &v.verbose, 0, 0, NULL, NULL,
+         "print a line of progress every second, on stderr"},
+        {"json", OPTION_FLAG, &v.json, 0, 0, NULL, NULL, "the result as one line of JSON"},
     };
     const struct command command = {
         .name = "nvme-verify",
@@ -495,14 +593,14 @@ int chalk_main(int argc, char *argv[])
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
-        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+        .operand_help = SESSION_ADDRESS_HELP,
     };
     int status;
 
     if (!options_parse(&command, argc, argv, &wanted.address, &status))
         return status;
     if (write_only + read_only + crc_only > 1) {
-        complain("--write-only, --read-only, --crc-only: give one of them at most");
+        complain("--write-only, --read-only, --crc-only: give only one of them");
         return EXIT_USAGE;
     }
     if (!parse_sizes(sizes ? sizes : "4096,131072,odd", &v.sizes))

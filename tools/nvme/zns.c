@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "options.h"
 #include "pattern.h"
 #include "session.h"
@@ -24,6 +25,11 @@ struct zns {
     struct chalk_dma buffer, data;   /* all of it, and what is appended */
     struct chalk_block_request read; /* if it is late it is under way until the queue is closed */
     struct chalk_nvme_zone *zones;
+    bool json;
+    struct {
+        uint32_t blocks; /* 0: nothing was appended */
+        uint64_t zone, lba;
+    } appended;
 };
 
 static uint64_t soon(void)
@@ -39,18 +45,12 @@ static void print_limit(const char *what, uint32_t limit)
         printf(", at most %" PRIu32 " %s", limit, what);
 }
 
-/* The zones from number `first` on, `most` of them at most. */
-static int list(struct zns *z, uint64_t first, uint64_t most)
+static void print_text(const struct zns *z, unsigned count)
 {
-    unsigned count = most < z->zoned.zone_count ? (unsigned)most : (unsigned)z->zoned.zone_count;
-    int error = chalk_nvme_report_zones(z->session.queue, &z->zoned, first * z->zoned.zone_size, &z->buffer,
-                                        z->zones, &count, soon());
-
-    if (error != 0) {
-        complain("namespace %" PRIu32 " does not report its zones: %s", z->session.ns.nsid,
-                 chalk_error_name(error));
-        return EXIT_BAD;
-    }
+    if (z->appended.blocks != 0)
+        printf("appended %" PRIu32 " blocks to zone %" PRIu64 ": they are at block %" PRIu64
+               "\nread back: the same\n",
+               z->appended.blocks, z->appended.zone, z->appended.lba);
     printf("namespace %" PRIu32 ": %" PRIu64 " zones of %" PRIu64 " blocks", z->session.ns.nsid,
            z->zoned.zone_count, z->zoned.zone_size);
     print_limit("open", z->zoned.max_open);
@@ -63,6 +63,61 @@ static int list(struct zns *z, uint64_t first, uint64_t most)
                zone->start / z->zoned.zone_size, zone->start, zone->write_pointer - zone->start,
                zone->capacity, chalk_nvme_zone_state_name(zone->state));
     }
+}
+
+static void print_json_limit(const char *name, uint32_t limit)
+{
+    if (limit == UINT32_MAX)
+        json_put_null(name);
+    else
+        json_put_number(name, limit);
+}
+
+static void print_json(const struct zns *z, unsigned count)
+{
+    json_open_object(NULL);
+    json_put_number("namespace", z->session.ns.nsid);
+    json_put_number("zone_count", z->zoned.zone_count);
+    json_put_number("zone_size", z->zoned.zone_size);
+    print_json_limit("max_open", z->zoned.max_open);
+    print_json_limit("max_active", z->zoned.max_active);
+    json_put_number("max_append", z->zoned.max_append);
+    if (z->appended.blocks != 0) {
+        json_open_object("appended");
+        json_put_number("zone", z->appended.zone);
+        json_put_number("blocks", z->appended.blocks);
+        json_put_number("lba", z->appended.lba);
+        json_close();
+    }
+    json_open_list("zones");
+    for (unsigned i = 0; i < count; i++) {
+        const struct chalk_nvme_zone *zone = &z->zones[i];
+
+        json_open_object(NULL);
+        json_put_number("zone", zone->start / z->zoned.zone_size);
+        json_put_number("start", zone->start);
+        json_put_number("capacity", zone->capacity);
+        json_put_number("written", zone->write_pointer - zone->start);
+        json_put_text("state", chalk_nvme_zone_state_name(zone->state));
+        json_close();
+    }
+    json_close();
+    json_close();
+}
+
+/* Lists up to `most` zones, from number `first` on. */
+static int list(struct zns *z, uint64_t first, uint64_t most)
+{
+    unsigned count = most < z->zoned.zone_count ? (unsigned)most : (unsigned)z->zoned.zone_count;
+    int error = chalk_nvme_report_zones(z->session.queue, &z->zoned, first * z->zoned.zone_size, &z->buffer,
+                                        z->zones, &count, soon());
+
+    if (error != 0) {
+        complain("cannot list the zones of namespace %" PRIu32 " of %s: %s", z->session.ns.nsid,
+                 z->session.bus.name, chalk_error_name(error));
+        return EXIT_BAD;
+    }
+    (z->json ? print_json : print_text)(z, count);
     return EXIT_GOOD;
 }
 
@@ -116,19 +171,20 @@ static int append(struct zns *z, uint64_t zone, uint32_t count)
     error = chalk_nvme_append(z->session.queue, &z->zoned, zone * z->zoned.zone_size, count, &z->data, 1,
                               &z->read.lba, soon());
     if (error == 0) {
-        printf("appended %" PRIu32 " blocks to zone %" PRIu64 ": they are at block %" PRIu64 "\n", count,
-               zone, z->read.lba);
         memset(data, 0, bytes);
         error = chalk_block_do(z->session.queue, &z->read, soon());
     }
-    if (error != 0)
+    if (error != 0) {
         complain("appending %" PRIu32 " blocks to zone %" PRIu64 " failed: %s", count, zone,
                  chalk_error_name(error));
-    else if (memcmp(copy, data, bytes) != 0)
-        complain("block %" PRIu64 " and those behind it are not what was appended", z->read.lba);
-    else
-        printf("read back: the same\n");
-    error |= memcmp(copy, data, bytes);
+    } else if (memcmp(copy, data, bytes) != 0) {
+        complain("blocks from %" PRIu64 " on are not what was appended", z->read.lba);
+        error = -EIO;
+    } else {
+        z->appended.blocks = count;
+        z->appended.zone = zone;
+        z->appended.lba = z->read.lba;
+    }
     free(copy);
     return error == 0 ? EXIT_GOOD : EXIT_BAD;
 }
@@ -145,7 +201,7 @@ static bool prepare(struct zns *z)
     }
     z->zones = calloc(z->zoned.zone_count < 65536 ? (size_t)z->zoned.zone_count : 65536, sizeof(*z->zones));
     if (!z->zones || chalk_dma_get(z->session.memory, BUFFER, CHALK_PAGE, &z->buffer) != 0) {
-        complain("no memory for a report of zones");
+        complain("no memory for a list of %" PRIu64 " zones", z->zoned.zone_count);
         return false;
     }
     return true;
@@ -160,31 +216,33 @@ int chalk_main(int argc, char *argv[])
     bool all = false, overwrite = false;
     const struct option options[] = {
         {"namespace", OPTION_NUMBER, &nsid, 1, UINT32_MAX - 1, NULL, "N",
-         "its identifier; the first one if absent"},
-        {"zone", OPTION_NUMBER, &zone, 0, UINT32_MAX, NULL, "N", "by its number; the first if absent"},
-        {"count", OPTION_NUMBER, &most, 1, 65536, NULL, "N", "of zones to list; all if absent"},
+         "identifier of the namespace; the first one if absent"},
+        {"zone", OPTION_NUMBER, &zone, 0, UINT32_MAX, NULL, "N",
+         "number of the zone; the first one if absent"},
+        {"count", OPTION_NUMBER, &most, 1, 65536, NULL, "N", "how many zones to list; all if absent"},
         {"do", OPTION_WORD, &action, 0, 0, "open|close|finish|reset|offline", "ACTION",
-         "with --zone, or with --all"},
-        {"all", OPTION_FLAG, &all, 0, 0, NULL, NULL, "all zones that are in a state for it"},
+         "open, close, finish, reset or offline, for --zone N or --all"},
+        {"all", OPTION_FLAG, &all, 0, 0, NULL, NULL, "do it with all zones whose state allows it"},
         {"append", OPTION_NUMBER, &blocks, 1, 65536, NULL, "BLOCKS",
-         "of a pattern to --zone, and read them back"},
+         "append so many blocks to --zone N, and read them back"},
         {"overwrite", OPTION_FLAG, &overwrite, 0, 0, NULL, NULL,
          "yes, destroy or change what the zones hold"},
+        {"json", OPTION_FLAG, &z.json, 0, 0, NULL, NULL, "the zones as one line of JSON"},
     };
     const struct command command = {
         .name = "nvme-zns",
-        .summary = "Lists the zones of a zoned namespace, or does something with them first.",
+        .summary = "Lists the zones of a zoned namespace, after changing them if asked to.",
         .options = options,
         .option_count = sizeof(options) / sizeof(options[0]),
         .operand = "ADDRESS",
-        .operand_help = "PCI address of the controller; the first one on the bus if absent",
+        .operand_help = SESSION_ADDRESS_HELP,
     };
     int status;
 
     if (!options_parse(&command, argc, argv, &wanted.address, &status))
         return status;
     if ((action && blocks) || ((action || blocks) && (zone != UINT64_MAX) == all) || (blocks && all)) {
-        complain("give --do with --zone or --all, or --append with --zone, or none of them");
+        complain("give --do with --zone or --all, or --append with --zone, or neither");
         return EXIT_USAGE;
     }
     wanted.nsid = (uint32_t)nsid;
@@ -197,9 +255,9 @@ int chalk_main(int argc, char *argv[])
 
         status = EXIT_USAGE;
         if (first >= z.zoned.zone_count)
-            complain("--zone %" PRIu64 ": there are %" PRIu64, first, z.zoned.zone_count);
+            complain("--zone %" PRIu64 ": the last zone is %" PRIu64, first, z.zoned.zone_count - 1);
         else if (blocks * z.session.queue->info.block_size > limit)
-            complain("--append %" PRIu64 ": at most %" PRIu64 " bytes at once", blocks, limit);
+            complain("--append %" PRIu64 ": an append has at most %" PRIu64 " bytes", blocks, limit);
         else if ((!action && !blocks) ||
                  session_may_write(&z.session, first * z.zoned.zone_size,
                                    all ? z.session.queue->info.block_count : z.zoned.zone_size, overwrite))

@@ -1,0 +1,360 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the programs say to a mistake, and the JSON that they print: programs_test.py BUILD
+
+Each program is run with each obvious mistake, beside a model of a disk: its exit status, that its message names the
+cure, and that it takes two lines at most. Each --json is parsed, and has the members of docs/nvme-commands.md.
+"""
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, 'tests'))
+import tap  # noqa: E402
+import worlds  # noqa: E402
+
+BUILD = os.path.abspath(sys.argv[1])
+ENVIRONMENT = {'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1', 'CHALK_LOG': 'error'}
+LONGEST = 2  # lines of a message
+
+NVME = ['nvme-identify', 'nvme-log', 'nvme-features', 'nvme-format', 'nvme-zns', 'nvme-verify', 'nvme-perf']
+ENOUGH = {'nvme-format': ['--block-size', '512', '--overwrite'], 'nvme-verify': ['--overwrite', '--blocks', '8', '--depth', '4'],
+          'nvme-perf': ['--count', '8']}  # arguments without which a program does not get to its device
+EXAMPLES = ['read-blocks', 'edu']
+SILENT = ['hello', 'ticker', 'own-memory', 'own-scheduler', 'two-loops']  # take no arguments
+PROGRAMS = [*NVME, *EXAMPLES, 'chalk-model']
+
+# Names of devices, by what is wrong with them: parts of the message. They are opened by each program that has a device.
+NAMES = {
+    'vfio-user:': ['path is missing', 'vfio-user:/tmp/disk'],
+    'vfio-user:{file}': ['is not a socket'],
+    'vfio-user:{folder}': ['is not a socket'],
+    'vfio-user:{folder}/nothing': ['there is no socket', 'is the device\'s process running?'],
+    'vfio-user:{left}': ['no process listens on', 'has ended'],
+    'vfio-user:/{long}': ['at most 107 characters'],
+    '{socket}': ['is a socket', 'vfio-user:{socket}'],
+    '{file}': ['PCI address', 'lspci -D', 'vfio-user:'],
+    'nonsense': ['PCI address', 'lspci -D', 'vfio-user:'],
+    '': ['PCI address', 'lspci -D', 'vfio-user:'],
+    '9999:99:1f.7': ['there is no device', 'lspci -D'],
+}
+
+# Of all programs with a table of options.
+OPTIONS = {
+    '--nonsense': ['--nonsense', 'no such option', '--help'],
+    '-x': ['-x', 'no such option', '--help'],
+    'two devices': ['one argument too many', '--help'],
+}
+
+# program arguments: status, parts of the message
+MISTAKES = {
+    'nvme-identify --json=1': (2, ['takes no value']),
+    'nvme-log --log weather': (2, ['must be one of', 'health']),
+    'nvme-log --log': (2, ['needs a value', 'health']),
+    'nvme-log --page 256': (2, ['from 0 to 255']),
+    'nvme-log --page 2 --size 6': (2, ['not a multiple of 4']),
+    'nvme-log --size 16': (2, ['only with --page']),
+    'nvme-log --count 3': (2, ['only with --watch']),
+    'nvme-log --log health --watch 1': (2, ['only one of them']),
+    'nvme-log --watch 0': (2, ['from 0.001 to']),
+    'nvme-log --watch now': (2, ['such as 2 or 0.5']),
+    'nvme-log --page 0xff {disk}': (1, ['does not give this log page, 0xff']),
+    'nvme-features --feature colour': (2, ['colour', 'nvme-features lists']),
+    'nvme-features --set 1': (2, ['needs --feature']),
+    'nvme-features --save': (2, ['needs --set']),
+    'nvme-features --feature queues --set 1': (2, ['only the driver']),
+    'nvme-features --feature power --set 1 --save {disk}': (1, ['refuses to set power']),
+    'nvme-features --feature 0xfe {disk}': (1, ['cannot read 0xfe']),
+    'nvme-format --overwrite {disk}': (2, ['--block-size', '--format']),
+    'nvme-format --block-size 512 --format 0': (2, ['not both']),
+    'nvme-format --block-size 512 {disk}': (2, ['destroys', 'add --overwrite']),
+    'nvme-format --block-size 100 --overwrite {disk}': (2, ['no such format', 'nvme-identify']),
+    'nvme-format --format 60 --overwrite {disk}': (2, ['no such format', 'nvme-identify']),
+    'nvme-format --format 0 --overwrite --namespace 7 {disk}': (1, ['no namespace 7', 'nvme-identify']),
+    'nvme-zns --namespace 2 {disk}': (1, ['has no zones']),
+    'nvme-zns --zone 99 {disk}': (2, ['the last zone is']),
+    'nvme-zns --do reset {disk}': (2, ['--zone', '--all']),
+    'nvme-zns --do reset --zone 0 {disk}': (2, ['add --overwrite']),
+    'nvme-zns --do paint --zone 0': (2, ['must be one of open']),
+    'nvme-zns --append 1000 --zone 0 --overwrite {disk}': (2, ['at most 65536 bytes']),
+    'nvme-verify --blocks 8 --namespace 2 {disk}': (2, ['destroys', 'add --overwrite']),
+    'nvme-verify --start 1G --overwrite --namespace 2 {disk}': (2, ['the last block']),
+    'nvme-verify --blocks 1G --overwrite --namespace 2 {disk}': (2, ['only']),
+    'nvme-verify --sizes 4096,x': (2, ['from 1 to 64M', 'odd', 'block']),
+    'nvme-verify --sizes 1000 --overwrite --namespace 2 {disk}': (2, ['block size, 512']),
+    'nvme-verify --sizes 64M --depth 1 --overwrite --namespace 2 {disk}': (2, ['at most']),
+    'nvme-verify --read-only --crc-only': (2, ['only one of them']),
+    'nvme-verify --timeout 0': (2, ['from 1 to']),
+    'nvme-verify --namespace 7 --read-only {disk}': (1, ['no namespace 7', 'nvme-identify']),
+    'nvme-perf --seconds 1 --count 8': (2, ['only one of them']),
+    'nvme-perf --seconds 0': (2, ['from 0.001 to 86400']),
+    'nvme-perf --seconds 1h': (2, ['such as 2 or 0.5']),
+    'nvme-perf --size 4096B': (2, ['K, M, G']),
+    'nvme-perf --size 1000 --namespace 2 {disk}': (2, ['block size, 512']),
+    'nvme-perf --size 32M --depth 1 --namespace 2 {disk}': (2, ['at most']),
+    'nvme-perf --depth 5000 --size 512 --namespace 2 {disk}': (2, ['--depth 5000', 'at most']),
+    'nvme-perf --op erase': (2, ['read|write|mixed']),
+    'nvme-perf --op write --namespace 2 {disk}': (2, ['add --overwrite']),
+    'nvme-perf --verify': (2, ['--op write']),
+    'nvme-perf --coalesce 8': (2, ['--mode interrupt']),
+    'nvme-perf --cores 64': (2, ['--cores 64']),
+    'nvme-perf --trace 10 --cores 2': (2, ['--cores 1']),
+    'read-blocks a b': (2, ['usage: read-blocks']),
+    'read-blocks --json': (2, ['usage: read-blocks']),
+    'edu --json': (2, ['usage: edu']),
+    'chalk-model': (2, ['name a model: nvme or edu']),
+    'chalk-model tape': (2, ['name a model: nvme or edu']),
+    'chalk-model nvme': (2, ['--socket', '/tmp/disk']),
+    'chalk-model nvme edu': (2, ['one argument too many']),
+    'chalk-model nvme --socket {new}': (2, ['--size 1G']),
+    'chalk-model nvme --socket {new} --size 1000': (2, ['from 4096']),
+    'chalk-model nvme --socket {new} --size 1M --block-size 1024': (2, ['512 or 4096']),
+    'chalk-model nvme --socket {new} --size 1M --backing tape': (2, ['null, ram or file:PATH']),
+    'chalk-model nvme --socket {new} --backing file:{folder}/nothing': (2, ['No such file']),
+    'chalk-model nvme --socket {new} --backing file:{folder}': (2, ['directory']),
+    'chalk-model nvme --socket {new} --size 1M --zone-size 8M': (2, ['at most that of the disk']),
+    'chalk-model nvme --socket {new} --size 1M --script {folder}/nothing': (2, ['No such file']),
+    'chalk-model nvme --socket {file} --size 1M': (1, ['cannot listen on']),
+    'chalk-model nvme --socket {folder}/no/where --size 1M': (1, ['cannot listen on']),
+    'chalk-model nvme --socket {socket} --size 1M': (1, ['another process']),
+    'chalk-model nvme --socket /{long} --size 1M': (1, ['cannot listen on']),
+}
+
+# What --json has to have: program arguments: members of each line, by their types. {} stands for any line.
+NUMBER, TEXT, YES_OR_NO, NULL = int, str, bool, type(None)
+REAL = float
+JSON = {
+    'nvme-identify': [{
+        'address': TEXT, 'vid': NUMBER, 'ssvid': NUMBER, 'sn': TEXT, 'mn': TEXT, 'fr': TEXT, 'cntlid': NUMBER, 'ver': NUMBER,
+        'oncs': NUMBER, 'nn': NUMBER, 'vwc': NUMBER, 'max_transfer': NUMBER, 'page_size': NUMBER, 'queue_entries': NUMBER,
+        'controller_memory': NUMBER,
+        'namespaces': [{'nsid': NUMBER, 'nsze': NUMBER, 'ncap': NUMBER, 'nuse': NUMBER, 'format': NUMBER,
+                        'formats': [{'block_size': NUMBER, 'metadata_size': NUMBER}]}]}],
+    'nvme-log': [{
+        'log': TEXT, 'warnings': [TEXT], 'temperature_celsius': NUMBER, 'sensors_celsius': [NUMBER], 'spare_percent': NUMBER,
+        'spare_threshold_percent': NUMBER, 'used_percent': NUMBER, 'units_read': NUMBER, 'units_written': NUMBER,
+        'reads': NUMBER, 'writes': NUMBER, 'busy_minutes': NUMBER, 'power_cycles': NUMBER, 'power_hours': NUMBER,
+        'unsafe_shutdowns': NUMBER, 'media_errors': NUMBER, 'errors': NUMBER, 'warning_minutes': NUMBER,
+        'critical_minutes': NUMBER}],
+    'nvme-log --log errors': [{
+        'log': TEXT, 'errors': [{'number': NUMBER, 'queue': NUMBER, 'command': NUMBER, 'namespace': NUMBER, 'lba': NUMBER,
+                                 'status': NUMBER, 'meaning': TEXT}]}],
+    'nvme-log --log firmware': [{'log': TEXT, 'active': NUMBER, 'next': NUMBER, 'revisions': [TEXT]}],
+    'nvme-log --log changed': [{'log': TEXT, 'complete': YES_OR_NO, 'namespaces': [NUMBER]}],
+    'nvme-log --log effects': [{'log': TEXT, **{kind: [{
+        'opcode': NUMBER, 'changes_blocks': YES_OR_NO, 'changes_namespaces': YES_OR_NO, 'changes_inventory': YES_OR_NO,
+        'changes_controller': YES_OR_NO, 'alone': NUMBER}] for kind in ('admin', 'io')}}],
+    'nvme-log --page 2 --size 8': [{'page': NUMBER, 'offset': NUMBER, 'size': NUMBER, 'data': TEXT}],
+    'nvme-log --watch 0.2': [{'events': NUMBER}],
+    'nvme-features': [{'select': TEXT, 'features': [{
+        'id': NUMBER, 'name': TEXT, 'value': NUMBER, 'changeable': YES_OR_NO, 'saveable': YES_OR_NO}]}],
+    'nvme-features --feature write-cache --set 0': [{'select': TEXT, 'features': [{
+        'id': NUMBER, 'name': TEXT, 'value': NUMBER, 'changeable': YES_OR_NO, 'saveable': YES_OR_NO}]}],
+    'nvme-zns': [{
+        'namespace': NUMBER, 'zone_count': NUMBER, 'zone_size': NUMBER, 'max_open': NUMBER, 'max_active': NUMBER,
+        'max_append': NUMBER, 'zones': [{'zone': NUMBER, 'start': NUMBER, 'capacity': NUMBER, 'written': NUMBER,
+                                         'state': TEXT}]}],
+    'nvme-zns --append 2 --zone 1 --overwrite --count 1': [{
+        'namespace': NUMBER, 'zone_count': NUMBER, 'zone_size': NUMBER, 'max_open': NUMBER, 'max_active': NUMBER,
+        'max_append': NUMBER, 'appended': {'zone': NUMBER, 'blocks': NUMBER, 'lba': NUMBER},
+        'zones': [{'zone': NUMBER, 'start': NUMBER, 'capacity': NUMBER, 'written': NUMBER, 'state': TEXT}]}],
+    'nvme-verify --namespace 2 --overwrite --blocks 64': [{
+        'namespace': NUMBER, 'start': NUMBER, 'blocks': NUMBER, 'block_size': NUMBER, 'seed': NUMBER,
+        'written': {'requests': NUMBER, 'crc32c': TEXT}, 'flushed': YES_OR_NO,
+        'read': {'requests': NUMBER, 'crc32c': TEXT}, 'compared': YES_OR_NO, 'differing': NUMBER,
+        'differences': [{'lba': NUMBER, 'byte': NUMBER, 'expected': TEXT, 'found': TEXT}], 'result': TEXT}],
+    'nvme-perf --namespace 2 --seconds 0.1 --op mixed --verify --overwrite --histogram': [{
+        'pattern': TEXT, 'op': TEXT, 'size': NUMBER, 'depth': NUMBER, 'mode': TEXT, 'namespace': NUMBER, 'cores': NUMBER,
+        'reads_percent': NUMBER, 'verified': NUMBER, 'latency_us_from': {}, 'requests': NUMBER, 'seconds': REAL, 'iops': REAL,
+        'mib_per_s': REAL, 'latency_ns': {name: NUMBER for name in ('p50', 'p99', 'p99_9', 'min', 'max')},
+        'doorbells_per_io': REAL, 'interrupts_per_io': REAL, 'submit_ticks': {'median': NUMBER, 'min': NUMBER},
+        'reap_ticks': {'median': NUMBER, 'min': NUMBER}, 'tick': TEXT, 'interrupted': YES_OR_NO}],
+    'nvme-format --namespace 2 --block-size 4096 --overwrite': [{
+        'namespace': NUMBER, 'format': NUMBER, 'blocks': NUMBER, 'block_size': NUMBER, 'metadata_size': NUMBER}],
+}
+
+
+class Places:
+    """What the arguments of the tables stand for, in a folder of their own."""
+
+    def __init__(self, folder):
+        self.names = {'folder': folder, 'long': 'x' * 200}
+        for name in ('socket', 'left', 'file', 'new', 'once'):
+            self.names[name] = os.path.join(folder, name)
+        self.names['disk'] = 'vfio-user:' + self.names['socket']
+        with open(self.names['file'], 'w', encoding='ascii') as file:
+            file.write('precious\n')
+        with socket.socket(socket.AF_UNIX) as left:  # as of a process that was killed
+            left.bind(self.names['left'])
+            left.listen()
+
+    def fill(self, text):
+        return text.format(**self.names)
+
+
+def run(name, *arguments, stdout=subprocess.PIPE, environment=ENVIRONMENT, **more):
+    return subprocess.run([os.path.join(BUILD, name), *arguments], stdin=subprocess.DEVNULL, stdout=stdout,
+                          stderr=subprocess.PIPE, text=True, errors='replace', timeout=60, env=environment, **more)
+
+
+def lines(text):
+    return [line for line in text.splitlines() if 'hugepages' not in line]
+
+
+def mistake(test, shows, done, status, parts):
+    """One case: the status, the cure, and no more than that. Nothing is printed where results go."""
+    missing = [part for part in parts if part not in done.stderr]
+    test.result(done.returncode == status and not missing and len(lines(done.stderr)) <= LONGEST and not done.stdout,
+                f'{shows}: {", ".join(parts)}',
+                f'status {done.returncode}, not {status}; missing {missing}\n{done.stdout}{done.stderr}')
+
+
+def mistakes(test, places):
+    for program in [*NVME, *EXAMPLES]:
+        for name, parts in NAMES.items():
+            done = run(program, *ENOUGH.get(program, ()), places.fill(name))
+            mistake(test, f'{program} {name!r}', done, 1, [places.fill(part) for part in parts])
+        empty = {**ENVIRONMENT, 'CHALK_BUS': ''}  # a bus on which there is nothing
+        mistake(test, f'{program}, and nothing is on the bus', run(program, *ENOUGH.get(program, ()), environment=empty), 1,
+                ['on the bus', 'PCI address', 'vfio-user:'])
+    for program in NVME:
+        for shows, parts in OPTIONS.items():
+            words = ['a', 'b'] if shows == 'two devices' else [shows]
+            mistake(test, f'{program} {shows}', run(program, *words), 2, parts)
+        if program not in ('nvme-identify', 'nvme-log', 'nvme-features'):
+            for number, parts in {'0': ['must be from 1'], 'x': ['not a whole number']}.items():
+                mistake(test, f'{program} --namespace {number}', run(program, '--namespace', number), 2, parts)
+    for command, (status, parts) in MISTAKES.items():
+        program, *arguments = command.split()
+        if program == 'nvme-verify':
+            arguments = ['--depth', '4', *arguments]  # memory for the default is claimed first, and takes a second
+        mistake(test, command, run(program, *(places.fill(word) for word in arguments)), status, parts)
+
+
+def helped(test):
+    """-h and --help say the same, and all that there is to say."""
+    for program in PROGRAMS:
+        short, long = run(program, '-h'), run(program, '--help')
+        test.result(short.returncode == long.returncode == 0 and short.stdout == long.stdout and not short.stderr and
+                    f'usage: {program} ' in short.stdout, f'{program} -h and --help', short.stdout + short.stderr)
+
+
+def variables(test):
+    """Whatever a hosted program reads from its environment is in its --help."""
+    with open(os.path.join(ROOT, 'hosted/main.c'), encoding='utf-8') as file:
+        read = re.findall(r'getenv\("(\w+)"\)', file.read())
+    for program in NVME:
+        text = run(program, '--help').stdout
+        missing = [name for name in read if name + '=' not in text]
+        test.result(read and not missing, f'{program} --help names its environment variables', f'not {missing}')
+
+
+def full(test, places):
+    """Who prints into a full disk, or a closed descriptor, fails, and says so."""
+    for command in (*(f'{program} --help' for program in PROGRAMS), *SILENT, *(f'{line} --json {{disk}}' for line in JSON),
+                    'read-blocks {disk}', 'nvme-identify {disk}', 'nvme-perf --count 9 --trace 9 {disk}'):
+        program, *arguments = command.split()
+        arguments = [places.fill(word) for word in arguments]
+        with open('/dev/full', 'w', encoding='ascii') as device:
+            done = run(program, *arguments, stdout=device)
+        test.result(done.returncode == 1 and 'standard output is not complete' in done.stderr and
+                    ('No space left' in done.stderr or 'trace' in command) and len(lines(done.stderr)) <= LONGEST,
+                    f'{command} > /dev/full fails', f'{done.returncode}: {done.stderr}')
+    for program in ('nvme-identify', 'hello', 'chalk-model'):
+        arguments = ['--help'] if program == 'chalk-model' else [places.names['disk']]
+        done = run(program, *arguments, stdout=None, preexec_fn=lambda: os.close(1))
+        test.result(done.returncode == 1 and 'Bad file descriptor' in done.stderr, f'{program} >&- fails',
+                    f'{done.returncode}: {done.stderr}')
+    with open('/dev/full', 'w', encoding='ascii') as device:
+        done = run('chalk-model', 'nvme', '--size', '1M', '--socket', places.names['once'], stdout=device)
+    test.result(done.returncode == 1 and 'No space left' in done.stderr, 'chalk-model ends if its address cannot be printed',
+                f'{done.returncode}: {done.stderr}')
+
+
+def fits(value, shape):
+    """Whether a value has the shape: None, or what is wrong with it."""
+    if isinstance(shape, list):
+        return None if isinstance(value, list) and not any(fits(item, shape[0]) for item in value) else f'{value!r}: {shape}'
+    if isinstance(shape, dict):
+        if not isinstance(value, dict) or shape and set(value) != set(shape):
+            return f'{sorted(value)}, not {sorted(shape)}'
+        return next(filter(None, (fits(value[name], kind) for name, kind in shape.items())), None)
+    kinds = (int, float) if shape is REAL else shape
+    return None if isinstance(value, kinds) and (shape is YES_OR_NO or not isinstance(value, bool)) else \
+        f'{value!r} is no {shape.__name__}'
+
+
+def parsed(test, places):
+    with open(os.path.join(ROOT, 'docs/nvme-commands.md'), encoding='utf-8') as file:
+        documented = file.read()
+
+    def members(shape):
+        for name, inner in shape.items():
+            yield name
+            yield from members(inner if isinstance(inner, dict) else inner[0] if isinstance(inner, list) and
+                               isinstance(inner[0], dict) else {})
+
+    for command, shapes in JSON.items():
+        program, *arguments = command.split()
+        done = run(program, '--json', *arguments, places.names['disk'])
+        try:
+            values = [json.loads(line) for line in done.stdout.splitlines()]
+        except ValueError as error:
+            values = [str(error)]
+        wrong = [fits(value, shape) for value, shape in zip(values, shapes)]
+        test.result(done.returncode == 0 and len(values) == len(shapes) and not any(wrong) and not lines(done.stderr),
+                    f'{command} --json', f'status {done.returncode}, {wrong}\n{done.stdout}{done.stderr}')
+        missing = [name for shape in shapes for name in members(shape) if f'`{name}`' not in documented]
+        test.result(not missing, f'{command} --json: each member is documented', missing)
+
+
+def different(test, places):
+    """What nvme-verify finds is in its JSON, and the status says that there is something."""
+    done = run('nvme-verify', '--json', '--namespace', '2', '--read-only', '--seed', '2', '--blocks', '4', '--depth', '1',
+               places.names['disk'])
+    found = json.loads(done.stdout or '{}')
+    test.result(done.returncode == 1 and found.get('result') == 'different' and found.get('differing') == 4 and
+                len(found.get('differences', ())) == 4 and found.get('written') is None,
+                'blocks that differ are in the JSON', f'{done.returncode}: {done.stdout}{done.stderr}')
+
+
+def address(test, places):
+    """A model's address, for programs."""
+    process = subprocess.Popen([os.path.join(BUILD, 'chalk-model'), 'edu', '--json', '--socket', places.names['once']],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        seen = json.loads(process.stdout.readline() or '{}')
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stdout.close()
+    test.equal(seen, {'model': 'edu', 'address': 'vfio-user:' + places.names['once'], 'process': process.pid},
+               'chalk-model --json')
+
+
+def main():
+    with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
+        places = Places(folder)
+        with contextlib.ExitStack() as stack:
+            os.chmod(folder, 0o777)  # the model gives root away
+            stack.enter_context(worlds.model(
+                os.path.join(BUILD, 'chalk-model'), 'nvme', places.names['socket'], '--size', '16M', '--zone-size', '1M',
+                '--open-zones', '4', '--active-zones', '6', '--size2', '8M'))
+            mistakes(test, places)
+            parsed(test, places)
+            different(test, places)
+            full(test, places)
+        helped(test)
+        variables(test)
+        address(test, places)
+
+
+if __name__ == '__main__':
+    main()
