@@ -339,7 +339,7 @@ static int cannot_connect(struct peer *peer, const char *path, int error)
     const char *name = peer->device->name;
     struct stat status;
 
-    if (error == -ECONNREFUSED && stat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
+    if ((error == -ECONNREFUSED || error == -EACCES) && stat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
         chalk_log(
             CHALK_ERROR,
             "%s cannot be opened: %s is not a socket; name the one that the device's process listens on",

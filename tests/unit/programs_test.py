@@ -194,6 +194,8 @@ class Places:
         with socket.socket(socket.AF_UNIX) as left:  # as of a process that was killed
             left.bind(self.names['left'])
             left.listen()
+        os.chmod(self.names['left'], 0o777)
+        os.chmod(folder, 0o777)  # the programs give root away
 
     def fill(self, text):
         return text.format(**self.names)
@@ -201,7 +203,8 @@ class Places:
 
 def run(name, *arguments, stdout=subprocess.PIPE, environment=ENVIRONMENT, **more):
     return subprocess.run([os.path.join(BUILD, name), *arguments], stdin=subprocess.DEVNULL, stdout=stdout,
-                          stderr=subprocess.PIPE, text=True, errors='replace', timeout=60, env=environment, **more)
+                          stderr=subprocess.PIPE, text=True, errors='replace', timeout=60, env=environment,
+                          **worlds.ordinary(), **more)
 
 
 def lines(text):
@@ -328,7 +331,8 @@ def different(test, places):
 def address(test, places):
     """A model's address, for programs."""
     process = subprocess.Popen([os.path.join(BUILD, 'chalk-model'), 'edu', '--json', '--socket', places.names['once']],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+                               **worlds.ordinary())
     try:
         seen = json.loads(process.stdout.readline() or '{}')
     finally:
@@ -343,7 +347,6 @@ def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         places = Places(folder)
         with contextlib.ExitStack() as stack:
-            os.chmod(folder, 0o777)  # the model gives root away
             stack.enter_context(worlds.model(
                 os.path.join(BUILD, 'chalk-model'), 'nvme', places.names['socket'], '--size', '16M', '--zone-size', '1M',
                 '--open-zones', '4', '--active-zones', '6', '--size2', '8M'))
