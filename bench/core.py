@@ -7,10 +7,9 @@ the clock goes on by one with each (bench/bare/counts.c).
 import json
 import os
 import re
-import subprocess
 import sys
 
-from bench import peers
+from bench import peers, progress
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = [f'bench/bench-{name}' for name in ('message', 'sched', 'pool', 'ring')]
@@ -38,10 +37,10 @@ def ratio_wanted(operation, peer):
 
 def count_instructions(image):
     """{what: instructions}"""
-    run = subprocess.run([os.path.join(ROOT, 'tools/metal'), '--icount', '--timeout', '120', '--', image],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = progress.run([os.path.join(ROOT, 'tools/metal'), '--icount', '--timeout', '120', '--', image],
+                       'counting instructions on bare metal')
     if run.returncode:
-        sys.exit(f'tools/bench: {image}: status {run.returncode}: {run.stdout.strip()}')
+        sys.exit(f'tools/bench: {image}: status {run.returncode}: {(run.stdout + run.stderr).strip()}')
     return {what: float(count) for what, count in re.findall(r'^(.+): ([\d.]+)$', run.stdout, re.M)}
 
 

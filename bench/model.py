@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 
+from bench import progress
+
 TARGETS = ['chalk-model', 'bench/model/bench-model-io', 'bench/model/bench-line']
 DEPTHS = {1: 50, 32: 1000, 128: 1000}  # queue depth: windows of 4096 requests
 
@@ -60,7 +62,10 @@ def measure(options):
     if len(processors) < 2:
         sys.exit('tools/bench: the driver and the model need a processor each, and this machine gives one')
     driver, device = processors[:2]
-    rounds = [round_of(options, driver, device) for _ in range(min(options.repetitions, 7))]
+    count, rounds = min(options.repetitions, 7), []
+    for number in range(count):
+        progress.say(f'round {number + 1} of {count}, driver on processor {driver}, model on {device}')
+        rounds.append(round_of(options, driver, device))
 
     def median(*keys):
         values = rounds

@@ -20,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 
+from bench import progress
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAM = 'bench/nvme/bench-nvme'
 TARGETS = ['nvme-perf', 'nvme-perf.elf', PROGRAM]
@@ -91,8 +93,8 @@ def say(text):
     print(text, flush=True)
 
 
-def run(command):
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def run(command, what, **steps):
+    done = progress.run(command, what, **steps)
     if done.returncode:
         sys.exit(f'{shlex.join(command)}: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}')
     return done.stdout
@@ -108,14 +110,14 @@ class Bench:
             for _ in range(DISK_MIB):  # nothing is read from a hole
                 disk.write(os.urandom(1 << 20))
 
-    def guest(self, lines, *options):
+    def guest(self, what, lines, *options):
         lines = list(lines)
         path = os.path.join(self.folder, 'script')
         with open(path, 'w') as file:
             file.write(SCRIPT + '\n'.join(lines) + '\n')
         return run([os.path.join(ROOT, 'tools/vm'), '--timeout', str(120 + 30 * len(lines)), '--cores', '1',
                     '--device', self.device, '--with', 'fio', '--file', os.path.join(self.build, 'nvme-perf'),
-                    '--script', path, *options])
+                    '--script', path, *options], what, mark='@@ run ', total=sum(line.startswith('measure ') for line in lines))
 
     def lines(self, rounds, ours, theirs):
         """The script of `rounds` rounds; the arguments are the options that end a run."""
@@ -134,7 +136,7 @@ class Bench:
     def measure(self, rounds):
         """{(name, depth): [figures of a round]}"""
         seen = {}
-        for key, (*processor, _, _), told in self.runs(self.guest(['watch=1', *self.lines(
+        for key, (*processor, _, _), told in self.runs(self.guest('measuring in a guest', ['watch=1', *self.lines(
                 rounds, ['--warmup', '--seconds', str(SECONDS)], ['--time_based', '--ramp_time=500ms', f'--runtime={SECONDS}'])])):
             seen.setdefault(key, []).append(figures(key[0], processor, told))
         return seen
@@ -145,7 +147,7 @@ class Bench:
         started: by the firmware, then by each run.
         """
         path = os.path.join(self.folder, 'trace')
-        text = self.guest(self.lines(1, ['--count', str(COUNTED)], [f'--number_ios={COUNTED}']),
+        text = self.guest('counting doorbells and interrupts in a guest', self.lines(1, ['--count', str(COUNTED)], [f'--number_ios={COUNTED}']),
                           '--qemu', f'-trace pci_nvme_mmio_start_success -trace pci_nvme_mmio_doorbell_* -D {path}')
         with open(path) as file:
             _, _, *starts = re.split(r'^.*pci_nvme_mmio_start_success.*$', file.read(), flags=re.M)
@@ -162,7 +164,7 @@ class Bench:
         found = {}
         for world, tool, program in (('hosted', 'vm', command[0]), ('bare', 'metal', command[0] + '.elf')):
             text = run([os.path.join(ROOT, 'tools', tool), '--timeout', '300', '--icount', '--device', self.device, '--',
-                        os.path.join(self.build, program), *command[1:]])
+                        os.path.join(self.build, program), *command[1:]], f'counting instructions, {world}')
             told = json.loads(text[text.index('{'):])
             found[world] = {'submit': told['submit_ticks']['median'], 'reap': told['reap_ticks']['median']}
         return found
@@ -239,7 +241,8 @@ def count_executed(build, folder):
         say("not counted without valgrind: 'apt install valgrind'")
         return []
     path = os.path.join(folder, 'count.json')
-    say('\n' + run([sys.executable, os.path.join(ROOT, 'bench/nvme/count.py'), os.path.join(build, PROGRAM), '--json', path]).rstrip())
+    say('\n' + run([sys.executable, os.path.join(ROOT, 'bench/nvme/count.py'), os.path.join(build, PROGRAM), '--json', path],
+                   'counting what the hot path executes, by valgrind').rstrip())
     with open(path) as file:
         return json.load(file)
 

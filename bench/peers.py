@@ -6,17 +6,19 @@ repetitions run interleaved, in random order, since the machine's mood changes b
 """
 import collections
 import json
+import os
 import re
 import statistics
-import subprocess
 import sys
+
+from bench import progress
 
 
 def measure(program, repetitions):
     """{what: {whose: [ticks]}}, and ticks a second, if the program tells"""
-    run = subprocess.run([program, '--benchmark_format=json', f'--benchmark_repetitions={repetitions}',
-                          '--benchmark_enable_random_interleaving=true', '--benchmark_min_time=0.01'],
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = progress.run([program, '--benchmark_format=json', f'--benchmark_repetitions={repetitions}',
+                        '--benchmark_enable_random_interleaving=true', '--benchmark_min_time=0.01'],
+                       f'{os.path.basename(program)}, {repetitions} repetitions')
     if run.returncode:
         sys.exit(f'{program}: status {run.returncode}: {run.stderr.strip()}')
     told = json.loads(run.stdout)

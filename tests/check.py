@@ -6,7 +6,6 @@
 
 --quick runs what needs no virtual machine. Suites: native, proof, twin, hosted, bare.
 """
-import argparse
 import json
 import os
 import re
@@ -15,6 +14,9 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, 'tools'))
+from runner import tool  # noqa: E402
+
 QUICK = ['native', 'proof']
 SUITES = [*QUICK, 'twin', 'hosted', 'bare']
 
@@ -58,7 +60,7 @@ def count(log):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='tools/check', usage='%(prog)s [--quick] [--build DIR] [SUITE...]',
+    parser = tool.Parser(prog='tools/check', usage='%(prog)s [--quick] [--build DIR] [SUITE...]',
                                      description='Builds Chalk and runs its tests. The last line counts them.')
     parser.add_argument('--quick', action='store_true', help='what needs no virtual machine')
     parser.add_argument('--build', default=os.path.join(ROOT, 'build'), metavar='DIR', help='default: build')
@@ -94,7 +96,4 @@ def main():
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit('\ntools/check: interrupted')
+    tool.run('tools/check', main)

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
 """tools/bench: what it says when it cannot measure, and what it makes of figures: bench_tool_test.py ROOT"""
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import tempfile
 ROOT = os.path.abspath(sys.argv[1])
 sys.path[:0] = [os.path.join(ROOT, 'tests'), ROOT]
 import tap  # noqa: E402
-from bench import nvme, peers  # noqa: E402
+from bench import nvme, peers, progress  # noqa: E402
 
 
 def bench(*arguments):
@@ -20,7 +22,7 @@ def bench(*arguments):
 def refusals(test):
     with tempfile.TemporaryDirectory() as empty:
         for shows, arguments, parts in (
-                ('no table', [], ['usage: tools/bench', 'TABLE']),
+                ('no table', [], ['tools/bench: ', 'TABLE', '--help']),
                 ('a table that there is not', ['gold'], ["'gold'", "'core'"]),
                 ('a folder where nothing was built', ['--build', empty, 'core'], [empty, 'meson setup']),
                 ('no repetition', ['--repetitions', '0', 'core'], ['--repetitions', 'at least 1'])):
@@ -30,6 +32,23 @@ def refusals(test):
                         f'{shows}: is refused, with what helps', f'status {run.returncode}, missing {missing}\n{run.stdout}')
     run = bench('--help')
     test.result(run.returncode == 0 and 'core ' in run.stdout, '--help lists the tables', run.stdout)
+
+
+def progresses(test):
+    """What takes long says how far it is, and what it runs is not lost."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        done = progress.run(['sh', '-c', 'echo @@ one; sleep 1; echo two; echo three >&2; exit 4'], 'counting sheep', mark='@@ ',
+                            total=3, interval=0.2)
+    lines = said.getvalue().splitlines()
+    test.equal((done.returncode, done.stdout, done.stderr), (4, '@@ one\ntwo\n', 'three\n'), 'a run has its status and streams')
+    test.equal(lines[0], 'tools/bench: counting sheep', 'a run says first what it is')
+    test.result(len(lines) > 2 and lines[-1].endswith('1 of 3 done') and lines[-1].startswith('tools/bench: counting sheep: '),
+                'and then how far it is, as long as it goes on', lines)
+    test.equal(progress.duration(125), '2 min 5 s', 'minutes are told as such')
+    for name in ('peers', 'core', 'model', 'nvme'):
+        with open(os.path.join(ROOT, 'bench', name + '.py'), encoding='utf-8') as file:
+            test.result('progress.' in file.read(), f'bench/{name}.py says how far it is')
 
 
 def figures(test):
@@ -52,6 +71,7 @@ def verdicts(test):
 def main():
     with tap.Tap() as test:
         refusals(test)
+        progresses(test)
         figures(test)
         verdicts(test)
 

@@ -7,7 +7,6 @@
 Installs what is missing (apt), builds, runs nvme-verify and nvme-perf right here against a model; then nvme-identify,
 nvme-verify and nvme-perf in both worlds on one disk, lets each verify what the other wrote, counts instructions, proves that the driver is the same bytes in both, and prints a table.
 """
-import argparse
 import contextlib
 import json
 import os
@@ -20,6 +19,9 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, 'tools'))
+from runner import tool  # noqa: E402
+
 ADDRESS = '0000:00:03.0'
 DISK_MIB = 64
 STEPS = 7
@@ -228,21 +230,15 @@ def table(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='tools/demo', usage='%(prog)s [--build DIR]', description=INTRODUCTION)
+    parser = tool.Parser(prog='tools/demo', usage='%(prog)s [--build DIR]', description=INTRODUCTION)
     parser.add_argument('--build', default=os.path.join(ROOT, 'build'), metavar='DIR', help='default: build')
     build = os.path.abspath(parser.parse_args().build)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # as at ^C: what was begun is put away
     print(INTRODUCTION, flush=True)
-    try:
-        with tempfile.TemporaryDirectory(prefix='chalk-demo-') as folder:
-            show(Demo(build, folder))
-    except KeyboardInterrupt:
-        sys.exit('\ntools/demo: interrupted; nothing was left running')
-    except BrokenPipeError:  # nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(128 + signal.SIGPIPE)
+    with tempfile.TemporaryDirectory(prefix='chalk-demo-') as folder:
+        show(Demo(build, folder))
 
 
 if __name__ == '__main__':
-    main()
+    tool.run('tools/demo', main)

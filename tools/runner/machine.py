@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from . import Failure, Status, devices, judges
+from . import Failure, Status, devices, judges, tool
 
 QEMU = 'qemu-system-x86_64'
 # What QEMU says although all is well. The last two are of the newer one: it still takes -mon, and its devices that are
@@ -27,26 +27,33 @@ GRACE = 10  # seconds that a program has to end after it was asked to
 
 # ---- arguments that both runners take ----
 
-class Parser(argparse.ArgumentParser):
+class Parser(tool.Parser):
     """Mistakes in the command line get what any other failure gets: one line, and a status that no program has."""
 
     def error(self, message):
         if 'unrecognized' in message and '--' not in sys.argv:
-            message += ": a program, and what is for it, stands behind a '--'"
+            message += ": write the program and its arguments behind a '--'"
         raise Failure(f'{message} (see {self.prog} --help)')
 
 
 def add_arguments(parser):
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = devices.HELP + '\n\nexit status: the program\'s; 124 at the time-out, 125 if it could not be run'
+    parser.epilog = devices.HELP + """
+
+environment:
+  CHALK_ACCEL       auto, kvm or tcg: the default of --accel
+  XDG_CACHE_HOME    the folder that keeps the guest's kernel and discs, in chalk/ (default ~/.cache)
+
+exit status: the program's; 124 at the time-out, 125 if it could not be run"""
     parser.add_argument('--device', action='append', default=[], metavar='SPEC', help='see below; can be repeated')
-    parser.add_argument('--memory', default='1G', metavar='SIZE', help='of the machine (default %(default)s)')
-    parser.add_argument('--cores', type=int, metavar='N', help='of the machine (default 2; with --icount 1)')
-    parser.add_argument('--timeout', type=float, default=120, metavar='SECONDS', help='default %(default)s; 0: none')
+    parser.add_argument('--memory', default='1G', metavar='SIZE', help='memory of the machine (default %(default)s)')
+    parser.add_argument('--cores', type=int, metavar='N', help='processors of the machine (default 2; with --icount 1)')
+    parser.add_argument('--timeout', type=float, default=120, metavar='SECONDS',
+                        help='end the machine after this long (default %(default)s; 0: never)')
     parser.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default=os.environ.get('CHALK_ACCEL', 'auto'),
-                        help='auto takes KVM where it works; CHALK_ACCEL sets the default')
+                        help='auto takes KVM where it works (default %(default)s)')
     parser.add_argument('--icount', action='store_true',
-                        help='emulate, one tick of the time stamp counter an instruction')
+                        help='emulate: the time stamp counter ticks once for each instruction')
     parser.add_argument('--machine', default='q35', metavar='MACHINE', help="QEMU's -machine (default %(default)s)")
     parser.add_argument('--qemu', action='append', default=[], metavar='ARGUMENTS', help='more arguments for QEMU')
     parser.add_argument('--dry-run', action='store_true', help='print the QEMU command and do nothing')
@@ -336,31 +343,29 @@ class Machine:
                 say(self._name, line)
 
 
-def say(name, message):
-    sys.stdout.flush()
-    os.write(2, f'{name}: {message}\n'.encode())
+say = tool.say
 
 
 def write(descriptor, data):
     """All of it, at once: what a program says is seen when it says it."""
     while data:
-        data = data[os.write(descriptor, data):]
+        try:
+            data = data[os.write(descriptor, data):]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise Failure(f'standard {"output" if descriptor == 1 else "error"} is not complete: {error.strerror}')
 
 
 def main(name, body):
     """Runs body(argv), and turns what stands in the way into a message and an exit status."""
+    def guarded():
+        try:
+            return body(sys.argv[1:])
+        except Failure as failure:
+            say(name, failure)
+            return Status.FAILED
+
     for number in (signal.SIGTERM, signal.SIGHUP):  # what was begun is put away, as at ^C
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    try:
-        status = body(sys.argv[1:])
-    except Failure as failure:
-        say(name, failure)
-        status = Status.FAILED
-    except BrokenPipeError:  # nobody listens: as when the program itself had written
-        status = 128 + signal.SIGPIPE
-    except OSError as error:
-        say(name, f'{error.filename}: {error.strerror}' if error.filename else error.strerror)
-        status = Status.FAILED
-    except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
-    sys.exit(status)
+    tool.run(name, guarded, Status.FAILED)

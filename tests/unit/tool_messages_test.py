@@ -1,0 +1,163 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the tools say of themselves and to a mistake, without a machine or a network: tool_messages_test.py ROOT"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.abspath(sys.argv[1])
+sys.path[:0] = [os.path.join(ROOT, 'tests'), os.path.join(ROOT, 'tools')]
+import tap  # noqa: E402
+import worlds  # noqa: E402
+from runner import Failure, cache  # noqa: E402
+
+TOOLS = ['bench', 'check', 'demo', 'fuzz', 'image', 'metal', 'setup', 'sim', 'trace', 'transcript', 'vm']
+RUNNERS = ('image', 'metal', 'vm')  # whose statuses are the program's, but for 124 to 127
+
+# Arguments, and an environment: status, parts of the message. {empty} is a folder in which there is nothing.
+MISTAKES = {
+    'image nothing/hello.elf': (125, ['nothing/hello.elf: no such file', 'is it built?', 'ninja -C build']),
+    'image {file}': (125, ['not a bootable image', 'PROGRAM.elf']),
+    'image {image} -o {empty}/no/where.iso': (125, ['no such folder', 'make it']),
+    'image {image} -o {image}': (125, ['would be overwritten', '-o']),
+    'metal': (125, ['no image', '--help']),
+    'metal -- nothing.elf': (125, ['no such file', 'is it built?']),
+    'metal nothing.elf': (125, ["behind a '--'"]),
+    'metal --memory lots -- {image}': (125, ['such as 512M or 2G']),
+    'metal --cores 0 -- {image}': (125, ['expected 1 to 64']),
+    'metal --timeout soon -- {image}': (125, ['--timeout', 'float']),
+    'metal --boot floppy -- {image}': (125, ['pvh', 'bios', 'uefi']),
+    'metal --device tape -- {image}': (125, ['expected nvme:FILE']),
+    'metal --device nvme:{empty}/none -- {image}': (125, ['no such file', 'qemu-img create']),
+    'metal --device nvme: -- {image}': (125, ['names no file']),
+    'vm': (125, ['no program', '--script']),
+    'vm -- nothing/at/all': (127, ['no such program', 'is it built?']),
+    'vm -- {image}': (125, ['bootable image', 'tools/metal']),
+    'vm --file {empty}/none -- true': (125, ['--file', 'No such file']),
+    'vm --with no-such-command -- true': (125, ['not an installed command', 'tools/setup']),
+    'vm --env NAME -- true': (125, ['NAME=VALUE']),
+    'trace {empty}/none': (1, ['No such file']),
+    'trace {file}': (1, ['no trace in it', '--trace']),
+    'trace --name x {file}': (2, ['NUMBER=TEXT']),
+    'transcript {empty}/none': (2, ['No such file']),
+    'transcript': (2, ['recording']),
+    'sim --seeds 0': (2, ['at least 1']),
+    'sim --driver tape': (2, ['nvme']),
+    'sim --build {empty}': (1, ['no build folder', 'meson setup']),
+    'fuzz --build {empty}': (1, ['no build folder', 'meson setup']),
+    'fuzz --seconds 0': (2, ['at least 1']),
+    'fuzz --binary {empty}/none edu': (1, ['no such file']),
+    'bench': (2, ['TABLE', '--help']),
+    'bench gold': (2, ['core', 'model', 'nvme']),
+    'bench --build {empty} core': (1, ['no build folder', 'meson setup']),
+    'check no-such-suite': (2, ['native']),
+    'setup --nonsense': (2, ['usage: tools/setup']),
+}
+
+
+def tool(name, *arguments, **settings):
+    return subprocess.run([os.path.join(ROOT, 'tools', name), *arguments], **{
+        'cwd': ROOT, 'stdin': subprocess.DEVNULL, 'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True,
+        'errors': 'replace', 'timeout': 60, **settings})
+
+
+def described(test):
+    with open(os.path.join(ROOT, 'meson.build'), encoding='utf-8') as file:
+        version = re.search(r"version: '([^']+)'", file.read())[1]
+    for name in TOOLS:
+        short, long = tool(name, '-h'), tool(name, '--help')
+        test.result(short.returncode == long.returncode == 0 and short.stdout == long.stdout and not short.stderr and
+                    f'tools/{name}' in short.stdout, f'{name} -h and --help', short.stdout + short.stderr)
+        told = tool(name, '--version')
+        test.equal((told.returncode, told.stdout, told.stderr), (0, f'tools/{name} (Chalk) {version}\n', ''), f'{name} --version')
+        wrong = tool(name, *{'image': ['x'], 'trace': ['x'], 'transcript': ['x'], 'bench': ['core']}.get(name, []), '--nonsense')
+        test.result(wrong.returncode == (125 if name in RUNNERS else 2) and len(wrong.stderr.splitlines()) == 1 and
+                    '--help' in wrong.stderr and not wrong.stdout, f'{name} --nonsense: one line that names --help',
+                    f'{wrong.returncode}: {wrong.stdout}{wrong.stderr}')
+        with open('/dev/full', 'w', encoding='ascii') as full:
+            lost = tool(name, '--help', stdout=full)
+        test.result(lost.returncode not in (0, 120) and 'No space left' in lost.stderr and
+                    len(lost.stderr.splitlines()) == 1, f'{name} --help > /dev/full fails', f'{lost.returncode}: {lost.stderr}')
+        if name != 'setup':  # the shell says it there
+            closed = tool(name, '--help', stdout=None, preexec_fn=lambda: os.close(1))
+            test.result(closed.returncode not in (0, 120) and 'standard output is closed' in closed.stderr,
+                        f'{name} --help >&- fails', f'{closed.returncode}: {closed.stderr}')
+    for name in ('metal', 'vm'):
+        text = tool(name, '--help').stdout
+        test.result('CHALK_ACCEL' in text and 'XDG_CACHE_HOME' in text, f'{name} --help names its environment', text)
+
+
+def mistakes(test, places):
+    for line, (status, parts) in MISTAKES.items():
+        name, *arguments = line.split()
+        done = tool(name, *(word.format(**places) for word in arguments),
+                    env={**os.environ, 'XDG_CACHE_HOME': places['empty']})
+        missing = [part for part in parts if part not in done.stderr]
+        test.result(done.returncode == status and not missing and len(done.stderr.splitlines()) <= 2,
+                    f'{line}: {", ".join(parts)}', f'status {done.returncode}, missing {missing}\n{done.stdout}{done.stderr}')
+
+
+def without_home(test, places):
+    """The guest's kernel is kept in the user's home. Where that cannot be, the message says so, and what else can be."""
+    bare = {name: value for name, value in os.environ.items() if name not in ('HOME', 'XDG_CACHE_HOME')}
+    for shows, settings in {
+            'that does not exist': {'HOME': '/nonexistent'},
+            'that is a file': {'HOME': places['file']},
+            'that is nowhere': {'XDG_CACHE_HOME': '/proc/nothing'}}.items():
+        done = tool('vm', '--prepare', env={**bare, **settings}, **worlds.ordinary())
+        test.result(done.returncode == 125 and 'cannot be made' in done.stderr and 'XDG_CACHE_HOME' in done.stderr and
+                    len(done.stderr.splitlines()) == 1, f'vm with a home {shows}', f'{done.returncode}: {done.stderr}')
+
+
+FAKES = {  # what fetches and unpacks the guest's kernel, on a disk that is full
+    'apt-cache': 'echo linux-image-6.12.1+deb12-amd64',
+    'apt-get': 'echo "E: Write error - write (28: No space left on device)" >&2; exit 100',
+    'dpkg-deb': 'exit 1', 'depmod': 'exit 1', 'zstd': 'exit 1',
+}
+
+
+def full_cache(test, folder):
+    """A disk that is full is called that, and not a network that is down."""
+    fakes, home = os.path.join(folder, 'fakes'), os.path.join(folder, 'home')
+    os.mkdir(fakes)
+    for name, body in FAKES.items():
+        path = os.path.join(fakes, name)
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(f'#!/bin/sh\n{body}\n')
+        os.chmod(path, 0o755)
+    done = tool('vm', '--prepare', env={**os.environ, 'PATH': f'{fakes}:{os.environ["PATH"]}', 'XDG_CACHE_HOME': home})
+    test.result(done.returncode == 125 and 'no space left' in done.stderr and 'XDG_CACHE_HOME' in done.stderr and
+                'network' not in done.stderr, 'vm with a full disk says that it is full', f'{done.returncode}: {done.stderr}')
+    test.equal(os.listdir(os.path.join(home, 'chalk')), ['lock'], 'and leaves nothing behind')
+    for shows, error, full in (('a full disk', OSError(28, 'No space left on device'), True),
+                               ('a quota', OSError(122, 'Disk quota exceeded'), True),
+                               ('a program without a disk', Failure('xorriso: Disk quota exceeded'), True),
+                               ('another error', OSError(5, 'Input/output error'), False)):
+        try:
+            with cache.made(os.path.join(folder, 'made')):
+                raise error
+        except (Failure, OSError) as seen:
+            test.result((folder in str(seen) and 'no space left' in str(seen)) == full, f'{shows}: {full}', seen)
+
+
+def main():
+    with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
+        places = {name: os.path.join(folder, name) for name in ('empty', 'file', 'image')}
+        os.mkdir(places['empty'])
+        os.chmod(folder, 0o755)
+        with open(places['file'], 'w', encoding='ascii') as file:
+            file.write('nothing\n')
+        with open(places['image'], 'wb') as file:  # a multiboot2 header is all that tools/image looks for
+            file.write(b''.join(word.to_bytes(4, 'little') for word in (0xE85250D6, 0, 16, -(0xE85250D6 + 16) & 0xFFFFFFFF)))
+        os.rename(places['image'], places['image'] + '.elf')
+        places['image'] += '.elf'
+        described(test)
+        mistakes(test, places)
+        without_home(test, places)
+        full_cache(test, folder)
+
+
+if __name__ == '__main__':
+    main()
