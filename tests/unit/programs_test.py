@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -343,6 +344,32 @@ def address(test, places):
                'chalk-model --json')
 
 
+def full_disk(test, places):
+    """A model whose file cannot take more says so, once, beside the error that its client gets."""
+    disk = os.path.join(places.names['folder'], 'disk.img')
+    with open(disk, 'wb') as file:
+        file.truncate(1 << 20)
+    os.chmod(disk, 0o666)
+
+    def limit():  # as on a disk that is full, but without one
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((512 << 10) + 512, (512 << 10) + 512))
+
+    process = subprocess.Popen([os.path.join(BUILD, 'chalk-model'), 'nvme', '--backing', 'file:' + disk, '--socket',
+                                places.names['once']], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, preexec_fn=limit, **worlds.ordinary())
+    try:
+        process.stdout.readline()
+        runs = [run('nvme-verify', '--overwrite', '--depth', '1', '--sizes', '4096', '--start', start, '--blocks', '64',
+                    'vfio-user:' + places.names['once']) for start in ('0', '1024', '1024', '1536')]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=30)[1]
+    test.equal([done.returncode for done in runs], [0, 1, 1, 1], 'writes that do not fit into a file fail')
+    test.result(len(lines(said)) == 1 and f'file:{disk}: write of 4096 bytes at 524288 ended after 512: is its disk full?'
+                in said, 'the model says why, once', said)
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         places = Places(folder)
@@ -357,6 +384,7 @@ def main():
         helped(test)
         variables(test)
         address(test, places)
+        full_disk(test, places)
 
 
 if __name__ == '__main__':

@@ -13,11 +13,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chalk/clock.h>
 #include <chalk/log.h>
 
 #define DEPTH 256
 
+/* A disk that is full fails each write: of one store so often. */
+#define COMPLAIN_EVERY (10 * CHALK_S)
+
 struct store {
+    char *name;           /* as the command line has it */
+    uint64_t complain_at; /* ticks: not before that of another failed request */
     uint64_t size;
     bool null;
     char *memory;
@@ -105,7 +111,10 @@ int store_open(const char *backing, uint64_t size, struct store **store)
         return -ENOMEM;
     made->size = size;
     made->fd = -1;
-    error = size > PTRDIFF_MAX ? failed(backing, -EFBIG) : open_backing(made, backing);
+    made->name = strdup(backing);
+    error = made->name == NULL   ? -ENOMEM
+            : size > PTRDIFF_MAX ? failed(backing, -EFBIG)
+                                 : open_backing(made, backing);
     if (error != 0) {
         store_close(made);
         return error;
@@ -126,6 +135,7 @@ void store_close(struct store *store)
     }
     if (store->memory != NULL)
         munmap(store->memory, store->size);
+    free(store->name);
     free(store);
 }
 
@@ -162,6 +172,23 @@ int store_begin(struct store *store, struct store_request *request)
     return 0;
 }
 
+/* Says why a request failed. Its client hears a status, and cannot see that the disk of the file is full. */
+static void complain_of(struct store *store, const struct store_request *request, int result)
+{
+    const char *what = request->op == STORE_READ ? "read" : request->op == STORE_FLUSH ? "flush" : "write";
+
+    if (!chalk_expired(store->complain_at))
+        return;
+    store->complain_at = chalk_deadline(COMPLAIN_EVERY);
+    if (result < 0)
+        chalk_log(CHALK_ERROR, "%s: %s of %zu bytes at %llu failed: %s; the client gets an error",
+                  store->name, what, request->size, (unsigned long long)request->offset, strerror(-result));
+    else
+        chalk_log(CHALK_ERROR,
+                  "%s: %s of %zu bytes at %llu ended after %d: is its disk full? The client gets an error",
+                  store->name, what, request->size, (unsigned long long)request->offset, result);
+}
+
 struct store_request *store_finished(struct store *store, bool wait)
 {
     struct io_uring_cqe *completion;
@@ -178,6 +205,8 @@ struct store_request *store_finished(struct store *store, bool wait)
     request->error = completion->res < 0 ? -completion->res
                      : request->op != STORE_FLUSH && (size_t)completion->res != request->size ? EIO
                                                                                               : 0;
+    if (request->error != 0)
+        complain_of(store, request, completion->res);
     io_uring_cqe_seen(&store->ring, completion);
     store->under_way--;
     return request;
