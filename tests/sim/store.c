@@ -92,7 +92,7 @@ static void move(struct store *of, const struct store_request *request)
 {
     if (request->op == STORE_READ)
         memcpy(request->bytes, of->bytes + request->offset, request->size);
-    else if (request->op == STORE_WRITE)
+    else if (request->op == STORE_WRITE || request->op == STORE_WRITE_THROUGH)
         memcpy(of->bytes + request->offset, request->bytes, request->size);
 }
 

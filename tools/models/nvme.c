@@ -173,20 +173,51 @@ static void fail(struct nvme_model *nvme)
     nvme->csts |= NVME_CSTS_CFS;
 }
 
-void nvme_note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t needed)
+void nvme_log_error(struct nvme_model *nvme, struct nvme_error_entry entry)
 {
     memmove(nvme->errors + 1, nvme->errors, sizeof nvme->errors - sizeof nvme->errors[0]);
-    nvme->errors[0] = (struct nvme_error_entry){.count = ++nvme->error_count,
-                                                .sqid = sq,
-                                                .cid = cid,
-                                                .status = (uint16_t)(status << 1),
-                                                .location = 0xffff,
-                                                .command_specific = needed};
+    entry.count = ++nvme->error_count;
+    nvme->errors[0] = entry;
     nvme->health.errors[0]++;
 }
 
-void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t status, uint64_t result)
+/* Whether the command names the first of some blocks. */
+static bool has_blocks(uint16_t sq, const struct nvme_command *command)
 {
+    switch (command->cdw0 & 0xff) {
+    case NVME_READ:
+    case NVME_WRITE:
+    case NVME_COMPARE:
+    case NVME_WRITE_ZEROES:
+    case NVME_VERIFY:
+    case NVME_ZONE_SEND:
+    case NVME_ZONE_RECEIVE:
+    case NVME_ZONE_APPEND:
+        return sq != 0;
+    default:
+        return false;
+    }
+}
+
+/* [Base 5.16.1.2]. The capacity that was missing is what is specific to a command. */
+static void log_failure(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command,
+                        uint16_t status, uint64_t result)
+{
+    nvme_log_error(nvme, (struct nvme_error_entry){
+                             .sqid = sq,
+                             .cid = (uint16_t)(command->cdw0 >> 16),
+                             .status = (uint16_t)(status << 1),
+                             .location = 0xffff,
+                             .lba = has_blocks(sq, command) ? command->slba : 0,
+                             .nsid = command->nsid,
+                             .command_specific = (status & 0x7ff) == NVME_NO_CAPACITY ? result : 0,
+                         });
+}
+
+void nvme_complete(struct nvme_model *nvme, uint16_t id, const struct nvme_command *command, uint16_t status,
+                   uint64_t result)
+{
+    uint16_t cid = (uint16_t)(command->cdw0 >> 16);
     struct nvme_sq *sq = &nvme->sqs[id];
     struct nvme_completion entry = {
         .result = (uint32_t)result,
@@ -198,7 +229,7 @@ void nvme_complete(struct nvme_model *nvme, uint16_t id, uint16_t cid, uint16_t 
 
     nvme->cqs[sq->cq].under_way--;
     if (status != NVME_GOOD)
-        nvme_note_error(nvme, id, cid, status, status == NVME_NO_CAPACITY ? result : 0);
+        log_failure(nvme, id, command, status, result);
     if (rule != NULL)
         nvme_complete_wrongly(nvme, rule, sq->cq, entry);
     else
@@ -216,6 +247,26 @@ void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completi
         fail(nvme);
 }
 
+/* The status as the program gets it: the same command would fail again, unless its error can pass by itself
+ * or by what other commands do [Base 3.3.3.2.1, do not retry]. */
+static uint16_t final(uint16_t status)
+{
+    switch (status) {
+    case NVME_GOOD:
+    case NVME_TRANSFER_ERROR:
+    case NVME_INTERNAL_ERROR:
+    case NVME_ABORTED:
+    case NVME_ABORTED_SQ:
+    case NVME_EVENT_LIMIT:
+    case NVME_TOO_MANY_ACTIVE:
+    case NVME_TOO_MANY_OPEN:
+    case NVME_LATER:
+        return status;
+    default:
+        return (uint16_t)(status | NVME_STATUS_DNR);
+    }
+}
+
 /* ---- what the stores have finished ---- */
 
 static bool reap(struct nvme_model *nvme, bool wait)
@@ -227,9 +278,9 @@ static bool reap(struct nvme_model *nvme, bool wait)
         while (nvme->namespaces[i].store != NULL &&
                (request = store_finished(nvme->namespaces[i].store, wait)) != NULL) {
             struct nvme_slot *slot = (struct nvme_slot *)(void *)request;
-            uint16_t status = nvme_io_finish(nvme, slot);
+            uint16_t status = final(nvme_io_finish(nvme, slot));
 
-            nvme_complete(nvme, slot->sq, (uint16_t)(slot->command.cdw0 >> 16), status, slot->result);
+            nvme_complete(nvme, slot->sq, &slot->command, status, slot->result);
             nvme_slot_free(nvme, slot);
             any = true;
         }
@@ -260,11 +311,11 @@ static void execute(struct nvme_model *nvme, uint16_t id, const struct nvme_comm
     nvme->cqs[nvme->sqs[id].cq].under_way++;
     nvme->spoiling = rule;
     status = rule != NULL && rule->what == WHAT_STATUS ? (uint16_t)rule->value & 0x7fff
-             : id == 0                                 ? nvme_admin(nvme, command, &result)
-                                                       : nvme_io(nvme, id, command, &result);
+             : id == 0                                 ? final(nvme_admin(nvme, command, &result))
+                                                       : final(nvme_io(nvme, id, command, &result));
     nvme->spoiling = NULL;
     if (status != NVME_LATER)
-        nvme_complete(nvme, id, (uint16_t)(command->cdw0 >> 16), status, result);
+        nvme_complete(nvme, id, command, status, result);
 }
 
 /* A value that the ring has no place for is not heard, and told of once. */
@@ -369,6 +420,7 @@ static void stop(struct nvme_model *nvme)
         nvme->features[id] = nvme_feature_default(id);
     nvme->last_queue = 0;
     nvme->too_cold = 0;
+    nvme->behaviour = 0;
     memset(&nvme->events, 0, sizeof nvme->events);
     nvme->held_count = 0;
     nvme->model.due = NEVER;
@@ -377,7 +429,7 @@ static void stop(struct nvme_model *nvme)
 }
 
 /* What is in CC of those that were chosen, if there is a choice. */
-static uint32_t command_sets(const struct nvme_model *nvme)
+uint32_t nvme_command_sets(const struct nvme_model *nvme)
 {
     return nvme->zoned && (nvme->cc & NVME_CC_CSS_ALL) == NVME_CC_CSS_ALL ? NVME_CC_CSS_ALL : NVME_CC_CSS_NVM;
 }
@@ -385,9 +437,10 @@ static uint32_t command_sets(const struct nvme_model *nvme)
 static void start(struct nvme_model *nvme)
 {
     uint32_t sq = (nvme->aqa & 0xfff) + 1, cq = (nvme->aqa >> 16 & 0xfff) + 1;
-    bool good = (nvme->cc & ~(uint32_t)NVME_CC_SHN_MASK) ==
-                    (NVME_CC_EN | command_sets(nvme) | NVME_CC_MPS(12) | NVME_CC_IOSQES | NVME_CC_IOCQES) &&
-                sq >= 2 && cq >= 2 && nvme->asq % PAGE == 0 && nvme->acq % PAGE == 0;
+    bool good =
+        (nvme->cc & ~(uint32_t)NVME_CC_SHN_MASK) ==
+            (NVME_CC_EN | nvme_command_sets(nvme) | NVME_CC_MPS(12) | NVME_CC_IOSQES | NVME_CC_IOCQES) &&
+        sq >= 2 && cq >= 2 && nvme->asq % PAGE == 0 && nvme->acq % PAGE == 0;
 
     stop(nvme);
     if (!good) {

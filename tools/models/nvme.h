@@ -168,6 +168,7 @@ struct nvme_model {
 
     uint32_t features[256];
     uint32_t too_cold; /* a feature, too: kelvin */
+    uint8_t behaviour; /* a feature, too: whether the host understands retry delays [Base 5.27.1.18] */
     struct nvme_events events;
     struct nvme_health health;
     struct nvme_error_entry errors[4]; /* the newest first */
@@ -195,15 +196,20 @@ static inline struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uin
 
 /* nvme.c */
 
+/* Which command sets have been selected: NVME_CC_CSS_... */
+uint32_t nvme_command_sets(const struct nvme_model *nvme);
+
 /* From now on the doorbells of I/O queues are found in one page of memory, and another says when to wake us.
  */
 uint16_t nvme_shadow_doorbells(struct nvme_model *nvme, uint64_t shadow, uint64_t wanted);
-/* Room for one more completion has been kept since the command was fetched. */
-void nvme_complete(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t result);
+/* Completes a command of queue `sq`. The room for its completion has been kept since it was fetched. An error
+ * gets an entry in the error log. */
+void nvme_complete(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command, uint16_t status,
+                   uint64_t result);
 /* Puts an entry, but for its phase, at the end of the queue. */
 void nvme_post(struct nvme_model *nvme, struct nvme_cq *cq, struct nvme_completion entry);
-/* Puts an entry at the head of the error log. `needed`: what its status says is specific to the command. */
-void nvme_note_error(struct nvme_model *nvme, uint16_t sq, uint16_t cid, uint16_t status, uint64_t needed);
+/* Puts an entry at the head of the error log, with all but its number, which it gets here. */
+void nvme_log_error(struct nvme_model *nvme, struct nvme_error_entry entry);
 /* Whether one more completion has room in the queue, beside those that are still to come. */
 bool nvme_has_room(struct nvme_model *nvme, unsigned cq);
 /* Waits for everything that is at the stores, and completes it. */
@@ -240,6 +246,8 @@ void nvme_log_is_read(struct nvme_model *nvme, uint8_t log);
 uint16_t nvme_request_event(struct nvme_model *nvme, const struct nvme_command *command);
 uint16_t nvme_abort(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);
 
+/* log2 of the block size of a format; 0: there is no such format. */
+unsigned nvme_format_shift(unsigned index);
 /* nvme_namespaces.c: what a namespace says of itself, its formatting, its coming and going. */
 void nvme_describe(const struct nvme_namespace *ns, struct nvme_identify_namespace *id);
 uint64_t nvme_unallocated(const struct nvme_model *nvme); /* bytes */

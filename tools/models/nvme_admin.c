@@ -2,6 +2,7 @@
 /* Admin commands [Base 5]: what the controller says of itself, its queues, its features and its logs. */
 #include "nvme.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <chalk/nvme_admin.h>
@@ -10,6 +11,7 @@
 
 #define OACS_FORMAT     0x02
 #define OACS_NAMESPACES 0x08
+#define FLUSHES_ONE     (2 << 1) /* VWC: a flush of all namespaces is refused; 0 is not for NVMe 1.4 */
 
 /* ---- identify [Base 5.17] ---- */
 
@@ -21,6 +23,39 @@ static void put_text(char *to, size_t size, const char *text)
     memset(to, ' ', size);
     memcpy(to, text, length < size ? length : size);
 }
+
+/*
+ * An identifier that is made of the serial number and of which namespace it is, 0 for the subsystem: two
+ * models with different serial numbers share none, or a host takes them for one [RFC 9562 5.8].
+ */
+static void make_uuid(const struct nvme_model *nvme, uint32_t nsid, uint8_t uuid[16])
+{
+    for (unsigned half = 0; half < 2; half++) {
+        uint64_t hash = 0xcbf29ce484222325u + half; /* FNV-1a */
+
+        for (const char *c = nvme->serial; *c != '\0'; c++)
+            hash = (hash ^ (uint8_t)*c) * 0x100000001b3u;
+        hash = (hash ^ nsid) * 0x100000001b3u;
+        memcpy(uuid + 8 * half, &hash, sizeof hash);
+    }
+    uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x80); /* version 8, of the maker's own kind */
+    uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80); /* variant */
+}
+
+/* The name of the subsystem [Base 4.5]: text that ends with a zero. */
+static void name_subsystem(const struct nvme_model *nvme, char *name, size_t size)
+{
+    int length = snprintf(name, size, "nqn.2014-08.org.nvmexpress:uuid:");
+    uint8_t uuid[16];
+
+    make_uuid(nvme, 0, uuid);
+    for (unsigned i = 0; i < sizeof uuid; i++)
+        length += snprintf(name + length, size - (size_t)length, "%s%02x",
+                           i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
+#define SUBNQN      768 /* byte of Identify Controller */
+#define SUBNQN_SIZE 256
 
 static void identify_controller(const struct nvme_model *nvme, void *answer)
 {
@@ -46,7 +81,8 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
      * transcript. */
     id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES;
     id->sgls = NVME_SGLS_ANY;
-    id->vwc = NVME_VWC_PRESENT;
+    id->vwc = NVME_VWC_PRESENT | FLUSHES_ONE;
+    name_subsystem(nvme, (char *)answer + SUBNQN, SUBNQN_SIZE);
     ((uint8_t *)answer)[258] = 3;                     /* ACL, abort commands at once less one */
     ((uint8_t *)answer)[259] = NVME_MODEL_EVENTS - 1; /* AERL */
     ((uint8_t *)answer)[260] = 0x03;                  /* FRMW: one slot, read-only */
@@ -63,12 +99,12 @@ static uint8_t csi_of(const struct nvme_namespace *ns)
 }
 
 /* A list of descriptors that say which namespace it is, across controllers [Base 5.17.2.3]. */
-static void identify_descriptors(const struct nvme_namespace *ns, uint32_t nsid, uint8_t *answer)
+static void identify_descriptors(const struct nvme_model *nvme, const struct nvme_namespace *ns,
+                                 uint32_t nsid, uint8_t *answer)
 {
     answer[0] = NVME_DESCRIPTOR_UUID;
     answer[1] = 16;
-    memcpy(answer + 4, "chalk nvme model", 15);
-    answer[19] = (uint8_t)nsid;
+    make_uuid(nvme, nsid, answer + 4);
     answer[20] = NVME_DESCRIPTOR_CSI;
     answer[21] = 1;
     answer[24] = csi_of(ns);
@@ -128,7 +164,7 @@ static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *com
     case 0x03:
         if (ns == NULL)
             return NVME_INVALID_NAMESPACE;
-        identify_descriptors(ns, command->nsid, answer);
+        identify_descriptors(nvme, ns, command->nsid, answer);
         break;
     case 0x05: /* a namespace, as its command set has it */
         if (ns == NULL)
@@ -303,6 +339,24 @@ static uint16_t set_threshold(struct nvme_model *nvme, uint32_t value)
     return NVME_GOOD;
 }
 
+/* A structure of 512 bytes, of which we know the first. */
+static uint16_t set_behaviour(struct nvme_model *nvme, const struct nvme_command *command)
+{
+    uint8_t data[NVME_BEHAVIOUR_SIZE];
+    uint16_t status = nvme_transfer(nvme, command, data, sizeof data, false);
+
+    if (status == NVME_GOOD)
+        nvme->behaviour = data[0] & 1;
+    return status;
+}
+
+static uint16_t get_behaviour(struct nvme_model *nvme, const struct nvme_command *command, bool current)
+{
+    uint8_t data[NVME_BEHAVIOUR_SIZE] = {current ? nvme->behaviour : 0};
+
+    return nvme_transfer(nvme, command, data, sizeof data, true);
+}
+
 static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
 {
     unsigned id = command->cdw10 & 0xff;
@@ -325,6 +379,8 @@ static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command 
         return NVME_INVALID_FIELD; /* which there is one combination of */
     if (id == TEMPERATURE)
         return set_threshold(nvme, command->cdw11);
+    if (id == NVME_FEATURE_BEHAVIOUR)
+        return set_behaviour(nvme, command);
     nvme->features[id] = command->cdw11;
     /* What is so already when it becomes wanted is told, too [Base 5.27.1.8]. */
     if (id == NVME_FEATURE_EVENTS)
@@ -340,6 +396,8 @@ static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command 
         return NVME_INVALID_FIELD;
     if (id == TEMPERATURE && threshold(nvme, command->cdw11, false) == NULL)
         return NVME_INVALID_FIELD;
+    if (id == NVME_FEATURE_BEHAVIOUR && (command->cdw10 >> 8 & 7) != 3)
+        return get_behaviour(nvme, command, (command->cdw10 >> 8 & 7) == 0);
     switch (command->cdw10 >> 8 & 7) {
     case 0:
         *result = id == TEMPERATURE ? *threshold(nvme, command->cdw11, false) : nvme->features[id];
@@ -357,23 +415,45 @@ static uint16_t get_features(struct nvme_model *nvme, const struct nvme_command 
 
 #define RETAIN_EVENT (1u << 15) /* of dword 10 */
 
-static size_t fill_effects(struct nvme_effects *effects)
+/* What a command does beside its own work [Base Figure 211] */
+enum {
+    SUPPORTED = 1 << 0,
+    CHANGES_BLOCKS = 1 << 1,
+    CHANGES_NAMESPACE = 1 << 2, /* what it can do */
+    CHANGES_INVENTORY = 1 << 3, /* which namespaces there are */
+    ALONE = 2 << 16,            /* no other command, of any namespace, may be under way */
+};
+
+/* Admin commands are the same in all command sets. I/O commands are those of one [Base 5.16.1.6]. */
+static void fill_io_effects(unsigned csi, uint32_t *io)
+{
+    static const uint8_t reading[] = {NVME_FLUSH, NVME_READ, NVME_COMPARE, NVME_VERIFY};
+    static const uint8_t writing[] = {NVME_WRITE, NVME_WRITE_ZEROES, NVME_DATASET};
+
+    for (unsigned i = 0; i < sizeof reading; i++)
+        io[reading[i]] = SUPPORTED;
+    for (unsigned i = 0; i < sizeof writing; i++)
+        io[writing[i]] = SUPPORTED | CHANGES_BLOCKS;
+    if (csi != CSI_ZONED)
+        return;
+    io[NVME_ZONE_RECEIVE] = SUPPORTED;
+    io[NVME_ZONE_SEND] = SUPPORTED | CHANGES_BLOCKS;
+    io[NVME_ZONE_APPEND] = SUPPORTED | CHANGES_BLOCKS;
+}
+
+static size_t fill_effects(unsigned csi, struct nvme_effects *effects)
 {
     static const uint8_t admin[] = {NVME_DELETE_SQ,     NVME_CREATE_SQ,      NVME_GET_LOG_PAGE,
                                     NVME_DELETE_CQ,     NVME_CREATE_CQ,      NVME_IDENTIFY,
                                     NVME_SET_FEATURES,  NVME_GET_FEATURES,   NVME_ABORT,
                                     NVME_EVENT_REQUEST, NVME_DOORBELL_BUFFER};
-    static const uint8_t io[] = {NVME_FLUSH,        NVME_WRITE,   NVME_READ,  NVME_COMPARE,
-                                 NVME_WRITE_ZEROES, NVME_DATASET, NVME_VERIFY};
 
     for (unsigned i = 0; i < sizeof admin; i++)
-        effects->admin[admin[i]] = 1;
-    effects->admin[NVME_NAMESPACE_MANAGEMENT] = 1 | 1 << 3; /* which namespaces there are */
-    effects->admin[NVME_NAMESPACE_ATTACHMENT] = 1 | 1 << 3;
-    effects->admin[NVME_FORMAT] = 1 | 1 << 1 | 1 << 2; /* blocks, and what the namespace can do */
-    for (unsigned i = 0; i < sizeof io; i++)
-        effects->io[io[i]] = 1 | (io[i] == NVME_WRITE || io[i] == NVME_WRITE_ZEROES || io[i] == NVME_DATASET)
-                                     << 1;
+        effects->admin[admin[i]] = SUPPORTED;
+    effects->admin[NVME_NAMESPACE_MANAGEMENT] = SUPPORTED | CHANGES_INVENTORY;
+    effects->admin[NVME_NAMESPACE_ATTACHMENT] = SUPPORTED | CHANGES_INVENTORY;
+    effects->admin[NVME_FORMAT] = SUPPORTED | CHANGES_BLOCKS | CHANGES_NAMESPACE | ALONE;
+    fill_io_effects(csi, effects->io);
     return sizeof *effects;
 }
 
@@ -402,6 +482,8 @@ static uint16_t get_log_page(struct nvme_model *nvme, const struct nvme_command 
 {
     uint64_t size = 4 * (((uint64_t)(command->cdw11 & 0xffff) << 16 | command->cdw10 >> 16) + 1);
     uint64_t offset = (uint64_t)command->cdw13 << 32 | command->cdw12;
+    /* which is heeded only where there is a choice */
+    unsigned csi = nvme_command_sets(nvme) == NVME_CC_CSS_ALL ? command->cdw14 >> 24 : CSI_NVM;
     uint8_t page[PAGE] __attribute__((aligned(8))) = {0};
     uint16_t status;
     size_t length;
@@ -425,7 +507,9 @@ static uint16_t get_log_page(struct nvme_model *nvme, const struct nvme_command 
         length = fill_changed(nvme, (uint32_t *)(void *)page);
         break;
     case 0x05:
-        length = fill_effects((struct nvme_effects *)(void *)page);
+        if (csi != CSI_NVM && csi != CSI_ZONED)
+            return NVME_INVALID_FIELD;
+        length = fill_effects(csi, (struct nvme_effects *)(void *)page);
         break;
     default:
         return NVME_INVALID_LOG;

@@ -39,9 +39,12 @@ void nvme_happens(struct nvme_model *nvme, enum nvme_event event)
 
 void nvme_doorbell_error(struct nvme_model *nvme, enum nvme_event event)
 {
-    nvme_note_error(nvme, 0xffff, 0xffff,
-                    event == NVME_BAD_DOORBELL ? NVME_INVALID_QUEUE : NVME_INVALID_FIELD,
-                    0); /* of no command */
+    uint16_t status = event == NVME_BAD_DOORBELL ? NVME_INVALID_QUEUE : NVME_INVALID_FIELD;
+
+    /* of no command */
+    nvme_log_error(nvme,
+                   (struct nvme_error_entry){
+                       .sqid = 0xffff, .cid = 0xffff, .status = (uint16_t)(status << 1), .location = 0xffff});
     nvme_happens(nvme, event);
 }
 
@@ -77,8 +80,11 @@ static uint16_t take_request(struct nvme_events *events, unsigned i)
 /* Its room was not kept while it waited. */
 static void end_request(struct nvme_model *nvme, unsigned i, uint16_t status, uint32_t result)
 {
+    const struct nvme_command command = {.cdw0 = NVME_EVENT_REQUEST | (uint32_t)take_request(&nvme->events, i)
+                                                                          << 16};
+
     nvme->cqs[0].under_way++;
-    nvme_complete(nvme, 0, take_request(&nvme->events, i), status, result);
+    nvme_complete(nvme, 0, &command, status, result);
 }
 
 bool nvme_tell(struct nvme_model *nvme)

@@ -108,6 +108,7 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
     bool reads = (command->cdw0 & 0xff) == NVME_READ;
     struct nvme_slot *slot;
     struct blocks blocks;
+    enum store_op op;
     uint16_t status = find_blocks(nvme, command, &blocks);
 
     if (status != NVME_GOOD)
@@ -137,7 +138,8 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
             return status;
         }
     }
-    return begin(nvme, slot, blocks.ns->store, reads ? STORE_READ : STORE_WRITE, blocks.offset, blocks.size);
+    op = reads ? STORE_READ : (command->cdw12 & NVME_FORCE_UNIT) != 0 ? STORE_WRITE_THROUGH : STORE_WRITE;
+    return begin(nvme, slot, blocks.ns->store, op, blocks.offset, blocks.size);
 }
 
 static uint16_t compare(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command)

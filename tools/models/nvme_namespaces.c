@@ -21,11 +21,20 @@ static void describe_formats(struct nvme_identify_namespace *id)
         id->lbaf[i] = (uint32_t)formats[i] << 16;
 }
 
+unsigned nvme_format_shift(unsigned index)
+{
+    return index < FORMATS ? formats[index] : 0;
+}
+
+#define DLFEAT       33 /* byte of Identify Namespace */
+#define READS_ZEROES 1  /* discarded blocks do */
+
 void nvme_describe(const struct nvme_namespace *ns, struct nvme_identify_namespace *id)
 {
     describe_formats(id);
     if (ns == NULL) /* what is the same in all of them */
         return;
+    ((uint8_t *)id)[DLFEAT] = READS_ZEROES;
     id->nsze = id->ncap = id->nuse = ns->blocks;
     id->nvmcap[0] = store_size(ns->store);
     for (uint8_t i = 0; i < FORMATS; i++)

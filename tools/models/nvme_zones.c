@@ -30,8 +30,8 @@ void nvme_zone_describe(const struct nvme_namespace *ns, struct nvme_identify_zo
 {
     id->mar = ns->max_active - 1;
     id->mor = ns->max_open - 1;
-    for (unsigned i = 0; i < NVME_FORMATS; i++)
-        id->lbafe[i].zsze = i < 2 ? ns->zone_size : 0;
+    for (unsigned i = 0; nvme_format_shift(i) != 0; i++)
+        id->lbafe[i].zsze = ns->zone_size << ns->shift >> nvme_format_shift(i);
 }
 
 /* ---- states [ZNS 2.1.1] ---- */

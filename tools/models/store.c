@@ -11,6 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <chalk/clock.h>
@@ -162,10 +163,12 @@ int store_begin(struct store *store, struct store_request *request)
         return -EAGAIN;
     if (request->op == STORE_READ)
         io_uring_prep_read(entry, store->fd, request->bytes, (unsigned)request->size, request->offset);
-    else if (request->op == STORE_WRITE)
+    else if (request->op == STORE_WRITE || request->op == STORE_WRITE_THROUGH)
         io_uring_prep_write(entry, store->fd, request->bytes, (unsigned)request->size, request->offset);
     else
         io_uring_prep_fsync(entry, store->fd, IORING_FSYNC_DATASYNC);
+    if (request->op == STORE_WRITE_THROUGH)
+        entry->rw_flags = RWF_DSYNC;
     io_uring_sqe_set_data(entry, request);
     store->under_way++;
     io_uring_submit(&store->ring);

@@ -9,7 +9,12 @@
 
 struct store;
 
-enum store_op { STORE_READ, STORE_WRITE, STORE_FLUSH };
+enum store_op {
+    STORE_READ,
+    STORE_WRITE,
+    STORE_WRITE_THROUGH /* is on the disk when it has finished */,
+    STORE_FLUSH
+};
 
 /* The owner's until it is begun, and again when it has finished. */
 struct store_request {
