@@ -263,8 +263,23 @@ static void notice_isolated(void)
               isolated, isolated);
 }
 
-/* The processors of the list, if this process may run on each of them: Linux leaves out the others silently.
+/*
+ * Whether this process may run on each of these processors: Linux leaves out the others silently. Where it
+ * refuses to move threads at all (seccomp, as in some containers), it is those that the process has already.
  */
+static bool may_use(const cpu_set_t *chosen, cpu_set_t *granted)
+{
+    if (sched_setaffinity(0, allowed_size, chosen) == 0) {
+        if (sched_getaffinity(0, allowed_size, granted) != 0)
+            return false;
+    } else {
+        if (errno != EPERM && errno != ENOSYS)
+            return false;
+        CPU_AND_S(allowed_size, granted, chosen, allowed);
+    }
+    return CPU_EQUAL_S(allowed_size, chosen, granted);
+}
+
 static int choose(cpu_set_t *chosen, const char *list)
 {
     cpu_set_t *granted = calloc(1, allowed_size);
@@ -273,10 +288,8 @@ static int choose(cpu_set_t *chosen, const char *list)
     for (unsigned processor = 0; processor < 8 * allowed_size; processor++)
         if (in_list(list, processor))
             CPU_SET_S(processor, allowed_size, chosen);
-    if (error == 0 &&
-        (!hosted_list_valid(list) || sched_setaffinity(0, allowed_size, chosen) != 0 ||
-         sched_getaffinity(0, allowed_size, granted) != 0 || !CPU_EQUAL_S(allowed_size, chosen, granted) ||
-         CPU_COUNT_S(allowed_size, chosen) != (int)hosted_list_rank(list, UINT_MAX))) {
+    if (error == 0 && (!hosted_list_valid(list) || !may_use(chosen, granted) ||
+                       CPU_COUNT_S(allowed_size, chosen) != (int)hosted_list_rank(list, UINT_MAX))) {
         chalk_log(CHALK_ERROR,
                   "cores '%s' is not a list of processors that this process may use; see "
                   "/sys/devices/system/cpu/online, and its cpuset",

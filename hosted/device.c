@@ -2,6 +2,7 @@
 /* A device's life: opened with bus mastering off, configured, reset, closed with nothing left behind. */
 #include "device.h"
 #include "cores.h"
+#include "memory.h"
 #include "pci.h"
 #include "state.h"
 #include "watch.h"
@@ -269,8 +270,10 @@ int chalk_device_open(const char *text, struct chalk_domain **domain, struct cha
         return error;
     hosted_lock();
     error = open_named(name, transport, *domain, device);
-    if (error == 0)
+    if (error == 0) {
         *domain = (*device)->domain;
+        hosted_memory_for_devices();
+    }
     hosted_unlock();
     return error;
 }

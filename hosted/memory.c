@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "memory.h"
+#include "cgroup.h"
 #include "iova.h"
 #include "state.h"
 #include "sysfs.h"
@@ -34,7 +35,9 @@ struct piece {
 
 static struct piece *pieces;
 static unsigned piece_count;
-static bool told; /* that there are no hugepages */
+/* Why the last piece was refused; and what is to be told of hugepages when the program ends, or empty. */
+static char refusal[320], note[448];
+static bool for_devices; /* a device has been opened */
 
 #define SMALL_PAGE ((size_t)4096)
 #define MAX_NODE   1023
@@ -193,6 +196,14 @@ static int open_pages(size_t page, bool mounted)
     return fd;
 }
 
+static int refused(const char *call)
+{
+    int error = -errno;
+
+    chalk_format(refusal, sizeof refusal, "%s: %s", call, strerror(-error));
+    return error;
+}
+
 /* By raw system call: libnuma would be a dependency for two of them. */
 static int bind_to_node(void *va, size_t size, unsigned node)
 {
@@ -200,7 +211,9 @@ static int bind_to_node(void *va, size_t size, unsigned node)
     unsigned bits = 8 * sizeof mask[0];
 
     mask[(node - 1) / bits] = 1ul << ((node - 1) % bits);
-    return syscall(SYS_mbind, va, size, MPOL_BIND, mask, (unsigned long)MAX_NODE + 1, 0) == 0 ? 0 : -errno;
+    return syscall(SYS_mbind, va, size, MPOL_BIND, mask, (unsigned long)MAX_NODE + 1, 0) == 0
+               ? 0
+               : refused("mbind");
 }
 
 unsigned hosted_memory_node(void *va)
@@ -212,8 +225,7 @@ unsigned hosted_memory_node(void *va)
                : 0;
 }
 
-/* Asked for more ordinary pages than there are, Linux does not say no: it kills somebody. */
-static bool too_much(size_t size)
+static unsigned long long available_kib(void)
 {
     FILE *file = fopen("/proc/meminfo", "re");
     unsigned long long kib = UINT64_MAX / 1024;
@@ -224,7 +236,27 @@ static bool too_much(size_t size)
         ;
     if (file != NULL)
         fclose(file);
-    return size / 1024 > kib;
+    return kib;
+}
+
+/*
+ * Asked for more ordinary pages than there are, or than the process's control groups allow, Linux does not
+ * refuse them: it kills a process. Tables for these pages are counted, too: a page for 512, and some room.
+ */
+static bool too_much(size_t size)
+{
+    unsigned long long kib = available_kib(), wanted = (size + (size >> 7)) / 1024 + 1024;
+    struct cgroup_room room;
+
+    hosted_cgroup_memory("/proc/self", &room);
+    if (room.bytes / 1024 < kib) {
+        kib = room.bytes / 1024;
+        chalk_format(refusal, sizeof refusal, "a control group of this process allows %llu KiB more; see %s",
+                     kib, room.limit);
+    } else {
+        chalk_format(refusal, sizeof refusal, "%llu KiB are available", kib);
+    }
+    return wanted > kib;
 }
 
 /* fallocate() obeys the policy that mbind() gave a shared mapping, and fails where a first touch would kill.
@@ -233,7 +265,7 @@ static int allocate(int fd, void *va, size_t size, size_t page)
 {
     while (fallocate(fd, 0, 0, (off_t)size) != 0)
         if (errno != EINTR)
-            return -errno;
+            return refused("fallocate");
     for (size_t i = 0; i < size; i += page)
         (void)*(volatile char *)((char *)va + i);
     return 0;
@@ -249,11 +281,11 @@ static int map_pages(struct piece *piece, size_t size, size_t page, unsigned nod
         return -ENOMEM;
     fd = open_pages(page, mounted);
     if (fd < 0)
-        return -errno;
+        return refused("memfd_create");
     if (ftruncate(fd, (off_t)size) == 0)
         va = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (va == MAP_FAILED) {
-        error = -errno;
+        error = refused("mmap");
         close(fd);
         return error;
     }
@@ -262,7 +294,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, unsigned nod
     if (error == 0)
         error = allocate(fd, va, size, page);
     if (error == 0 && madvise(va, size, MADV_DONTFORK) != 0)
-        error = -errno;
+        error = refused("madvise");
     if (error != 0) {
         munmap(va, size);
         close(fd);
@@ -276,22 +308,40 @@ static int map_pages(struct piece *piece, size_t size, size_t page, unsigned nod
     return 0;
 }
 
-/* The command that makes `size` more bytes of hugepages free, given those that are there. */
-static void reserve_command(char *text, size_t room, size_t size, size_t page, unsigned node)
+/* ---- hugepages that are not to be had ---- */
+
+/*
+ * Why there are not `size` bytes in pages of `page`, and the command that mends it: root reserves what is
+ * missing for `wanted` bytes, beyond the pages that there are. To be called before anything else is tried.
+ */
+static void explain(char *text, size_t space, size_t size, size_t wanted, size_t page, unsigned node)
 {
+    unsigned long need = (size - 1) / page + 1, all, unused, reserved;
+    struct cgroup_room room;
     char folder[96];
-    size_t kib = page / 1024;
-    long all, unused;
 
     if (node != 0)
         chalk_format(folder, sizeof folder, "/sys/devices/system/node/node%d/hugepages/hugepages-%zukB",
-                     CHALK_NODE_NUMBER(node), kib);
+                     CHALK_NODE_NUMBER(node), page / 1024);
     else
-        chalk_format(folder, sizeof folder, "/sys/kernel/mm/hugepages/hugepages-%zukB", kib);
-    all = hosted_sysfs_number(0, "%s/nr_hugepages", folder);
-    unused = hosted_sysfs_number(0, "%s/free_hugepages", folder);
-    chalk_format(text, room, "echo %ld > %s/nr_hugepages", all - unused + (long)((size - 1) / page + 1),
-                 folder);
+        chalk_format(folder, sizeof folder, "/sys/kernel/mm/hugepages/hugepages-%zukB", page / 1024);
+    all = (unsigned long)hosted_sysfs_number(0, "%s/nr_hugepages", folder);
+    unused = (unsigned long)hosted_sysfs_number(0, "%s/free_hugepages", folder);
+    reserved = (unsigned long)hosted_sysfs_number(0, "%s/resv_hugepages", folder);
+    unused -= reserved < unused ? reserved : unused;
+    hosted_cgroup_hugepages("/proc/self", page, &room);
+    if (room.bytes < size)
+        chalk_format(text, space,
+                     "a control group of this process allows %llu KiB of such pages more; see %s",
+                     (unsigned long long)room.bytes / 1024, room.limit);
+    else if (unused < need)
+        chalk_format(text, space,
+                     "%lu pages of %zu KiB are free, and %lu are needed; root reserves them with:\n"
+                     "  echo %lu > %s/nr_hugepages",
+                     unused, page / 1024, need, all - unused + (wanted - 1) / page + 1, folder);
+    else
+        chalk_format(text, space, "Linux refuses pages of %zu KiB, though %lu are free: %s", page / 1024,
+                     unused, refusal);
 }
 
 static bool round_up(size_t size, size_t page, size_t *rounded)
@@ -315,8 +365,13 @@ static int grow_in(size_t size, size_t page, unsigned node, uint64_t limit, stru
     if (error != 0)
         return error;
     error = map_pages(piece, rounded, page, node, false);
-    if (error != 0 && page != SMALL_PAGE) /* a mount can have pages reserved for it alone */
+    if (error != 0 && page != SMALL_PAGE) { /* a mount can have pages reserved for it alone */
+        char first[sizeof refusal];
+
+        memcpy(first, refusal, sizeof first);
         error = map_pages(piece, rounded, page, node, true) != 0 ? error : 0;
+        memcpy(refusal, first, sizeof first);
+    }
     if (error != 0)
         hosted_iova_put(iova, rounded);
     else
@@ -365,8 +420,8 @@ static size_t best_page(size_t size)
 
 static int grow_largest(size_t size, unsigned node, uint64_t limit, struct piece *piece)
 {
-    char command[160];
     size_t page = best_page(size);
+    char why[sizeof note - 64];
     int error = -ENOMEM;
 
     if (!hosted_options()->ordinary_pages) {
@@ -375,14 +430,10 @@ static int grow_largest(size_t size, unsigned node, uint64_t limit, struct piece
             if (error == 0 || error == -ERANGE)
                 return error;
         }
-        if (!told) {
+        if (note[0] == '\0') {
             /* More than this span takes, as it is seldom the last. */
-            reserve_command(command, sizeof command, size + ((size_t)64 << 20), (size_t)2 << 20, node);
-            chalk_log(CHALK_WARNING,
-                      "no %zu KiB of free hugepages, so ordinary pages are used, which are slower;\n"
-                      "  root reserves some with: %s",
-                      (size - 1) / 1024 + 1, command);
-            told = true;
+            explain(why, sizeof why, size, size + ((size_t)64 << 20), (size_t)2 << 20, node);
+            chalk_format(note, sizeof note, "ordinary pages are used, which are slower: %s", why);
         }
     }
     return grow_in(size, SMALL_PAGE, node, limit, piece);
@@ -390,7 +441,7 @@ static int grow_largest(size_t size, unsigned node, uint64_t limit, struct piece
 
 static int grow(size_t size, size_t page, unsigned node, uint64_t limit, struct piece *piece)
 {
-    char command[160];
+    char why[sizeof note - 64];
     int error;
 
     if (page == 0)
@@ -403,10 +454,9 @@ static int grow(size_t size, size_t page, unsigned node, uint64_t limit, struct 
     }
     error = grow_in(size, page, node, limit, piece);
     if (error != 0 && error != -ERANGE && page > SMALL_PAGE) {
-        reserve_command(command, sizeof command, size, page, node);
-        chalk_log(CHALK_ERROR,
-                  "no %zu KiB of free memory in pages of %zu KiB; root reserves them with:\n  %s",
-                  (size - 1) / 1024 + 1, page / 1024, command);
+        explain(why, sizeof why, size, size, page, node);
+        chalk_log(CHALK_ERROR, "no %zu KiB of memory in pages of %zu KiB: %s", (size - 1) / 1024 + 1,
+                  page / 1024, why);
         error = -ENOMEM;
     }
     return error;
@@ -441,6 +491,7 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
         (page != 0 && (page < SMALL_PAGE || (page & (page - 1)) != 0 || page > (size_t)1 << 30)))
         return -EINVAL;
     hosted_lock();
+    chalk_format(refusal, sizeof refusal, "%s", strerror(ENOMEM));
     error = size <= PTRDIFF_MAX ? grow(size, page, node, limit, &piece) : -ENOMEM;
     if (error == 0) {
         error = hosted_memory_keep(&piece.span, piece.fd);
@@ -456,20 +507,34 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
     } else if (page <= SMALL_PAGE) {
         if (node != 0)
             chalk_format(where, sizeof where, " on NUMA node %d", CHALK_NODE_NUMBER(node));
-        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size - 1) / 1024 + 1, where,
-                  strerror(-error));
+        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size - 1) / 1024 + 1, where, refusal);
         error = -ENOMEM;
     }
     hosted_unlock();
     return error;
 }
 
+void hosted_memory_for_devices(void)
+{
+    for_devices = true;
+}
+
+/* At the end, where no other message hides it and it hides none; of no interest where no device was opened.
+ */
+static void tell_note(void)
+{
+    if (note[0] != '\0' && for_devices)
+        chalk_log(CHALK_WARNING, "%s", note);
+    note[0] = '\0';
+    for_devices = false;
+}
+
 void hosted_memory_stop(void)
 {
+    tell_note();
     for (unsigned i = 0; i < piece_count; i++)
         give_back(&pieces[i]);
     free(pieces);
     pieces = NULL;
     piece_count = 0;
-    told = false;
 }

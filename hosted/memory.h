@@ -40,7 +40,11 @@ int hosted_memory_keep(const struct chalk_span *span, int fd);
 /* One span less, which lies at `va`. */
 void hosted_memory_forget(const void *va);
 
-/* Gives every span back to Linux. */
+/* A device has been opened: so what pages there are matters, and hosted_memory_stop() tells it. */
+void hosted_memory_for_devices(void);
+
+/* Gives every span back to Linux. Logs why there are no hugepages in use, if a device was opened and there
+ * were to be. */
 void hosted_memory_stop(void);
 
 #endif

@@ -52,9 +52,12 @@ static int check_container(int fd, const char *name)
 
 int hosted_container_new(const char *name, struct chalk_domain **domain)
 {
-    int fd = open(CONTAINER, O_RDWR | O_CLOEXEC);
-    int error;
+    int error = hosted_cure_node(name, CONTAINER, "/sys/class/misc/vfio/dev");
+    int fd;
 
+    if (error != 0)
+        return error;
+    fd = open(CONTAINER, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
         if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
             return hosted_cure_missing_module(name);
@@ -168,10 +171,14 @@ static int open_patiently(const char *path)
 static int open_group(unsigned number, const char *name)
 {
     struct vfio_group_status status = {.argsz = sizeof status};
-    char path[64];
-    int fd;
+    char path[64], number_of[64];
+    int fd, error;
 
     snprintf(path, sizeof path, "/dev/vfio/%u", number);
+    snprintf(number_of, sizeof number_of, "/sys/class/vfio/%u/dev", number);
+    error = hosted_cure_node(name, path, number_of);
+    if (error != 0)
+        return error;
     fd = open_patiently(path);
     if (fd < 0) {
         if (errno == ENOENT || errno == ENODEV || errno == ENXIO)

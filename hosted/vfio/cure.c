@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <chalk/log.h>
@@ -68,6 +70,25 @@ int hosted_cure_driver(const char *name)
               "with:\n  %s",
               name, driver, missing, command);
     return -EBUSY;
+}
+
+/* Linux's own number of the file is in /sys, where `number_of` says. */
+int hosted_cure_node(const char *name, const char *path, const char *number_of)
+{
+    unsigned major_number, minor_number;
+    struct stat file;
+    char text[32];
+
+    if (hosted_sysfs_text(text, sizeof text, "%s", number_of) <= 0 ||
+        sscanf(text, "%u:%u", &major_number, &minor_number) != 2 || stat(path, &file) != 0 ||
+        (S_ISCHR(file.st_mode) && file.st_rdev == makedev(major_number, minor_number)))
+        return 0;
+    chalk_log(
+        CHALK_ERROR,
+        "%s cannot be opened: %s is not the file of its VFIO, which is character device %u:%u (see %s); root "
+        "makes it anew with:\n  rm %s && mknod %s c %u %u",
+        name, path, major_number, minor_number, number_of, path, path, major_number, minor_number);
+    return -ENXIO;
 }
 
 int hosted_cure_no_file(const char *name, const char *path)

@@ -33,12 +33,14 @@ void hosted_group_drop(struct chalk_domain *domain, struct group *group);
 int hosted_container_map(struct chalk_domain *domain, const struct mapping *mapping);
 int hosted_container_unmap(struct chalk_domain *domain, const struct mapping *mapping);
 
-/* cure.c: messages that say what keeps VFIO from a device. Each returns the errno for it, the second 0 if all
- * is well. */
+/* cure.c: messages that say what keeps VFIO from a device. Each returns the errno for it;
+ * hosted_cure_driver() and hosted_cure_node() return 0 if all is well. */
 
 int hosted_cure_no_iommu(const char *name);
 int hosted_cure_driver(const char *name);
 int hosted_cure_missing_module(const char *name);
+/* Whether the file at `path` has the device number that Linux tells in the file `number_of` of /sys. */
+int hosted_cure_node(const char *name, const char *path, const char *number_of);
 int hosted_cure_no_file(const char *name, const char *path);
 int hosted_cure_access(const char *name, const char *path);
 int hosted_cure_not_viable(const char *name, unsigned group);

@@ -84,6 +84,36 @@ def bad_input(test, folder):
         worlds.refused(test, name, results[name], parts)
 
 
+def limits(test, folder):
+    """What Linux does not let the process have: refused with the limit's name, and no advice that takes pages away."""
+    path = worlds.disk(folder, 'limits.img', 16)
+    group = 'd=/sys/fs/cgroup/$$; mkdir -p $d; echo $(sh -c \'echo $PPID\') > $d/cgroup.procs; '
+    pages = '/proc/sys/vm/nr_hugepages'
+    large = 'nvme-perf --pattern random --op read --count 10 --depth 2048 --size 131072'
+    node = ('g=/dev/vfio/$(basename $(readlink /sys/bus/pci/devices/%s/iommu_group)); ' % NVME +
+            'set -- $(tr : " " < /sys/class/vfio/$(basename $g)/dev); rm $g; ')
+    again = 'rm -f $g; mknod $g c $1 $2; exit $s'
+    results = worlds.guest({
+        'mount': 'mount -t cgroup2 none /sys/fs/cgroup; echo "+memory +hugetlb" > /sys/fs/cgroup/cgroup.subtree_control; '
+                 'cat /sys/fs/cgroup/cgroup.subtree_control',
+        'memory': f'{group} old=$(cat {pages}); echo 0 > {pages}; echo 64M > $d/memory.max; {large}; s=$?; '
+                  f'echo $old > {pages}; cat $d/memory.events; exit $s',
+        'hugepages': f'{group} echo 0 > $d/hugetlb.2MB.max; nvme-identify; s=$?; [ $s = 0 ] && echo works; exit 9',
+        'another group': node + f'mknod $g c $1 200; nvme-identify {NVME}; s=$?; ' + again,
+        'another device': node + f'mknod $g c 1 3; nvme-identify {NVME}; s=$?; ' + again,
+        'right again': f'nvme-identify {NVME}',
+    }, [f'nvme:{path}'], built('nvme-identify', 'nvme-perf'))
+    worlds.passed(test, 'the guest has control groups', results['mount'], ['memory', 'hugetlb'])
+    worlds.refused(test, 'a group with little memory', results['memory'],
+                   ['a control group of this process allows', '/memory.max', 'out of memory', 'oom_kill 0'])
+    worlds.refused(test, 'a group without hugepages', results['hugepages'],
+                   ['ordinary pages are used', '/hugetlb.2MB.max', 'works'])
+    test.result('nr_hugepages' not in results['hugepages'].output, 'it gets no advice about hugepages', results['hugepages'])
+    worlds.refused(test, 'a group file with a wrong number', results['another group'], ['is not the file', 'mknod /dev/vfio/'])
+    worlds.refused(test, 'a group file that is another device', results['another device'], ['is not the file', 'mknod /dev/vfio/'])
+    worlds.passed(test, 'the right file again', results['right again'])
+
+
 def loans(test, folder):
     """What a device owns is not the program's: the instrumented build says where it was lent, and who forgot."""
     path = worlds.disk(folder, 'loans.img', 16)
@@ -165,6 +195,7 @@ def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         well(test, folder)
         bad_input(test, folder)
+        limits(test, folder)
         loans(test, folder)
         outside(test, folder)
         leaks(test)

@@ -3,21 +3,30 @@
  * Cores of the hosted platform: up and down, threads that come and go, and waits that lose nothing, with
  * io_uring and with ppoll. Everything here is Linux's own but the console.
  */
+#define _GNU_SOURCE
 #include "hosted/cores.h"
 #include "hosted/events.h"
+#include "hosted/thread.h"
 #include "hosted_console.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -444,6 +453,94 @@ static void no_node_is_any_and_one_that_is_not_there_is_named(void **state)
     assert_true(said("no NUMA node 5000"));
 }
 
+/* ---- system calls that are refused ---------------------------------------------------------------- */
+
+/* For the rest of this process, which is a child, system call `number` ends with EPERM (seccomp(2)). */
+static void forbid(unsigned number)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof filter[0], filter};
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(77);
+}
+
+/* Runs it in a child without that system call. What it returns is 0 if all is well. */
+static void run_without(unsigned number, int (*run)(void))
+{
+    int status;
+    pid_t child;
+
+    chalk_stop();
+    child = fork();
+    if (child == 0) {
+        forbid(number);
+        _exit(run());
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(start_with((struct chalk_start_options){.no_uring = true}), 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(status, 0);
+}
+
+static void *nothing(void *argument)
+{
+    return argument;
+}
+
+static int threads_and_cores(void)
+{
+    char list[16];
+    pthread_t thread;
+
+    if (hosted_thread_start(&thread, nothing, NULL) != 0 || pthread_join(thread, NULL) != 0)
+        return 1;
+    snprintf(list, sizeof list, "%d", sched_getcpu());
+    if (chalk_start(&(struct chalk_start_options){.no_uring = true, .cores = list}) != 0)
+        return 2;
+    chalk_stop();
+    if (!said("cannot be pinned"))
+        return 3;
+    if (chalk_start(&(struct chalk_start_options){.no_uring = true, .cores = "8191"}) != -EINVAL)
+        return 4;
+    return 0;
+}
+
+/* A thread that cannot be moved stays where it is. */
+static void nothing_needs_to_move_threads(void **state)
+{
+    (void)state;
+    run_without(SYS_sched_setaffinity, threads_and_cores);
+}
+
+static int memory_on_a_node(void)
+{
+    struct chalk_span span;
+
+    if (chalk_start(&(struct chalk_start_options){.no_uring = true}) != 0)
+        return 1;
+    if (chalk_span_grow(4096, 4096, 0, UINT64_MAX, &span) != 0)
+        return 2;
+    if (chalk_span_grow(4096, 4096, CHALK_NODE(0), UINT64_MAX, &span) != -ENOMEM || !said("mbind: "))
+        return 3;
+    chalk_stop();
+    return 0;
+}
+
+/* Which call refused memory is said, instead of a lack of it. */
+static void a_refused_call_is_named(void **state)
+{
+    (void)state;
+    run_without(SYS_mbind, memory_on_a_node);
+}
+
 /* ---- signals -------------------------------------------------------------------------------------- */
 
 static _Atomic(unsigned) chained;
@@ -495,6 +592,8 @@ int main(void)
         BOTH(a_stolen_count_is_not_waited_for),
         cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
         cmocka_unit_test_setup_teardown(no_node_is_any_and_one_that_is_not_there_is_named, start_ring, stop),
+        cmocka_unit_test_setup_teardown(nothing_needs_to_move_threads, start_poll, stop),
+        cmocka_unit_test_setup_teardown(a_refused_call_is_named, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),
     };
 

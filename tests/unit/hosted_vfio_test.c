@@ -22,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -48,8 +49,9 @@ static struct {
     uint32_t chain;         /* where the first capability claims that the next one is */
     struct range areas[2];  /* of BAR 0, that can be mapped; last 0: all of it */
     unsigned vectors, vectors_to_have;
-    bool pin;   /* a device with an INTx pin only */
-    bool quiet; /* it asks for nothing back */
+    bool pin;           /* a device with an INTx pin only */
+    bool quiet;         /* it asks for nothing back */
+    const char *number; /* that /sys has of the group's file, of which /dev has 1:3; NULL: it has none */
 
     /* what happened */
     unsigned calls;
@@ -102,10 +104,16 @@ int hosted_sysfs_link(char *name, size_t size, const char *format, ...)
 
 int hosted_sysfs_text(char *text, size_t size, const char *format, ...)
 {
-    (void)size;
-    (void)format;
+    char path[256];
+    va_list list;
+
+    va_start(list, format);
+    vsnprintf(path, sizeof path, format, list);
+    va_end(list);
     text[0] = '\0';
-    return -ENOENT;
+    if (linux_.number == NULL || strstr(path, "vfio") == NULL)
+        return -ENOENT;
+    return snprintf(text, size, "%s", strstr(path, "misc") != NULL ? "1:3" : linux_.number);
 }
 
 long hosted_sysfs_number(long otherwise, const char *format, ...)
@@ -135,6 +143,13 @@ static bool fails(void)
         return false;
     errno = linux_.fail_errno;
     return true;
+}
+
+int stat(const char *path, struct stat *file)
+{
+    if (strncmp(path, "/dev/vfio/", 10) == 0)
+        path = "/dev/null"; /* which is 1:3 */
+    return fstatat(AT_FDCWD, path, file, 0);
 }
 
 int open(const char *path, int flags, ...)
@@ -440,6 +455,18 @@ static void what_is_in_the_way_is_named(void **state)
     assert_int_equal(chalk_device_open("0000:00:1f.0", &domain, &device), -ENODEV);
     open_first();
     assert_int_equal(chalk_device_open(FIRST, &domain, &device), -EBUSY);
+}
+
+/* A file of /dev that was made for another group, or for another machine, opens another device or none. */
+static void a_device_file_with_another_number_is_named(void **state)
+{
+    (void)state;
+    linux_.number = "243:7";
+    assert_int_equal(chalk_device_open(FIRST, &domain, &device), -ENXIO);
+    assert_true(said("/dev/vfio/7 is not the file"));
+    assert_true(said("rm /dev/vfio/7 && mknod /dev/vfio/7 c 243 7"));
+    linux_.number = "1:3";
+    open_first();
 }
 
 static void one_group_is_one_domain(void **state)
@@ -952,6 +979,7 @@ int main(void)
         ONE(bus_mastering_is_off_and_registers_answer),
         ONE(every_call_that_fails_is_undone),
         WATCHING(every_call_that_fails_is_undone),
+        ONE(a_device_file_with_another_number_is_named),
         ONE(what_is_in_the_way_is_named),
         ONE(one_group_is_one_domain),
         ONE(a_window_is_wholly_mapped_or_wholly_served),
