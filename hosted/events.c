@@ -352,6 +352,10 @@ static void let_go(struct core *core)
     pthread_mutex_unlock(&core->lock);
 }
 
+/*
+ * Only what is armed is looked at outside of the lock, and only the core arms it, in its waits. So a source
+ * that came since the last wait goes at once: else a core that polls and never waits would gather them.
+ */
 void hosted_source_remove(struct core *core, struct source *source)
 {
     bool open;
@@ -361,8 +365,7 @@ void hosted_source_remove(struct core *core, struct source *source)
     source->dead = true;
     atomic_store(&core->changed, 1);
     open = core->open;
-    if (!open)
-        free_dead(core);
+    free_dead(core);
     pthread_mutex_unlock(&core->lock);
     if (open && pthread_equal(core->thread, pthread_self()))
         let_go(core);

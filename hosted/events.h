@@ -22,8 +22,8 @@ void hosted_events_free(struct core *core);
  */
 int hosted_source_add(struct core *core, int fd, _Atomic(uint32_t) *counter, struct source **source);
 
-/* Takes it away: when it returns, `counter` changes no more. The core lets go of the descriptor when it next
- * waits. */
+/* Takes it away: when it returns, `counter` changes no more. The descriptor is closed at once, or, where the
+ * core has waited on it, when the core next waits. */
 void hosted_source_remove(struct core *core, struct source *source);
 
 #endif

@@ -140,8 +140,6 @@ static int listen_to(struct chalk_device *device, unsigned vector, struct core *
     error = device->irq_enabled ? set_vectors(device, vector, 1, &fd) : enable(device, vector, fd);
     if (error != 0) {
         hosted_source_remove(core, source);
-        chalk_log(CHALK_ERROR, "%s: interrupt vector %u cannot be used: %s", device->name, vector,
-                  strerror(-error));
         return error;
     }
     device->listeners[vector] = (struct listener){core, source};
@@ -165,6 +163,9 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned n
     if (counter != NULL)
         error = listen_to(device, vector, core, counter);
     hosted_unlock();
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "%s: interrupt vector %u cannot be used: %s", device->name, vector,
+                  strerror(-error));
     if (counter != NULL && error == 0)
         chalk_core_wake(number); /* it may be asleep, and is to listen from now on */
     return error;

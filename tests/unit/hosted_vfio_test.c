@@ -22,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -734,6 +735,68 @@ static void an_attached_vector_moves(void **state)
     assert_int_equal(second, 0);
 }
 
+static void *attach_often(void *argument)
+{
+    for (unsigned i = 0; i < 100; i++)
+        if (chalk_vector_attach(device, i % 2, 0, argument) != 0)
+            return device;
+    for (unsigned i = 0; i < 100; i++) {
+        struct chalk_domain *other_domain = NULL;
+        struct chalk_device *other;
+
+        if (chalk_device_open(THIRD, &other_domain, &other) != 0 ||
+            chalk_vector_attach(other, 0, 0, argument) != 0)
+            return device;
+        chalk_device_close(other);
+    }
+    return NULL;
+}
+
+/* As the resets of a driver do, made by another core, while the vectors' own core polls and waits for
+ * nothing. */
+static void vectors_that_another_core_attaches_again_leave_nothing(void **state)
+{
+    static _Atomic(uint32_t) counter;
+    pthread_t thread;
+    unsigned before;
+    void *failed;
+
+    (void)state;
+    open_first();
+    for (unsigned vector = 0; vector < 2; vector++)
+        assert_int_equal(chalk_vector_attach(device, vector, 0, &counter), 0);
+    chalk_core_wait(0, 0, 0);
+    before = open_descriptors();
+    assert_int_equal(pthread_create(&thread, NULL, attach_often, &counter), 0);
+    pthread_join(thread, &failed);
+    assert_null(failed);
+    assert_in_range(open_descriptors(), before,
+                    before + 4); /* of two sources the core may still be at work */
+    chalk_core_wait(0, 0, 0);
+    chalk_core_wait(0, 0, 0);
+    assert_int_equal(open_descriptors(), before);
+}
+
+/* Interrupts that cannot be had are missed: the platform says why. */
+static void a_vector_without_a_descriptor_is_told(void **state)
+{
+    struct rlimit before, none;
+    int error, left;
+
+    (void)state;
+    open_first();
+    left = dup(0);
+    assert_true(left >= 0);
+    close(left);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){(rlim_t)left, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    error = chalk_vector_attach(device, 0, 0, &(_Atomic(uint32_t)){0});
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(error, -EMFILE);
+    assert_true(said("interrupt vector 0 cannot be used: Too many open files"));
+}
+
 static void fewer_vectors_than_the_device_has(void **state)
 {
     _Atomic(uint32_t) counter = 0;
@@ -993,6 +1056,8 @@ int main(void)
         BOTH(interrupts_count_and_end_a_wait),
         BOTH(a_wait_whose_deadline_has_passed_collects),
         BOTH(an_attached_vector_moves),
+        BOTH(vectors_that_another_core_attaches_again_leave_nothing),
+        ONE(a_vector_without_a_descriptor_is_told),
         ONE(fewer_vectors_than_the_device_has),
         BOTH(a_pin_is_rearmed_by_the_driver),
         ONE(no_interrupts_at_all),
