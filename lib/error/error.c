@@ -23,12 +23,16 @@ const char *chalk_error_name(int error)
         return "nothing there to serve it";
     case -E2BIG:
         return "too big";
+    case -EBADF:
+        return "not an open file";
     case -EAGAIN:
         return "try again";
     case -ENOMEM:
         return "out of memory";
     case -EACCES:
         return "access denied";
+    case -EFAULT:
+        return "memory that a device cannot use";
     case -EBUSY:
         return "in use";
     case -EEXIST:
@@ -39,12 +43,24 @@ const char *chalk_error_name(int error)
         return "no such device, or it is gone";
     case -EINVAL:
         return "invalid argument";
+    case -ENFILE:
+        return "too many open files on this machine";
+    case -EMFILE:
+        return "too many open files";
+    case -ENOTTY:
+        return "not for this kind of file";
+    case -EFBIG:
+        return "file too large";
     case -ENOSPC:
         return "no room left";
+    case -ESPIPE:
+        return "not a file with positions";
     case -EROFS:
         return "read-only";
     case -ERANGE:
         return "out of range";
+    case -ENAMETOOLONG:
+        return "name too long";
     case -ENOSYS:
         return "not implemented";
     case -EPROTO:
@@ -54,11 +70,19 @@ const char *chalk_error_name(int error)
     case -EOVERFLOW:
         return "value too large";
     case -EILSEQ:
-        return "invalid text";
+        return "the data does not match, or its protection";
     case -ENOTSUP:
         return "not supported";
+    case -EADDRINUSE:
+        return "address in use";
+    case -ECONNABORTED:
+        return "connection given up";
+    case -ECONNRESET:
+        return "connection lost";
     case -ETIMEDOUT:
         return "timed out";
+    case -ECONNREFUSED:
+        return "connection refused";
     case -ECANCELED:
         return "canceled";
     default:

@@ -77,6 +77,15 @@ def main():
             found = ''.join(complaints(compiler, CXX + variant, uses(headers, types, functions)) for variant in VARIANTS)
             tap.result(not found, f'{len(types)} types and {len(functions)} functions are used, with {compiler}', found)
 
+        source = os.path.join(sys.argv[1], '../..')
+        files = [os.path.join(path, name) for part in ('lib', 'drivers', 'hosted', 'baremetal')
+                 for path, _, names_here in os.walk(os.path.join(source, part)) for name in names_here if name[-2:] in ('.c', '.h')]
+        used = set(re.findall(r'-(E[A-Z0-9]{3,})\b', ''.join(open(file).read() for file in files)))
+        known = set(re.findall(r'^#define (E\w+) +\d+$', open(os.path.join(folder, 'error.h')).read(), re.M))
+        named = set(re.findall(r'case -(E\w+):', open(os.path.join(source, 'lib/error/error.c')).read()))
+        tap.result(len(used) > 20 and not used - known, 'every error that is returned is in error.h', used - known)
+        tap.result(known == named, 'and has a name', known ^ named)
+
         numbers = re.findall(r'^#define (E\w+) +(\d+)$', open(os.path.join(folder, 'error.h')).read(), re.M)
         tap.result(len(numbers) > 20, 'error.h has numbers to compare', numbers)
         asserts = '#include <errno.h>\n' + ''.join(

@@ -14,31 +14,43 @@ extern "C" {
 #endif
 
 #ifndef EPERM
-#define EPERM     1
-#define ENOENT    2
-#define EINTR     4
-#define EIO       5
-#define ENXIO     6
-#define E2BIG     7
-#define EAGAIN    11
-#define ENOMEM    12
-#define EACCES    13
-#define EBUSY     16
-#define EEXIST    17
-#define EXDEV     18
-#define ENODEV    19
-#define EINVAL    22
-#define ENOSPC    28
-#define EROFS     30
-#define ERANGE    34
-#define ENOSYS    38
-#define EPROTO    71
-#define EBADMSG   74
-#define EOVERFLOW 75
-#define EILSEQ    84
-#define ENOTSUP   95
-#define ETIMEDOUT 110
-#define ECANCELED 125
+#define EPERM        1
+#define ENOENT       2
+#define EINTR        4
+#define EIO          5
+#define ENXIO        6
+#define E2BIG        7
+#define EBADF        9
+#define EAGAIN       11
+#define ENOMEM       12
+#define EACCES       13
+#define EFAULT       14
+#define EBUSY        16
+#define EEXIST       17
+#define EXDEV        18
+#define ENODEV       19
+#define EINVAL       22
+#define ENFILE       23
+#define EMFILE       24
+#define ENOTTY       25
+#define EFBIG        27
+#define ENOSPC       28
+#define ESPIPE       29
+#define EROFS        30
+#define ERANGE       34
+#define ENAMETOOLONG 36
+#define ENOSYS       38
+#define EPROTO       71
+#define EBADMSG      74
+#define EOVERFLOW    75
+#define EILSEQ       84
+#define ENOTSUP      95
+#define EADDRINUSE   98
+#define ECONNABORTED 103
+#define ECONNRESET   104
+#define ETIMEDOUT    110
+#define ECONNREFUSED 111
+#define ECANCELED    125
 #endif
 
 /* What the negative errno `error` means, in a few words; never NULL. */
