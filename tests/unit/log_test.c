@@ -37,6 +37,69 @@ static void messages_above_the_level_are_dropped(void **state)
     assert_string_equal(fake.console, "chalk: seen\nchalk: seen\n");
 }
 
+static void level_has_a_name(void **state)
+{
+    (void)state;
+    assert_int_equal(chalk_log_level_named("error"), 0);
+    chalk_log(CHALK_WARNING, "not seen");
+    assert_int_equal(chalk_log_level_named("trace"), 0);
+    chalk_log(CHALK_TRACE, "seen");
+    assert_int_equal(chalk_log_level_named("info"), 0);
+    chalk_log(CHALK_TRACE, "not seen");
+    chalk_log(CHALK_INFO, "seen");
+    assert_int_equal(chalk_log_level_named("warning"), 0);
+    chalk_log(CHALK_INFO, "not seen");
+    assert_string_equal(fake.console, "chalk: seen\nchalk: seen\n");
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(chalk_log_level_named((const char *[]){"", "loud", "errors", "ERROR"}[i]), -EINVAL);
+    assert_non_null(
+        strstr(fake.console, "'loud' is not a level of messages: use error, warning, info or trace\n"));
+}
+
+struct kept {
+    struct chalk_log_sink sink; /* first */
+    enum chalk_level level;
+    char text[1024];
+    size_t size;
+    unsigned count;
+};
+
+static void keep(struct chalk_log_sink *sink, enum chalk_level level, const char *text, size_t size)
+{
+    struct kept *kept = (struct kept *)sink;
+
+    kept->level = level;
+    kept->size = size;
+    kept->count++;
+    memcpy(kept->text, text, size + 1);
+}
+
+static void sink_gets_messages_instead_of_the_console(void **state)
+{
+    static struct kept kept = {.sink.write = keep};
+    char text[2000];
+
+    (void)state;
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = 0;
+    chalk_log_to(&kept.sink);
+    chalk_log(CHALK_WARNING, "%s: two\nlines", "disk");
+    assert_int_equal(kept.level, CHALK_WARNING);
+    assert_string_equal(kept.text, "disk: two\nlines");
+    assert_int_equal(kept.size, strlen(kept.text));
+    chalk_log(CHALK_INFO, "dropped");
+    assert_int_equal(kept.count, 1);
+    chalk_log(CHALK_ERROR, "%s", text);
+    assert_int_equal(kept.size, 1016);
+    assert_int_equal(strspn(kept.text, "x"), 1016);
+    assert_true(fake_exits(chalk_assert(1 + 1 == 3)));
+    assert_non_null(strstr(kept.text, "assertion failed: 1 + 1 == 3"));
+    assert_string_equal(fake.console, "");
+    chalk_log_to(NULL);
+    chalk_log(CHALK_ERROR, "again");
+    assert_string_equal(fake.console, "chalk: again\n");
+}
+
 static void message_is_truncated_at_1_kib_and_keeps_its_newline(void **state)
 {
     char text[2000];
@@ -107,6 +170,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(message_is_one_line_with_the_prefix, setup),
         cmocka_unit_test_setup(messages_above_the_level_are_dropped, setup),
+        cmocka_unit_test_setup(level_has_a_name, setup),
+        cmocka_unit_test_setup(sink_gets_messages_instead_of_the_console, setup),
         cmocka_unit_test_setup(message_is_truncated_at_1_kib_and_keeps_its_newline, setup),
         cmocka_unit_test_setup(console_that_takes_a_little_at_a_time_gets_everything, setup),
         cmocka_unit_test_setup(console_that_fails_is_not_tried_for_ever, setup),

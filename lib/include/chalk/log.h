@@ -18,7 +18,29 @@ enum chalk_level { CHALK_ERROR, CHALK_WARNING, CHALK_INFO, CHALK_TRACE };
 /* Messages above this level are dropped; CHALK_WARNING at the start. */
 void chalk_log_level(enum chalk_level level);
 
-/* Writes "chalk: ", the message and a newline to the console. Truncates at 1 KiB. */
+/*
+ * The same for a level that a person names: "error", "warning", "info" or "trace". Whoever runs a program
+ * does so in the environment variable CHALK_LOG, which the platform looks at when it starts; what the program
+ * asks for afterwards counts. Errors: -EINVAL (it is none of these; logged).
+ */
+int chalk_log_level_named(const char *name);
+
+/*
+ * Where messages go instead of the console. `text` is one message without prefix and newline, of `size`
+ * characters (at most 1016) and terminated; it may have several lines. It may be called on any core, on
+ * several at once, with locks of Chalk's held and, hosted, in a signal handler: it calls nothing of Chalk
+ * that may log.
+ */
+struct chalk_log_sink {
+    void (*write)(struct chalk_log_sink *sink, enum chalk_level level, const char *text, size_t size);
+};
+
+/* From now on messages go to `sink`, which stays where it is until another one is set. NULL: to the console.
+ */
+void chalk_log_to(struct chalk_log_sink *sink);
+
+/* Logs one message. On the console it stands between "chalk: " and a newline. Truncates at 1016 characters.
+ */
 void chalk_log(enum chalk_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
