@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "clock.h"
+#include "state.h"
 
 #include <cpuid.h>
 #include <linux/perf_event.h>
@@ -20,6 +21,8 @@ static struct chalk_clock clock_info;
 
 const struct chalk_clock *chalk_clock_info(void)
 {
+    if (__builtin_expect(clock_info.hertz == 0, 0))
+        hosted_require_up();
     return &clock_info;
 }
 

@@ -24,6 +24,10 @@
 #include <chalk/error.h>
 #include <chalk/log.h>
 
+#define NO_PROCESSOR UINT_MAX /* of its own: it shares those of the process */
+
+#define MOST_THREADS 65536u
+
 static struct core *cores;
 static unsigned core_count;
 
@@ -75,8 +79,14 @@ int chalk_core_get_info(unsigned number, struct chalk_core_info *info)
     char siblings[256];
     const char *folder = "/sys/devices/system/cpu/cpu";
 
-    if (core == NULL)
+    if (core == NULL) {
+        hosted_require_up();
         return -ENOENT;
+    }
+    if (core->processor == NO_PROCESSOR) {
+        *info = (struct chalk_core_info){.running = running(core), .events = &core->events};
+        return 0;
+    }
     hosted_sysfs_text(siblings, sizeof siblings, "%s%u/topology/thread_siblings_list", folder,
                       core->processor);
     *info = (struct chalk_core_info){
@@ -101,7 +111,7 @@ static void pin(const struct core *core)
 {
     cpu_set_t *set;
 
-    if (!pins() || (set = calloc(1, allowed_size)) == NULL)
+    if (!pins() || core->processor == NO_PROCESSOR || (set = calloc(1, allowed_size)) == NULL)
         return;
     CPU_SET_S(core->processor, allowed_size, set);
     if (sched_setaffinity(0, allowed_size, set) != 0)
@@ -122,7 +132,10 @@ static void *run(void *argument)
     unsigned number = (unsigned)(core - cores);
     int error;
 
-    pin(core);
+    if (core->processor == NO_PROCESSOR)
+        unpin(); /* from where it was started */
+    else
+        pin(core);
     hosted_guard_enter();
     error = hosted_events_open(core);
     if (error == 0) {
@@ -204,7 +217,8 @@ static void leave(struct core *core)
     chalk_assert(atomic_load(&core->state) == CORE_ADOPTED && pthread_equal(core->thread, pthread_self()));
     hosted_events_close(core);
     hosted_guard_leave();
-    unpin();
+    if (core->processor != NO_PROCESSOR)
+        unpin();
     atomic_store(&core->state, CORE_FREE);
 }
 
@@ -303,19 +317,19 @@ static int choose(cpu_set_t *chosen, const char *list)
 
 static int make_cores(const cpu_set_t *chosen)
 {
-    unsigned count = (unsigned)CPU_COUNT_S(allowed_size, chosen);
+    unsigned processors = (unsigned)CPU_COUNT_S(allowed_size, chosen), processor = 0;
+    unsigned count = hosted_options()->threads > processors ? hosted_options()->threads : processors;
 
     cores = aligned_alloc(_Alignof(struct core), count * sizeof *cores);
     if (cores == NULL)
         return -ENOMEM;
     memset(cores, 0, count * sizeof *cores);
-    for (unsigned processor = 0; core_count < count; processor++) {
-        if (!CPU_ISSET_S(processor, allowed_size, chosen))
-            continue;
-        cores[core_count].processor = processor;
+    for (core_count = 0; core_count < count; core_count++, processor++) {
+        while (core_count < processors && !CPU_ISSET_S(processor, allowed_size, chosen))
+            processor++;
+        cores[core_count].processor = core_count < processors ? processor : NO_PROCESSOR;
         cores[core_count].wake_fd = -1;
         pthread_mutex_init(&cores[core_count].lock, NULL);
-        core_count++;
     }
     return 0;
 }
@@ -338,8 +352,14 @@ static int choose_and_make_cores(void)
 
 int hosted_cores_start(void)
 {
-    int error = ask_allowed();
+    int error;
 
+    if (hosted_options()->threads > MOST_THREADS) {
+        chalk_log(CHALK_ERROR, "%u threads are too many: %u can be cores", hosted_options()->threads,
+                  MOST_THREADS);
+        return -EINVAL;
+    }
+    error = ask_allowed();
     if (error == 0)
         error = choose_and_make_cores();
     if (error == 0)

@@ -42,7 +42,7 @@ struct core {
 
     /* Under hosted_lock(). */
     _Atomic(enum core_state) state;
-    unsigned processor; /* Linux's number of it */
+    unsigned processor; /* Linux's number of it, or UINT_MAX: none of its own */
     pthread_t started;  /* to be joined */
     void (*entry)(unsigned, void *);
     void *argument;

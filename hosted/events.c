@@ -41,6 +41,8 @@ static struct core *own_core(unsigned number)
 {
     struct core *core = hosted_core(number);
 
+    if (core == NULL)
+        hosted_require_up();
     chalk_assert(core != NULL && pthread_equal(core->thread, pthread_self()));
     return core;
 }
@@ -298,6 +300,8 @@ void chalk_core_wake(unsigned number)
     struct core *core = hosted_core(number);
     uint64_t one = 1;
 
+    if (core == NULL)
+        hosted_require_up();
     chalk_assert(core != NULL);
     /* A locked instruction is a full fence (SDM vol. 3, 9.2.2). */
     atomic_fetch_add_explicit(&core->events, 1, memory_order_seq_cst);

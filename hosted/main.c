@@ -5,7 +5,8 @@
  *
  * Where it runs is for whoever runs it to say: CHALK_CORES="2-5" names the processors that become cores, and
  * CHALK_UNPINNED=1 leaves all others to Linux's scheduler. CHALK_BUS="vfio-user:/run/disk" names what is on
- * the bus instead of the machine's own devices.
+ * the bus instead of the machine's own devices. CHALK_LOG, of which chalk_start() takes care, is the level of
+ * messages.
  */
 #include <chalk/hosted.h>
 #include <chalk/main.h>

@@ -17,7 +17,17 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include <chalk/log.h>
 #include <chalk/main.h>
+
+/* The level of messages is Chalk's own matter, so an embedding program need not ask for this. */
+static void take_log_level(void)
+{
+    const char *name = getenv("CHALK_LOG");
+
+    if (name != NULL)
+        (void)chalk_log_level_named(name); /* which says what is wrong with it */
+}
 
 static int start(void)
 {
@@ -47,6 +57,7 @@ int chalk_start(const struct chalk_start_options *wanted)
     if (hosted_state.up) {
         error = -EBUSY;
     } else {
+        take_log_level();
         hosted_state.options = wanted != NULL ? *wanted : (struct chalk_start_options){0};
         error = start();
         hosted_state.up = error == 0;

@@ -16,7 +16,10 @@ struct hosted_state {
 };
 extern struct hosted_state hosted_state;
 
-/* The lock of everything that opens, maps, grows or closes. Hot paths never take it. Asserts that the
+/* Ends the program with a message if chalk_start() was not called. */
+void hosted_require_up(void);
+
+/* The lock of everything that opens, maps, grows or closes. Hot paths never take it. Requires that the
  * platform is up. */
 void hosted_lock(void);
 void hosted_unlock(void);

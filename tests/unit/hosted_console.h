@@ -4,12 +4,16 @@
 #define HOSTED_CONSOLE_H
 
 #include <chalk/platform.h>
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct {
     char text[4096]; /* the first of it, terminated */
     size_t size;
 } console;
+
+static bool console_echo; /* on standard error, too: of a child */
 
 static inline bool said(const char *text)
 {
@@ -25,6 +29,8 @@ long chalk_console(void *bytes, size_t size, bool write)
 {
     if (!write)
         return 0;
+    if (console_echo && fwrite(bytes, 1, size, stderr) != size)
+        return -EIO;
     if (size < sizeof console.text - console.size) {
         memcpy(console.text + console.size, bytes, size);
         console.size += size;

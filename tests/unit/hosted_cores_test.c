@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -34,6 +35,7 @@
 
 #include <chalk/clock.h>
 #include <chalk/hosted.h>
+#include <chalk/log.h>
 
 unsigned long long fake_ticks(void);
 unsigned long long fake_ticks(void)
@@ -433,6 +435,142 @@ static void a_guard_page_too_many_is_a_lack_of_memory(void **state)
     assert_int_equal(error, -ENOMEM);
 }
 
+/* ---- embedding ------------------------------------------------------------------------------------ */
+
+static pthread_barrier_t all_here;
+
+/* Becomes a core, waits as one, and is one while all others are. */
+static void *be_a_core(void *argument)
+{
+    struct chalk_core_info info;
+    int core = chalk_core_adopt();
+
+    pthread_barrier_wait(&all_here);
+    if (core <= 0 || chalk_core_get_info((unsigned)core, &info) != 0 || !info.running)
+        return argument;
+    chalk_core_wait((unsigned)core, *info.events, chalk_deadline(CHALK_MS));
+    pthread_barrier_wait(&all_here);
+    chalk_core_leave((unsigned)core);
+    return NULL;
+}
+
+#define POOL 100 /* threads: more than this machine has processors, or else the test shows little */
+
+static void a_pool_of_threads_can_be_cores(void **state)
+{
+    pthread_t threads[POOL];
+    void *failed = NULL, *one;
+    struct chalk_core_info info;
+
+    (void)state;
+    chalk_stop();
+    assert_int_equal(start_with((struct chalk_start_options){.no_uring = true, .threads = POOL + 1}), 0);
+    pthread_barrier_init(&all_here, NULL, POOL);
+    for (unsigned i = 0; i < POOL; i++)
+        pthread_create(&threads[i], NULL, be_a_core, &all_here);
+    for (unsigned i = 0; i < POOL; i++) {
+        pthread_join(threads[i], &one);
+        failed = one != NULL ? one : failed;
+    }
+    pthread_barrier_destroy(&all_here);
+    assert_null(failed);
+    assert_int_equal(chalk_core_get_info(POOL, &info), 0);
+    assert_int_equal(info.node, 0); /* where it is, nobody knows */
+    if (sysconf(_SC_NPROCESSORS_ONLN) <= POOL)
+        assert_int_equal(chalk_core_get_info(POOL + 1, &info), -ENOENT);
+    console_clear();
+    chalk_stop();
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.threads = UINT_MAX}), -EINVAL);
+    assert_true(said("threads are too many"));
+    assert_int_equal(start_with((struct chalk_start_options){.no_uring = true}), 0);
+}
+
+static int level_of(const char *name)
+{
+    setenv("CHALK_LOG", name, 1);
+    chalk_stop();
+    assert_int_equal(start_with((struct chalk_start_options){.no_uring = true}), 0);
+    unsetenv("CHALK_LOG");
+    console_clear();
+    for (int level = CHALK_TRACE; level >= CHALK_ERROR; level--) {
+        chalk_log((enum chalk_level)level, "a message");
+        if (said("a message"))
+            return level;
+    }
+    return -1;
+}
+
+static void the_environment_says_how_much_is_logged(void **state)
+{
+    (void)state;
+    assert_int_equal(level_of("trace"), CHALK_TRACE);
+    assert_int_equal(level_of("error"), CHALK_ERROR);
+    assert_int_equal(level_of("info"), CHALK_INFO);
+    assert_int_equal(level_of("nonsense"), CHALK_INFO); /* as it was */
+    assert_int_equal(level_of("warning"), CHALK_WARNING);
+}
+
+static int call(unsigned which)
+{
+    static const uint64_t forever = CHALK_FOREVER;
+    struct chalk_bus_info bus = {0};
+    struct chalk_domain *domain = NULL;
+    struct chalk_device *device;
+    struct chalk_core_info core;
+    struct chalk_span span;
+
+    switch (which) {
+    case 0:
+        return chalk_span_get(0, &span);
+    case 1:
+        return chalk_bus_next(&bus);
+    case 2:
+        return chalk_device_open("0000:00:00.0", &domain, &device);
+    case 3:
+        return chalk_core_get_info(0, &core);
+    case 4:
+        chalk_core_wait(0, 0, forever);
+        return 0;
+    case 5:
+        chalk_core_wake(0);
+        return 0;
+    case 6:
+        return chalk_core_adopt();
+    case 7:
+        return chalk_span_grow(4096, 4096, 0, UINT64_MAX, &span);
+    default:
+        return -EINVAL;
+    }
+}
+
+/* Whoever forgets chalk_start() is told so, whatever comes first. */
+static void nothing_works_before_the_start_and_says_so(void **state)
+{
+    (void)state;
+    chalk_stop();
+    for (unsigned which = 0; which < 8; which++) {
+        int channel[2], status;
+        pid_t child;
+
+        assert_int_equal(pipe(channel), 0);
+        child = fork();
+        if (child == 0) {
+            dup2(channel[1], STDERR_FILENO);
+            console_echo = true;
+            (void)call(which);
+            _exit(0);
+        }
+        close(channel[1]);
+        console_clear();
+        console.size = (size_t)read(channel[0], console.text, sizeof console.text - 1);
+        close(channel[0]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 134);
+        assert_true(said("calls chalk_start()"));
+    }
+    assert_int_equal(start_with((struct chalk_start_options){.no_uring = true}), 0);
+}
+
 /* ---- NUMA nodes ----------------------------------------------------------------------------------- */
 
 static void no_node_is_any_and_one_that_is_not_there_is_named(void **state)
@@ -592,6 +730,9 @@ int main(void)
         BOTH(a_stolen_count_is_not_waited_for),
         cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
         cmocka_unit_test_setup_teardown(no_node_is_any_and_one_that_is_not_there_is_named, start_ring, stop),
+        cmocka_unit_test_setup_teardown(a_pool_of_threads_can_be_cores, start_poll, stop),
+        cmocka_unit_test_setup_teardown(the_environment_says_how_much_is_logged, start_poll, stop),
+        cmocka_unit_test_setup_teardown(nothing_works_before_the_start_and_says_so, start_poll, stop),
         cmocka_unit_test_setup_teardown(nothing_needs_to_move_threads, start_poll, stop),
         cmocka_unit_test_setup_teardown(a_refused_call_is_named, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),

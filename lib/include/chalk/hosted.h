@@ -27,14 +27,16 @@ struct chalk_start_options {
     const char *cores; /* the processors that become cores, such as "2-5,8", ascending, which are then pinned;
                           NULL: all that Linux gives the process, which isolated ones (isolcpus=) are not part
                           of */
+    unsigned threads;  /* that can be cores at once, if that is more than there are processors for: see
+                          chalk_core_adopt(); at most 65536 */
     const char *bus; /* the devices that chalk_bus_next() shows, such as "vfio-user:/run/a,vfio-user:/run/b";
                         NULL: those of the machine. It stays valid until chalk_stop() */
 };
 
 /*
  * Brings the platform up; the calling thread becomes core 0. `options` may be NULL. After chalk_stop() it may
- * be called again. Errors: -EBUSY (already up), -ENOMEM, -EINVAL (not a list, or of processors that it may
- * not use).
+ * be called again. The environment variable CHALK_LOG sets the level of messages (<chalk/log.h>). Errors:
+ * -EBUSY (already up), -ENOMEM, -EINVAL (not a list, or of processors that it may not use; too many threads).
  */
 int chalk_start(const struct chalk_start_options *options);
 
@@ -67,7 +69,11 @@ int chalk_span_forget(void *va);
 
 /*
  * Makes the calling thread a core, and returns its number; chalk_core_leave() from that thread ends it,
- * before the thread ends. Errors: -ENOSPC, -EMFILE, -ENFILE, -ENOMEM.
+ * before the thread ends. There are as many cores as processors that the process may use (or that were named
+ * in `cores`), and core 0 is one of them. A pool of more threads than that asks chalk_start() for them: cores
+ * beyond the processors have none of their own, are never pinned, and chalk_core_get_info() knows nothing of
+ * their place. Each core that runs has a descriptor or two. Errors: -ENOSPC (all cores run), -EMFILE,
+ * -ENFILE, -ENOMEM.
  */
 int chalk_core_adopt(void);
 void chalk_core_leave(unsigned core);
