@@ -140,9 +140,11 @@ class Nvme:
         return struct.unpack('<I', self._client.read(0, 0x1c, 4))[0]
 
     @staticmethod
-    def _wait(condition, what, seconds=10):
+    def _wait(condition, what, seconds=10, meanwhile=None):
         end = time.monotonic() + seconds
         while not condition():
+            if meanwhile:
+                meanwhile()
             if time.monotonic() > end:
                 raise TimeoutError(f'not {what} in {seconds} s')
 
@@ -177,7 +179,7 @@ class Nvme:
         """Writes the doorbell of the submission queue, for `more` entries than were put into it."""
         self._client.write(0, 0x1000 + 8 * queue, struct.pack('<I', self._queues[queue][2] + more))
 
-    def _command(self, queue, opcode, nsid=0, prp1=None, prp2=None, data=None, size=0, **words):
+    def _command(self, queue, opcode, nsid=0, prp1=None, prp2=None, data=None, size=0, meanwhile=None, **words):
         sq, cq, tail, head, phase = state = self._queues[queue]
         if data is not None:
             self._memory[DATA * PAGE:DATA * PAGE + len(data)] = data
@@ -195,7 +197,7 @@ class Nvme:
         state[2] = tail = (tail + 1) % ENTRIES
         self.ring(queue)
         at = cq * PAGE + head * 16
-        self._wait(lambda: self._memory[at + 14] & 1 == phase, 'completed')
+        self._wait(lambda: self._memory[at + 14] & 1 == phase, 'completed', meanwhile=meanwhile)
         result, more, _, _, outcome = struct.unpack_from('<IIHHI', self._memory, at)
         state[3] = head = (head + 1) % ENTRIES
         state[4] = phase if head else 1 - phase

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH = 64, SIZE = 1 << 20 };
+enum { SIZE = 1 << 20 };
 
 /* Nanoseconds that a request takes, at most: usually, and seldom, of a slow store. */
 enum { USUAL = 20000, SLOW = 1 << 26, SELDOM = 32 };
@@ -18,7 +18,7 @@ struct store {
     struct {
         struct store_request *request;
         uint64_t due;
-    } under_way[DEPTH];
+    } under_way[STORE_DEPTH];
     unsigned count;
     bool slow;
     char bytes[SIZE];
@@ -81,7 +81,7 @@ char *store_memory(const struct store *of)
 
 int store_begin(struct store *of, struct store_request *request)
 {
-    if (of->count == DEPTH)
+    if (of->count == STORE_DEPTH)
         return -EAGAIN;
     of->under_way[of->count].request = request;
     of->under_way[of->count++].due = sim_now() + sim_below(of->slow && sim_below(SELDOM) == 0 ? SLOW : USUAL);
@@ -94,6 +94,14 @@ static void move(struct store *of, const struct store_request *request)
         memcpy(request->bytes, of->bytes + request->offset, request->size);
     else if (request->op == STORE_WRITE || request->op == STORE_WRITE_THROUGH)
         memcpy(of->bytes + request->offset, request->bytes, request->size);
+    else if (request->op == STORE_ZERO)
+        memset(of->bytes + request->offset, 0, request->size);
+}
+
+int store_zero(struct store *of, uint64_t offset, uint64_t size)
+{
+    memset(of->bytes + offset, 0, size);
+    return 0;
 }
 
 struct store_request *store_finished(struct store *of, bool wait)

@@ -280,9 +280,11 @@ static bool reap(struct nvme_model *nvme, bool wait)
             struct nvme_slot *slot = (struct nvme_slot *)(void *)request;
             uint16_t status = final(nvme_io_finish(nvme, slot));
 
+            any = true;
+            if (status == NVME_LATER)
+                continue;
             nvme_complete(nvme, slot->sq, &slot->command, status, slot->result);
             nvme_slot_free(nvme, slot);
-            any = true;
         }
     return any;
 }
@@ -348,7 +350,8 @@ static bool run_queue(struct nvme_model *nvme, uint16_t id)
         return false;
     }
     prefetch(nvme, sq, tail);
-    while (sq->head != tail && done < BATCH && sq->ring.entries != 0 && nvme_has_room(nvme, sq->cq)) {
+    while (sq->head != tail && done < BATCH && sq->ring.entries != 0 &&
+           (id == 0 || nvme->at_stores < NVME_MODEL_AT_STORES) && nvme_has_room(nvme, sq->cq)) {
         if (!fetch(nvme, sq, &command)) {
             fail(nvme);
             break;
@@ -377,6 +380,7 @@ static void publish(struct nvme_model *nvme)
 void nvme_drain(struct nvme_model *nvme)
 {
     reap(nvme, true);
+    nvme_run_jobs(nvme, true);
     if (nvme->held_count != 0)
         nvme_post_late(nvme, true);
     publish(nvme);
@@ -390,7 +394,7 @@ static bool nvme_run(struct model *model)
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
     if (nvme->at_stores != 0)
-        any = reap(nvme, false);
+        any = reap(nvme, false) | nvme_run_jobs(nvme, false);
     if (nvme->held_count != 0)
         any |= nvme_post_late(nvme, false);
     for (unsigned i = 0; i <= nvme->last_queue && (nvme->csts & NVME_CSTS_CFS) == 0; i++)
@@ -408,6 +412,7 @@ static void stop(struct nvme_model *nvme)
 {
     struct store_request *request;
 
+    nvme_drop_jobs(nvme);
     for (unsigned i = 0; i < NVME_MODEL_NAMESPACES; i++)
         while (nvme->namespaces[i].store != NULL &&
                (request = store_finished(nvme->namespaces[i].store, true)) != NULL)

@@ -26,6 +26,8 @@ enum {
     NVME_MODEL_EVENTS = 4, /* asynchronous event requests at once */
     NVME_MODEL_KELVIN = 323,
     NVME_MODEL_HELD = 64, /* late completions at once */
+    NVME_MODEL_AT_STORES =
+        STORE_DEPTH, /* I/O commands that take time: no more are fetched until one has ended */
 };
 
 /* Status codes [Base 3.3.3.2.1, NVM 4.1]: type 10:8, code 7:0 */
@@ -118,6 +120,11 @@ struct nvme_cq {
     uint32_t under_way; /* completions that are still to come */
 };
 
+/* Bytes of a store. */
+struct nvme_extent {
+    uint64_t offset, size;
+};
+
 /* A command that waits for its store. */
 struct nvme_slot {
     struct store_request request;
@@ -125,7 +132,10 @@ struct nvme_slot {
     struct nvme_command command;
     uint64_t result;
     uint16_t sq;
-    char *buffer; /* twice NVME_MODEL_TRANSFER bytes: the second half is for what is compared */
+    struct store *store;      /* of nvme_zero.c: in which so many extents become zeroes, */
+    unsigned extents, extent; /* of which this is the next, */
+    bool writes_zeroes;       /* by writing them */
+    char *buffer;             /* twice NVME_MODEL_TRANSFER bytes: the second half is for what is compared */
 };
 
 /* What the controller can tell of its own accord [Base 5.2.1]. */
@@ -175,6 +185,7 @@ struct nvme_model {
     uint64_t error_count;
     struct nvme_slot *slots; /* free */
     unsigned at_stores;      /* that are not */
+    struct nvme_slot *jobs;  /* of nvme_zero.c: commands that are done in pieces, the oldest first */
 
     const struct script_rule *spoiling; /* the data of the command that is being executed */
     struct nvme_held held[NVME_MODEL_HELD];
@@ -255,8 +266,18 @@ uint16_t nvme_manage(struct nvme_model *nvme, const struct nvme_command *command
 uint16_t nvme_attach(struct nvme_model *nvme, const struct nvme_command *command);
 uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command);
 
-/* nvme_io.c: makes zeroes of bytes of the namespace. */
+/* nvme_zero.c */
+
+/* Makes zeroes of bytes of the namespace, at once. */
 uint16_t nvme_zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t offset, uint64_t size);
+/* The same for an I/O command, of as many extents as are at the beginning of the slot's buffer, in pieces. */
+uint16_t nvme_zero_later(struct nvme_model *nvme, struct nvme_slot *slot, struct nvme_namespace *ns,
+                         unsigned extents);
+/* The store is done with a piece: begins the next one, or returns a status. */
+uint16_t nvme_zero_finish(struct nvme_slot *slot);
+/* Does one piece of those that are in memory, or all. Returns whether there was one. */
+bool nvme_run_jobs(struct nvme_model *nvme, bool all);
+void nvme_drop_jobs(struct nvme_model *nvme);
 
 /* nvme_zones.c */
 
@@ -278,7 +299,7 @@ uint32_t nvme_feature_default(unsigned id);
 /* Each executes one command, and returns its status. */
 uint16_t nvme_admin(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);
 uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command, uint64_t *result);
-/* A store is done with a command. */
+/* A store is done with a command, or with a piece of it (NVME_LATER). */
 uint16_t nvme_io_finish(struct nvme_model *nvme, struct nvme_slot *slot);
 void nvme_slot_free(struct nvme_model *nvme, struct nvme_slot *slot);
 

@@ -167,68 +167,66 @@ static uint16_t compare(struct nvme_model *nvme, uint16_t sq, const struct nvme_
     return status;
 }
 
-/* Zeroes, piece by piece in a file. */
-uint16_t nvme_zero(struct nvme_model *nvme, struct nvme_namespace *ns, uint64_t offset, uint64_t size)
+/* ---- zeroes ---- */
+
+static uint16_t end_unless_later(struct nvme_model *nvme, struct nvme_slot *slot, uint16_t status)
 {
-    struct nvme_slot *slot;
-    uint16_t status = NVME_GOOD;
-
-    if (store_is_null(ns->store))
-        return NVME_GOOD;
-    if (store_memory(ns->store) != NULL) {
-        memset(store_memory(ns->store) + offset, 0, size);
-        return NVME_GOOD;
-    }
-    nvme_drain(nvme); /* what is under way must not come after it; and then nothing else is finished here */
-    slot = take_slot(nvme, 0, &(struct nvme_command){0});
-    if (slot == NULL)
-        return NVME_INTERNAL_ERROR;
-    memset(slot->buffer, 0, NVME_MODEL_TRANSFER);
-    while (size > 0 && status == NVME_GOOD) {
-        size_t piece = size < NVME_MODEL_TRANSFER ? (size_t)size : NVME_MODEL_TRANSFER;
-
-        slot->request =
-            (struct store_request){.op = STORE_WRITE, .offset = offset, .bytes = slot->buffer, .size = piece};
-        if (store_begin(ns->store, &slot->request) != 0 || store_finished(ns->store, true) == NULL ||
-            slot->request.error != 0)
-            status = NVME_INTERNAL_ERROR;
-        offset += piece;
-        size -= piece;
-    }
-    nvme_slot_free(nvme, slot);
+    if (status != NVME_LATER)
+        nvme_slot_free(nvme, slot);
     return status;
 }
 
-static uint16_t write_zeroes(struct nvme_model *nvme, const struct nvme_command *command)
+static uint16_t write_zeroes(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command)
 {
+    struct nvme_slot *slot;
     struct blocks blocks;
     uint16_t status = find_blocks(nvme, command, &blocks);
     uint64_t lba;
 
     if (status == NVME_GOOD)
         status = place(command, &blocks, &lba);
-    return status != NVME_GOOD ? status : nvme_zero(nvme, blocks.ns, blocks.offset, blocks.size);
+    if (status != NVME_GOOD)
+        return status;
+    slot = take_slot(nvme, sq, command);
+    if (slot == NULL)
+        return NVME_INTERNAL_ERROR;
+    *(struct nvme_extent *)(void *)slot->buffer = (struct nvme_extent){blocks.offset, blocks.size};
+    return end_unless_later(nvme, slot, nvme_zero_later(nvme, slot, blocks.ns, 1));
+}
+
+static uint16_t read_ranges(struct nvme_model *nvme, const struct nvme_command *command,
+                            const struct nvme_namespace *ns, struct nvme_extent *extents, unsigned count)
+{
+    struct nvme_range ranges[RANGES];
+    uint16_t status = nvme_transfer(nvme, command, ranges, count * sizeof ranges[0], false);
+
+    for (unsigned i = 0; i < count && status == NVME_GOOD; i++) {
+        if (ranges[i].slba > ns->blocks || ranges[i].blocks > ns->blocks - ranges[i].slba)
+            status = NVME_OUT_OF_RANGE;
+        else
+            extents[i] =
+                (struct nvme_extent){ranges[i].slba << ns->shift, (uint64_t)ranges[i].blocks << ns->shift};
+    }
+    return status;
 }
 
 /* Deallocated blocks read as zeroes here. */
-static uint16_t deallocate(struct nvme_model *nvme, const struct nvme_command *command)
+static uint16_t deallocate(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command)
 {
     struct nvme_namespace *ns = nvme_namespace(nvme, command->nsid);
     unsigned count = (command->cdw10 & 0xff) + 1;
-    struct nvme_range ranges[RANGES];
+    struct nvme_slot *slot;
     uint16_t status;
 
     if (ns == NULL)
         return NVME_INVALID_NAMESPACE;
-    status = nvme_transfer(nvme, command, ranges, count * sizeof ranges[0], false);
-    for (unsigned i = 0; i < count && status == NVME_GOOD; i++)
-        if (ranges[i].slba > ns->blocks || ranges[i].blocks > ns->blocks - ranges[i].slba)
-            status = NVME_OUT_OF_RANGE;
-    if ((command->cdw11 & NVME_DATASET_DEALLOCATE) == 0)
-        return status;
-    for (unsigned i = 0; i < count && status == NVME_GOOD; i++)
-        status = nvme_zero(nvme, ns, ranges[i].slba << ns->shift, (uint64_t)ranges[i].blocks << ns->shift);
-    return status;
+    slot = take_slot(nvme, sq, command);
+    if (slot == NULL)
+        return NVME_INTERNAL_ERROR;
+    status = read_ranges(nvme, command, ns, (struct nvme_extent *)(void *)slot->buffer, count);
+    if (status == NVME_GOOD && (command->cdw11 & NVME_DATASET_DEALLOCATE) != 0)
+        status = nvme_zero_later(nvme, slot, ns, count);
+    return end_unless_later(nvme, slot, status);
 }
 
 static uint16_t flush(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command)
@@ -269,9 +267,9 @@ uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command
     case NVME_COMPARE:
         return compare(nvme, sq, command);
     case NVME_WRITE_ZEROES:
-        return write_zeroes(nvme, command);
+        return write_zeroes(nvme, sq, command);
     case NVME_DATASET:
-        return deallocate(nvme, command);
+        return deallocate(nvme, sq, command);
     case NVME_VERIFY:
         return verify(nvme, command);
     default:
@@ -281,11 +279,14 @@ uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command
 
 uint16_t nvme_io_finish(struct nvme_model *nvme, struct nvme_slot *slot)
 {
+    unsigned opcode = slot->command.cdw0 & 0xff;
     size_t size = slot->request.size;
 
+    if (opcode == NVME_WRITE_ZEROES || opcode == NVME_DATASET)
+        return nvme_zero_finish(slot);
     if (slot->request.error != 0)
         return NVME_INTERNAL_ERROR;
-    switch (slot->command.cdw0 & 0xff) {
+    switch (opcode) {
     case NVME_READ:
         return nvme_transfer(nvme, &slot->command, slot->buffer, size, true);
     case NVME_COMPARE:

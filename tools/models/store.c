@@ -17,8 +17,6 @@
 #include <chalk/clock.h>
 #include <chalk/log.h>
 
-#define DEPTH 256
-
 /* A disk that is full fails each write: of one store so often. */
 #define COMPLAIN_EVERY (10 * CHALK_S)
 
@@ -66,7 +64,7 @@ static int open_file(struct store *store, const char *backing, const char *path)
         store->size = (uint64_t)status.st_size;
     if (store->size > (uint64_t)status.st_size && ftruncate(store->fd, (off_t)store->size) != 0)
         return failed(backing, -errno);
-    error = io_uring_queue_init(DEPTH, &store->ring, 0);
+    error = io_uring_queue_init(STORE_DEPTH, &store->ring, 0);
     if (error == 0 && !watch(store->ring.ring_fd)) {
         error = -errno;
         io_uring_queue_exit(&store->ring);
@@ -155,9 +153,58 @@ char *store_memory(const struct store *store)
     return store->memory;
 }
 
+/* ---- zeroes ---- */
+
+/* A file keeps its size. */
+#define HOLE (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
+
+/* Less of it is zeroed faster than Linux takes pages back. */
+#define WORTH_IT ((uint64_t)64 << 10)
+
+static void zero_memory(char *bytes, uint64_t size)
+{
+    uint64_t page = 4096, before = -(uintptr_t)bytes % page;
+
+    if (size >= WORTH_IT && madvise(bytes + before, (size - before) / page * page, MADV_DONTNEED) == 0) {
+        uint64_t after = (size - before) % page;
+
+        memset(bytes, 0, before);
+        memset(bytes + size - after, 0, after);
+    } else {
+        memset(bytes, 0, size);
+    }
+}
+
+static int write_zeroes(int fd, uint64_t offset, uint64_t size)
+{
+    static const char zeroes[1 << 16];
+
+    while (size > 0) {
+        ssize_t written =
+            pwrite(fd, zeroes, size < sizeof zeroes ? (size_t)size : sizeof zeroes, (off_t)offset);
+
+        if (written < 0 && errno != EINTR)
+            return -errno;
+        offset += written > 0 ? (uint64_t)written : 0;
+        size -= written > 0 ? (uint64_t)written : 0;
+    }
+    return 0;
+}
+
+int store_zero(struct store *store, uint64_t offset, uint64_t size)
+{
+    if (store->memory != NULL)
+        zero_memory(store->memory + offset, size);
+    if (store->fd < 0 || size == 0 || fallocate(store->fd, HOLE, (off_t)offset, (off_t)size) == 0)
+        return 0;
+    return write_zeroes(store->fd, offset, size); /* there are file systems without holes */
+}
+
+/* ---- requests ---- */
+
 int store_begin(struct store *store, struct store_request *request)
 {
-    struct io_uring_sqe *entry = store->under_way < DEPTH ? io_uring_get_sqe(&store->ring) : NULL;
+    struct io_uring_sqe *entry = store->under_way < STORE_DEPTH ? io_uring_get_sqe(&store->ring) : NULL;
 
     if (entry == NULL)
         return -EAGAIN;
@@ -165,6 +212,8 @@ int store_begin(struct store *store, struct store_request *request)
         io_uring_prep_read(entry, store->fd, request->bytes, (unsigned)request->size, request->offset);
     else if (request->op == STORE_WRITE || request->op == STORE_WRITE_THROUGH)
         io_uring_prep_write(entry, store->fd, request->bytes, (unsigned)request->size, request->offset);
+    else if (request->op == STORE_ZERO)
+        io_uring_prep_fallocate(entry, store->fd, HOLE, (off_t)request->offset, (off_t)request->size);
     else
         io_uring_prep_fsync(entry, store->fd, IORING_FSYNC_DATASYNC);
     if (request->op == STORE_WRITE_THROUGH)
@@ -173,6 +222,12 @@ int store_begin(struct store *store, struct store_request *request)
     store->under_way++;
     io_uring_submit(&store->ring);
     return 0;
+}
+
+/* Whether its result is a number of bytes. */
+static bool moves(const struct store_request *request)
+{
+    return request->op != STORE_FLUSH && request->op != STORE_ZERO;
 }
 
 /* Says why a request failed. Its client hears a status, and cannot see that the disk of the file is full. */
@@ -205,10 +260,10 @@ struct store_request *store_finished(struct store *store, bool wait)
     else if (io_uring_peek_cqe(&store->ring, &completion) != 0)
         return NULL;
     request = io_uring_cqe_get_data(completion);
-    request->error = completion->res < 0 ? -completion->res
-                     : request->op != STORE_FLUSH && (size_t)completion->res != request->size ? EIO
-                                                                                              : 0;
-    if (request->error != 0)
+    request->error = completion->res < 0                                          ? -completion->res
+                     : moves(request) && (size_t)completion->res != request->size ? EIO
+                                                                                  : 0;
+    if (request->error != 0 && request->op != STORE_ZERO) /* that is no error yet: it may be written */
         complain_of(store, request, completion->res);
     io_uring_cqe_seen(&store->ring, completion);
     store->under_way--;

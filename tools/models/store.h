@@ -9,11 +9,15 @@
 
 struct store;
 
+/* So many requests of one store can be under way. */
+#define STORE_DEPTH 256
+
 enum store_op {
     STORE_READ,
     STORE_WRITE,
-    STORE_WRITE_THROUGH /* is on the disk when it has finished */,
-    STORE_FLUSH
+    STORE_WRITE_THROUGH, /* is on the disk when it has finished */
+    STORE_FLUSH,
+    STORE_ZERO
 };
 
 /* The owner's until it is begun, and again when it has finished. */
@@ -22,7 +26,7 @@ struct store_request {
     uint64_t offset; /* inside the store, and so is the end */
     void *bytes;
     size_t size;
-    int error; /* errno value, when finished */
+    int error; /* errno value, when finished; of STORE_ZERO any: its file system makes no holes */
 };
 
 /*
@@ -35,6 +39,10 @@ void store_close(struct store *store);
 uint64_t store_size(const struct store *store);
 bool store_is_null(const struct store *store); /* what is read is whatever was in the buffer */
 char *store_memory(const struct store *store); /* all of it; NULL: it takes requests */
+
+/* Makes zeroes of it, and gives Linux its space back where that can be: of any store, when no request for the
+ * same bytes is under way. Errors: of the file system. */
+int store_zero(struct store *store, uint64_t offset, uint64_t size);
 
 /* Of a file: requests take their time. Errors: -EAGAIN (too many at once). */
 int store_begin(struct store *store, struct store_request *request);
