@@ -5,8 +5,8 @@
  *
  * Where it runs is for whoever runs it to say: CHALK_CORES="2-5" names the processors that become cores, and
  * CHALK_UNPINNED=1 leaves all others to Linux's scheduler. CHALK_BUS="vfio-user:/run/disk" names what is on
- * the bus instead of the machine's own devices. CHALK_LOG, of which chalk_start() takes care, is the level of
- * messages.
+ * the bus instead of the machine's own devices, and CHALK_PATIENCE="60" how many seconds the process of a
+ * device may take for an answer. CHALK_LOG, of which chalk_start() takes care, is the level of messages.
  */
 #include <chalk/hosted.h>
 #include <chalk/main.h>
@@ -23,7 +23,8 @@ int main(int argc, char *argv[])
                                                   .handle_removal = true,
                                                   .pin = getenv("CHALK_UNPINNED") == NULL,
                                                   .cores = getenv("CHALK_CORES"),
-                                                  .bus = getenv("CHALK_BUS")}) != 0)
+                                                  .bus = getenv("CHALK_BUS"),
+                                                  .patience = getenv("CHALK_PATIENCE")}) != 0)
         return 1; /* chalk_start() has said why */
     status = hosted_output_finish(chalk_main(argc, argv));
     chalk_stop();

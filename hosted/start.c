@@ -12,6 +12,7 @@
 #include "pci.h"
 #include "signals.h"
 #include "state.h"
+#include "vfio_user/patience.h"
 #include "watch.h"
 
 #include <errno.h>
@@ -33,6 +34,12 @@ static int start(void)
 {
     int error;
 
+    if (!patience_valid(hosted_options()->patience)) {
+        chalk_log(CHALK_ERROR,
+                  "patience '%s' is not a list of seconds, such as 60 or 60,vfio-user:/run/disk=600",
+                  hosted_options()->patience);
+        return -EINVAL;
+    }
     hosted_clock_start();
     hosted_iova_start();
     error = hosted_cores_start();

@@ -15,11 +15,14 @@
 #include <chalk/log.h>
 
 /* For everything but a reset, which has a deadline of its own. */
-#define PATIENCE (5 * CHALK_S)
+static uint64_t patience(const struct chalk_device *device)
+{
+    return chalk_deadline(peer_patience(device->peer));
+}
 
 static int ask(struct chalk_device *device, struct question *question)
 {
-    return peer_ask(device->peer, question, chalk_deadline(PATIENCE));
+    return peer_ask(device->peer, question, patience(device));
 }
 
 /* ---- memory ---- */
@@ -229,7 +232,7 @@ static int write_region(const struct region *region, uint64_t offset, const void
                          .reply = {{&access, sizeof access}},
                          .least = sizeof access,
                      },
-                     chalk_deadline(PATIENCE));
+                     patience(region->device));
 }
 
 /* ---- interrupts ---- */

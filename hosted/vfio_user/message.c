@@ -46,15 +46,28 @@ bool message_waits(int socket)
     return poll(&poll_one, 1, 0) > 0;
 }
 
+static int poll_ms(uint64_t deadline)
+{
+    uint64_t now = chalk_ticks();
+    uint64_t left = deadline > now ? chalk_ticks_to_ns(deadline - now) / CHALK_MS + 1 : 0;
+
+    return left < 100 ? (int)left : 100;
+}
+
+bool message_comes(int socket, uint64_t deadline)
+{
+    struct pollfd poll_one = {.fd = socket, .events = POLLIN};
+
+    return poll(&poll_one, 1, poll_ms(deadline)) > 0;
+}
+
 /* Waits for what `events` says, or the other side's end. */
 static int wait_for(int socket, short events, uint64_t deadline)
 {
     struct pollfd poll_one = {.fd = socket, .events = events};
 
     for (;;) {
-        uint64_t now = chalk_ticks();
-        uint64_t left = deadline > now ? chalk_ticks_to_ns(deadline - now) / CHALK_MS + 1 : 0;
-        int ready = poll(&poll_one, 1, left < 100 ? (int)left : 100);
+        int ready = poll(&poll_one, 1, poll_ms(deadline));
 
         if (ready > 0)
             return 0;

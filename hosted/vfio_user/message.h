@@ -34,6 +34,9 @@ int message_take(struct descriptors *descriptors, unsigned i);
 /* Whether something can be read at once: bytes, or the end. */
 bool message_waits(int socket);
 
+/* The same, after waiting for it: until the deadline, but a tenth of a second at most. */
+bool message_comes(int socket, uint64_t deadline);
+
 /* Sends the header, whose size it fills in, and the parts behind it. Only this returns -EINVAL: more
  * descriptors than the kernel takes. */
 int message_send(int socket, struct vfio_user_header *header, const struct iovec *parts, unsigned count,

@@ -7,8 +7,10 @@
  */
 #define _GNU_SOURCE
 #include "peer.h"
+#include "../state.h"
 #include "../thread.h"
 #include "json.h"
+#include "patience.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -28,8 +30,12 @@
 #include <chalk/clock.h>
 #include <chalk/log.h>
 
-/* For connecting, and for the rest of a message that has begun. */
+/* For the rest of a message that has begun, and for answers that nobody has time for any more. */
 #define PATIENCE (5 * CHALK_S)
+
+/* For an answer, unless an option says otherwise. After SLOW a message says that it takes long. */
+#define DEFAULT_PATIENCE (60 * CHALK_S)
+#define SLOW             (5 * CHALK_S)
 
 /* A version message has a few hundred bytes. */
 #define VERSION_MAX 4096
@@ -39,7 +45,9 @@ struct peer {
     int socket;
     int twin; /* where its commands come; -1: on the socket */
     pthread_mutex_t lock;
-    uint16_t id; /* of the last question */
+    uint64_t patience; /* ns */
+    pid_t pid;         /* of who listened; 0 if it is not to be seen from here */
+    uint16_t id;       /* of the last question */
     atomic_bool gone, closing;
     bool refused; /* one of its commands */
     uint32_t max_fds, max_data, max_maps;
@@ -67,6 +75,11 @@ unsigned peer_max_maps(const struct peer *peer)
     return peer->max_maps;
 }
 
+uint64_t peer_patience(const struct peer *peer)
+{
+    return peer->patience;
+}
+
 /* What the caller hears of an error on the socket: who has closed it is gone. */
 static int outcome(int error)
 {
@@ -82,7 +95,9 @@ static int break_off(struct peer *peer, int error, const char *what)
         chalk_log(CHALK_ERROR, "%s: the process that has this device has closed the connection",
                   peer->device->name);
     else if (error == -ETIMEDOUT)
-        chalk_log(CHALK_ERROR, "%s: the process that has this device does not answer", peer->device->name);
+        chalk_log(CHALK_ERROR,
+                  "%s: its process does not answer, and the time is up; CHALK_PATIENCE=SECONDS gives it more",
+                  peer->device->name);
     else
         chalk_log(CHALK_ERROR, "%s: the connection is broken off: %s", peer->device->name,
                   error == -EPROTO ? what : strerror(-error));
@@ -221,13 +236,77 @@ static int start_serving(struct peer *peer)
 
 /* ---- our questions ---- */
 
+/* What Linux says that the process does (proc(5)). */
+static const char *doing(pid_t pid)
+{
+    char path[48], text[256] = "";
+    const char *state;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (file == NULL)
+        return "has left it to another one";
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    state = strrchr(text, ')'); /* the name before it can have anything in it */
+    if (state == NULL || state[1] == '\0')
+        return "runs";
+    switch (state[2]) {
+    case 'T':
+    case 't':
+        return "is stopped (SIGCONT continues it)";
+    case 'D':
+        return "waits for a disk";
+    case 'S':
+        return "sleeps";
+    case 'R':
+        return "is busy";
+    default:
+        return "is ending";
+    }
+}
+
+static void say_slow(const struct peer *peer, uint64_t deadline)
+{
+    uint64_t now = chalk_ticks();
+
+    chalk_log(CHALK_WARNING,
+              "%s: its process %d has the socket open, %s, and does not answer; %llu s more are waited",
+              peer->device->name, (int)peer->pid, doing(peer->pid),
+              (unsigned long long)(deadline > now ? chalk_ticks_to_ns(deadline - now) / CHALK_S : 0));
+}
+
+/*
+ * Waits until the other side says something, or ends. As long as its socket is open it is slow, and not gone.
+ * A program that was asked to end does not wait for a slow one.
+ */
+static int await(struct peer *peer, uint64_t deadline)
+{
+    uint64_t slow = chalk_deadline(SLOW);
+    bool said = false;
+
+    while (!message_comes(peer->socket, deadline)) {
+        if (chalk_expired(deadline) || (said && chalk_exit_requested()))
+            return break_off(peer, -ETIMEDOUT, NULL);
+        if (said || !chalk_expired(slow))
+            continue;
+        say_slow(peer, deadline);
+        said = true;
+    }
+    return 0;
+}
+
 /* The reply to the question that was just sent. */
 static int receive_header(struct peer *peer, struct vfio_user_header *header, struct descriptors *descriptors,
                           uint64_t deadline)
 {
     for (;;) {
-        int error = message_receive(peer->socket, header, descriptors, deadline);
+        int error = await(peer, deadline);
 
+        if (error != 0)
+            return error;
+        error = message_receive(peer->socket, header, descriptors, chalk_deadline(PATIENCE));
         if (error != 0)
             return break_off(peer, error, "it sent too many descriptors");
         if ((header->flags & VFIO_USER_TYPE) != 0 || peer->twin >= 0)
@@ -387,6 +466,7 @@ static int check_listener(struct peer *peer)
 
     if (getsockopt(peer->socket, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
         return -errno;
+    peer->pid = who.pid;
     if (who.uid == 0 || who.uid == geteuid())
         return 0;
     chalk_log(
@@ -435,7 +515,7 @@ static int agree(struct peer *peer)
                              .least = sizeof version,
                              .descriptors = &descriptors,
                          },
-                         chalk_deadline(PATIENCE));
+                         chalk_deadline(peer->patience));
 
     if (error == 0 && (version.major != VFIO_USER_MAJOR || version.minor > VFIO_USER_MINOR)) {
         chalk_log(CHALK_ERROR, "%s: its process speaks version %u.%u of vfio-user, and Chalk %u.%u",
@@ -462,6 +542,7 @@ int peer_open(struct chalk_device *device, const char *path, struct peer **peer)
     if (made == NULL)
         return -ENOMEM;
     made->device = device;
+    made->patience = patience_for(hosted_options()->patience, device->name, DEFAULT_PATIENCE);
     made->socket = made->twin = made->stop = -1;
     made->max_fds = VFIO_USER_FDS_MAX;
     made->max_data = VFIO_USER_DATA_MAX;

@@ -39,6 +39,9 @@ int peer_tell(struct peer *peer, struct question *question, uint64_t deadline);
 
 bool peer_gone(const struct peer *peer);
 
+/* How long an answer may take, in ns: see chalk_start_options.patience. */
+uint64_t peer_patience(const struct peer *peer);
+
 /* Ends the connection: the other side did `what`, which its answer's form did not show. Returns -EPROTO. */
 int peer_give_up(struct peer *peer, const char *what);
 

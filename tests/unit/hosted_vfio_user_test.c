@@ -56,6 +56,7 @@ enum fault {
     FAULTS,
 
     /* Of one test each. */
+    SLOW,         /* the right answer, after half a second */
     BREAKS_TWIN,  /* nonsense on the twin instead of an answer */
     ASKS_INSTEAD, /* ever more commands, and no answer before they are many */
     ANSWERS_LAST, /* and closes */
@@ -333,6 +334,10 @@ static bool serve(void)
         return false;
     if (message_receive_bytes(peer.client, body, command.size - sizeof command, CHALK_FOREVER) != 0)
         return false;
+    if (command.command == peer.command && peer.fault == SLOW) {
+        peer.fault = NOTHING;
+        usleep(500000);
+    }
     if (command.command == peer.command && peer.fault != NOTHING && peer.skip-- == 0) {
         message_drop(&descriptors);
         return answer_wrongly(&command, answer_size(&command));
@@ -456,7 +461,8 @@ static int start(void **state)
     if (pthread_create(&peer.thread, NULL, serve_all, NULL) != 0)
         return -1;
     descriptors = open_descriptors();
-    return chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .no_uring = true});
+    return chalk_start(
+        &(struct chalk_start_options){.ordinary_pages = true, .no_uring = true, .patience = "5"});
 }
 
 /* The server notices that a client has gone a little after it went. */
@@ -907,6 +913,54 @@ static void open_then(unsigned command, enum fault fault)
     peer.fault = fault;
 }
 
+static void start_with_patience(const char *list)
+{
+    chalk_stop();
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .patience = list}), 0);
+    open_it();
+}
+
+/* It needs ten seconds: as long as its socket is open it is not gone. */
+static void who_is_slow_is_waited_for(void **state)
+{
+    uint32_t value;
+
+    (void)state;
+    haste = 20;
+    start_with_patience(NULL);
+    peer.command = VFIO_USER_REGION_READ;
+    peer.fault = SLOW;
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), 0);
+    assert_int_equal(value, 0x1234);
+    assert_true(said("has the socket open"));
+    assert_false(said("the time is up"));
+}
+
+/* And who has to answer at once, by name, and does not, has lost its device: but not before its time. */
+static void patience_is_for_each_device(void **state)
+{
+    static const char *const wrong[] = {
+        "", "x", "0", "-1", "60,", "60s", "vfio-user:/a=", "=", "99999999999"};
+    char list[128];
+    uint32_t value;
+
+    (void)state;
+    haste = 20;
+    snprintf(list, sizeof list, "60,%s=7,vfio-user:/none=600", name);
+    start_with_patience(list);
+    peer.command = VFIO_USER_REGION_READ;
+    peer.fault = SLOW;
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), -ETIMEDOUT);
+    assert_true(said("has the socket open"));
+    assert_true(said("the time is up"));
+    chalk_device_close(device);
+    device = NULL;
+    chalk_stop();
+    for (unsigned i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(chalk_start(&(struct chalk_start_options){.patience = wrong[i]}), -EINVAL);
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.patience = "5"}), 0);
+}
+
 /* Who waits for an answer when the other socket ends the connection hears what everybody hears from then on.
  */
 static void a_twin_that_breaks_ends_a_question(void **state)
@@ -1193,6 +1247,8 @@ int main(void)
         ONE(a_device_without_descriptors_reaches_what_was_mapped),
         ONE(words_are_moved_at_once),
         ONE(a_command_that_makes_no_sense_ends_the_connection),
+        ONE(who_is_slow_is_waited_for),
+        ONE(patience_is_for_each_device),
         ONE(a_twin_that_breaks_ends_a_question),
         ONE(commands_do_not_put_an_answer_off),
         ONE(who_is_gone_after_a_reset_is_not_waited_for),

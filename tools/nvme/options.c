@@ -154,6 +154,8 @@ static bool take(const struct option *option, const char *text)
 static const char chalk_environment[] =
     "  CHALK_BUS=NAME[,NAME]...     the devices on the bus, such as vfio-user:/tmp/disk; else the machine's\n"
     "  CHALK_CORES=LIST             the processors that become cores, such as 2-5,8\n"
+    "  CHALK_PATIENCE=SECONDS       how long the process of such a device may take for an answer; 60 if "
+    "absent\n"
     "  CHALK_UNPINNED=1             leave cores to Linux's scheduler, and not to a processor each\n";
 
 static void print_help(const struct command *command)

@@ -31,12 +31,16 @@ struct chalk_start_options {
                           chalk_core_adopt(); at most 65536 */
     const char *bus; /* the devices that chalk_bus_next() shows, such as "vfio-user:/run/a,vfio-user:/run/b";
                         NULL: those of the machine. It stays valid until chalk_stop() */
+    const char *patience; /* seconds that the process of a device may take for an answer while its socket is
+                             open, and those of single devices, such as "60,vfio-user:/run/slow=600";
+                             NULL: 60. A reset has its caller's deadline. It stays valid until chalk_stop() */
 };
 
 /*
  * Brings the platform up; the calling thread becomes core 0. `options` may be NULL. After chalk_stop() it may
  * be called again. The environment variable CHALK_LOG sets the level of messages (<chalk/log.h>). Errors:
- * -EBUSY (already up), -ENOMEM, -EINVAL (not a list, or of processors that it may not use; too many threads).
+ * -EBUSY (already up), -ENOMEM, -EINVAL (not a list of processors that it may use, or not one of seconds; too
+ * many threads).
  */
 int chalk_start(const struct chalk_start_options *options);
 
