@@ -25,16 +25,16 @@ INFO_MMAP, INFO_CAPS = 4, 8  # of struct vfio_region_info's flags
 class Client:
     """Each call waits for its answer, for `timeout` seconds at most."""
 
-    def __init__(self, path, timeout=10):
+    def __init__(self, path, timeout=10, capabilities=b'{"capabilities":{"max_msg_fds":8}}\0'):
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         self._socket.connect(path)
         self._last = 0
-        version = self.command(VERSION, struct.pack('<HH', 0, 1) + b'{"capabilities":{"max_msg_fds":8}}\0')
+        version = self.command(VERSION, struct.pack('<HH', 0, 1) + capabilities)
         if version.error:
             self.close()
             raise RuntimeError(f'the server refuses: error {version.error}')
-        self.capabilities = version.body[4:]
+        self.capabilities, self.fds = version.body[4:], version.fds
 
     def __enter__(self):
         return self
@@ -179,7 +179,7 @@ class Nvme:
         """Writes the doorbell of the submission queue, for `more` entries than were put into it."""
         self._client.write(0, 0x1000 + 8 * queue, struct.pack('<I', self._queues[queue][2] + more))
 
-    def _command(self, queue, opcode, nsid=0, prp1=None, prp2=None, data=None, size=0, meanwhile=None, **words):
+    def _command(self, queue, opcode, nsid=0, prp1=None, prp2=None, data=None, size=0, meanwhile=None, flags=0, **words):
         sq, cq, tail, head, phase = state = self._queues[queue]
         if data is not None:
             self._memory[DATA * PAGE:DATA * PAGE + len(data)] = data
@@ -189,7 +189,7 @@ class Nvme:
         if prp1 is None:
             prp1 = self.address(DATA)
             prp2 = 0 if size <= PAGE else self.address(DATA + 1) if size <= 2 * PAGE else self.address(LIST)
-        entry = struct.pack('<IIQQQQ6I', opcode | 0x1234 << 16, nsid, 0, 0, prp1, prp2 or 0,
+        entry = struct.pack('<IIQQQQ6I', opcode | flags | 0x1234 << 16, nsid, 0, 0, prp1, prp2 or 0,
                             *(words.pop(f'cdw{number}', 0) for number in range(10, 16)))
         if words:
             raise TypeError(f'unknown fields {sorted(words)}')

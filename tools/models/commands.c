@@ -71,6 +71,8 @@ static int dma_map(struct server *server, struct command *command)
     if (command->size < sizeof map)
         return EINVAL;
     memcpy(&map, command->body, sizeof map);
+    if (map.argsz < sizeof map)
+        return EINVAL;
     return memory_lend(server, &map, message_take(&command->descriptors, 0));
 }
 
@@ -81,8 +83,15 @@ static int dma_unmap(struct server *server, struct command *command)
     if (command->size < sizeof unmap)
         return EINVAL;
     memcpy(&unmap, command->body, sizeof unmap);
+    if (unmap.argsz < sizeof unmap)
+        return EINVAL;
     command->answer = sizeof unmap;
-    return unmap.flags != 0 ? EINVAL : memory_return(server, unmap.address, unmap.size);
+    if (unmap.flags != VFIO_DMA_UNMAP_FLAG_ALL)
+        return unmap.flags != 0 ? EINVAL : memory_return(server, unmap.address, unmap.size);
+    if (unmap.address != 0 || unmap.size != 0) /* there is nothing else but all */
+        return EINVAL;
+    memory_return_all(server);
+    return 0;
 }
 
 static int get_info(struct server *server, struct command *command)
@@ -246,15 +255,10 @@ static bool all_eventfds(const struct descriptors *descriptors)
     return true;
 }
 
-static int trigger(struct server *server, struct command *command, const struct vfio_irq_set *set)
+/* New eventfds for all of the vectors that are named, or none. */
+static int set_eventfds(struct server *server, struct command *command, const struct vfio_irq_set *set)
 {
-    if ((set->flags & VFIO_IRQ_SET_DATA_NONE) != 0 && set->count == 0) {
-        for (unsigned vector = 0; vector < vector_count(server, set->index); vector++)
-            set_eventfd(server, vector, -1);
-        return 0;
-    }
-    if ((set->flags & VFIO_IRQ_SET_DATA_EVENTFD) == 0 ||
-        (command->descriptors.count != 0 && command->descriptors.count != set->count) ||
+    if ((command->descriptors.count != 0 && command->descriptors.count != set->count) ||
         !all_eventfds(&command->descriptors))
         return EINVAL;
     for (uint32_t i = 0; i < set->count; i++)
@@ -265,30 +269,74 @@ static int trigger(struct server *server, struct command *command, const struct 
     return 0;
 }
 
+/* Whether the command is about the i-th of the vectors that it names. */
+static bool concerns(const struct command *command, const struct vfio_irq_set *set, uint32_t i)
+{
+    return (set->flags & VFIO_IRQ_SET_DATA_NONE) != 0 || command->body[sizeof *set + i] != 0;
+}
+
+/* Without eventfds: sends interrupts, to try them; of no vectors, forgets all eventfds. */
+static int trigger(struct server *server, struct command *command, const struct vfio_irq_set *set)
+{
+    if (set->count == 0)
+        for (unsigned vector = 0; vector < vector_count(server, set->index); vector++)
+            set_eventfd(server, vector, -1);
+    for (uint32_t i = 0; i < set->count; i++)
+        if (concerns(command, set, i) && server->vectors[set->start + i] >= 0)
+            eventfds_signal(server, server->vectors[set->start + i]);
+    return 0;
+}
+
+/* Of the pin alone: that is what get_irq_info() says. */
+static int mask(struct server *server, struct command *command, const struct vfio_irq_set *set, bool masked)
+{
+    if (set->index != VFIO_PCI_INTX_IRQ_INDEX)
+        return EINVAL;
+    if (concerns(command, set, 0)) {
+        server->pin_masked = masked;
+        commands_pin(server);
+    }
+    return 0;
+}
+
+/*
+ * Whether the command makes sense (VFIO_DEVICE_SET_IRQS in <linux/vfio.h>): one action and one sort of data,
+ * which is all there, for vectors that there are. None can only be triggered without data, from the first on.
+ */
+static bool makes_sense(const struct server *server, const struct command *command,
+                        const struct vfio_irq_set *set)
+{
+    uint32_t action = set->flags & VFIO_IRQ_SET_ACTION_TYPE_MASK,
+             data = set->flags & VFIO_IRQ_SET_DATA_TYPE_MASK;
+    unsigned count = vector_count(server, set->index);
+
+    if (set->argsz < sizeof *set || set->index >= VFIO_PCI_NUM_IRQS || (set->flags & ~(action | data)) != 0 ||
+        action == 0 || (action & (action - 1)) != 0 || data == 0 || (data & (data - 1)) != 0)
+        return false;
+    if (set->count == 0)
+        return action == VFIO_IRQ_SET_ACTION_TRIGGER && data == VFIO_IRQ_SET_DATA_NONE && set->start == 0;
+    if (set->start > count || set->count > count - set->start)
+        return false;
+    if (data == VFIO_IRQ_SET_DATA_EVENTFD)
+        return action == VFIO_IRQ_SET_ACTION_TRIGGER;
+    return command->descriptors.count == 0 &&
+           (data == VFIO_IRQ_SET_DATA_NONE || command->size - sizeof *set == set->count);
+}
+
 static int set_irqs(struct server *server, struct command *command)
 {
     struct vfio_irq_set set;
-    unsigned count;
 
     if (command->size < sizeof set)
         return EINVAL;
     memcpy(&set, command->body, sizeof set);
-    count = vector_count(server, set.index);
-    if (set.argsz < sizeof set || set.start > count || set.count > count - set.start)
+    if (!makes_sense(server, command, &set))
         return EINVAL;
-    switch (set.flags & VFIO_IRQ_SET_ACTION_TYPE_MASK) {
-    case VFIO_IRQ_SET_ACTION_TRIGGER:
+    if ((set.flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0)
+        return set_eventfds(server, command, &set);
+    if ((set.flags & VFIO_IRQ_SET_ACTION_TRIGGER) != 0)
         return trigger(server, command, &set);
-    case VFIO_IRQ_SET_ACTION_MASK:
-    case VFIO_IRQ_SET_ACTION_UNMASK:
-        if (set.index != VFIO_PCI_INTX_IRQ_INDEX || (set.flags & VFIO_IRQ_SET_DATA_NONE) == 0)
-            return EINVAL;
-        server->pin_masked = (set.flags & VFIO_IRQ_SET_ACTION_MASK) != 0;
-        commands_pin(server);
-        return 0;
-    default:
-        return EINVAL;
-    }
+    return mask(server, command, &set, (set.flags & VFIO_IRQ_SET_ACTION_MASK) != 0);
 }
 
 static int reset(struct server *server, struct command *command)
@@ -353,7 +401,7 @@ static int serve(struct server *server, struct command *command)
                                                              : -EPROTO;
 
     if (server->client < 0) /* lost while the model did its work */
-        error = -ECONNRESET;
+        error = server->broken;
     if (error >= 0)
         error = answer(server, command, error);
     if (command->fd >= 0)

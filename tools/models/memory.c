@@ -18,6 +18,9 @@
 #define MAPS_MAX      VFIO_USER_MAPS_MAX
 #define COPY_PATIENCE (5 * CHALK_S)
 
+/* Of data in a message, whatever the client says: more than 64 KiB some cannot take. */
+#define COPY_MAX ((size_t)64 << 10)
+
 /* The most that is put aside of a client which goes on sending commands instead of an answer. */
 #define WAITING_MAX ((size_t)16 << 20)
 
@@ -161,8 +164,11 @@ int memory_return(struct server *server, uint64_t address, uint64_t size)
 
 void memory_return_all(struct server *server)
 {
-    while (server->lent_count > 0)
-        memory_return(server, server->lent[0].address, server->lent[0].size);
+    while (server->lent_count > 0) { /* the last first: none moves */
+        const struct lent *last = &server->lent[server->lent_count - 1];
+
+        memory_return(server, last->address, last->size);
+    }
     free(server->lent);
     server->lent = NULL;
     server->lent_room = 0;
@@ -296,7 +302,8 @@ static bool copy_by_message(struct server *server, uint64_t address, void *bytes
     if (error == 0)
         error = receive_answer(server, header.command, bytes, to_memory ? 0 : size, deadline);
     if (error != 0 && error != -EFAULT) {
-        close(server->client); /* the stream is lost; the loop sees it */
+        server->broken = error; /* the stream is lost; the loop sees it */
+        close(server->client);
         server->client = -1;
     }
     return error == 0;
@@ -320,6 +327,8 @@ static bool copy(struct world *world, uint64_t address, void *bytes, size_t size
 
             memcpy(to_memory ? va : at, to_memory ? at : va, piece);
         } else {
+            if (piece > COPY_MAX)
+                piece = COPY_MAX;
             if (piece > server->client_data_max)
                 piece = server->client_data_max;
             if (!copy_by_message(server, address, at, piece, to_memory))

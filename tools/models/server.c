@@ -130,6 +130,8 @@ static void hang_up(struct server *server, int error)
     else if (error == -ETIMEDOUT && !server->agreed)
         chalk_log(CHALK_ERROR, "%s: a client has connected and sends nothing: connection closed",
                   server->options.path);
+    else if (error == -ETIMEDOUT)
+        chalk_log(CHALK_ERROR, "%s: the client does not answer: connection closed", server->options.path);
     else if (error == -ECONNABORTED)
         chalk_log(CHALK_INFO, "%s: connection closed, as the script says", server->options.path);
     else if (error != -ECONNRESET)
@@ -141,6 +143,7 @@ static void hang_up(struct server *server, int error)
     server->client = server->twin = -1;
     server->agreed = false;
     server->robbed = false;
+    server->broken = 0;
     commands_forget(server);
     for (unsigned i = 0; i < SERVER_VECTORS; i++) {
         if (server->vectors[i] >= 0)
@@ -211,7 +214,7 @@ static int look(struct server *server)
         error = -ETIMEDOUT;
     if (error == 0 && server->client >= 0)
         visitors_look(server);
-    return error != 0 ? error : server->client < 0 ? -ECONNRESET : 0;
+    return error != 0 ? error : server->client < 0 ? server->broken : 0;
 }
 
 /* Runs the model for a while, at the speed of the machine. */

@@ -40,6 +40,7 @@ struct server {
     int twin;   /* our end; -1: our commands go the same way */
     bool agreed;
     uint64_t agree_deadline;
+    int broken;                   /* why the connection was closed in the middle of a command; an error */
     volatile sig_atomic_t robbed; /* it has taken away memory that was in use */
     uint32_t client_data_max;
     uint16_t id; /* of our last command */
