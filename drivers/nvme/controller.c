@@ -125,6 +125,22 @@ static int inspect(struct chalk_nvme *nvme, const char *name)
     return 0;
 }
 
+/* Without this the controller reads its first command from where it may not, and all that shows is its
+ * silence. */
+static int check_memory(const struct chalk_nvme *nvme)
+{
+    const struct chalk_arena *arena = chalk_memory_arena(nvme->memory);
+
+    if (chalk_arena_protection(arena, nvme->domain) == (CHALK_DEVICE_READS | CHALK_DEVICE_WRITES))
+        return 0;
+    chalk_log(
+        CHALK_ERROR,
+        "NVMe %s: the memory for its queues (%s) is not shared with its domain for reading and writing; call "
+        "chalk_memory_share() before chalk_nvme_open()",
+        nvme->name, arena->name);
+    return -EFAULT;
+}
+
 int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struct chalk_mmio *window)
 {
     int error = chalk_window_map(nvme->device, 0, offset, size, CHALK_UNCACHED, window);
@@ -309,6 +325,8 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
 
     error = inspect(nvme, options->name);
     if (error == 0)
+        error = check_memory(nvme);
+    if (error == 0)
         error = take_control(nvme);
     if (error == 0)
         error = check_capabilities(nvme);
@@ -344,8 +362,9 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     }
     if (error != 0) { /* the status of a command is none of the errors of opening */
         dismantle(nvme);
-        return error == -ENOTSUP || error == -ENOMEM || error == -ERANGE ? error
-                                                                         : chalk_nvme_fatal_error(error);
+        return error == -ENOTSUP || error == -ENOMEM || error == -ERANGE || error == -EFAULT
+                   ? error
+                   : chalk_nvme_fatal_error(error);
     }
     nvme->open = true;
     *opened = nvme;

@@ -324,6 +324,7 @@ struct nvme_queue {
     bool aborting; /* it is under way */
     uint32_t nsid;
     uint32_t warnings; /* failed requests that were logged */
+    bool explained;    /* a wrong request was: explain.c */
     unsigned refused;  /* how often in a row the controller has not made the pair anew */
     int error;         /* not 0: dead, and this is what submissions get */
     uint16_t id;
@@ -645,6 +646,13 @@ unsigned chalk_nvme_collect(struct nvme_queue *queue, unsigned limit);
  * chalk_block_submit(); then nothing has changed.
  */
 int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request);
+
+/* explain.c */
+
+/* Logs which field of a request that was refused with -EINVAL is wrong; in release builds the first time in a
+ * queue. */
+void chalk_nvme_explain(struct nvme_queue *queue, const struct chalk_block_request *request)
+    __attribute__((cold));
 
 /* Checks the protection information of what was read. Errors: -EILSEQ, and said. */
 int chalk_nvme_check_read(struct nvme_queue *queue, const struct chalk_block_request *request);

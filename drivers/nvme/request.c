@@ -264,13 +264,10 @@ static int submit_command(struct nvme_queue *queue, struct chalk_nvme_request *r
     return 0;
 }
 
-int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request)
+static int submit_any(struct nvme_queue *queue, struct chalk_block_request *request)
 {
     const struct chalk_block_info *info = &queue->block.info;
 
-    if (nvme_is_part(request))
-        return submit_blocks(queue, request, &((struct nvme_part *)request)->data,
-                             ((struct nvme_part *)request)->metadata);
     if (request->op > CHALK_BLOCK_DRIVER)
         return -EINVAL;
     if ((info->operations >> request->op & 1) == 0 || (request->flags & ~info->flags) != 0)
@@ -280,6 +277,19 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
     if (request->op == CHALK_BLOCK_DRIVER)
         return submit_command(queue, (struct chalk_nvme_request *)request);
     return submit_range(queue, request);
+}
+
+int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request)
+{
+    int error;
+
+    if (nvme_is_part(request))
+        return submit_blocks(queue, request, &((struct nvme_part *)request)->data,
+                             ((struct nvme_part *)request)->metadata);
+    error = submit_any(queue, request);
+    if (error == -EINVAL)
+        chalk_nvme_explain(queue, request);
+    return error;
 }
 
 void chalk_nvme_result(struct chalk_nvme_request *request, const struct nvme_completion *entry,

@@ -94,6 +94,14 @@ static struct chalk_grant *grant_of(struct chalk_arena *arena, const struct chal
     return NULL;
 }
 
+unsigned chalk_arena_protection(const struct chalk_arena *arena, const struct chalk_domain *domain)
+{
+    for (unsigned i = 0; i < CHALK_ARENA_DOMAINS; i++)
+        if (arena->grants[i].domain == domain)
+            return arena->grants[i].protection;
+    return 0;
+}
+
 int chalk_arena_share(struct chalk_arena *arena, struct chalk_domain *domain, unsigned protection)
 {
     const struct chalk_claim *claim = &arena->claim;

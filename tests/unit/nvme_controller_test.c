@@ -365,6 +365,23 @@ static void lies_in_capabilities(void **state)
     }
 }
 
+/* Else all that shows is a controller that does not answer. */
+static void memory_that_was_not_shared_is_told(void **state)
+{
+    (void)state;
+    chalk_memory_unshare(memory, domain);
+    assert_int_equal(open_controller(), -EFAULT);
+    assert_true(
+        fake_console_has("is not shared with its domain for reading and writing; call chalk_memory_share()"));
+    assert_int_equal(chalk_arena_share(chalk_memory_arena(memory), domain, CHALK_DEVICE_READS), 0);
+    assert_int_equal(open_controller(), -EFAULT);
+    chalk_memory_unshare(memory, domain);
+    assert_int_equal(model->commands, 0);
+    assert_int_equal(chalk_memory_share(memory, domain), 0);
+    assert_int_equal(open_controller(), 0);
+    chalk_nvme_close(nvme);
+}
+
 /* Memory's addresses and iovas agree within the program's pages, which may be smaller than the controller's.
  */
 static void pages_that_the_program_has_not_are_said(void **state)
@@ -573,6 +590,7 @@ int main(void)
         TEST(reports_too_little_memory),
         TEST(lies_in_capabilities),
         TEST(lies_in_the_version),
+        TEST(memory_that_was_not_shared_is_told),
         TEST(pages_that_the_program_has_not_are_said),
         TEST(tells_what_a_format_destroys),
         TEST(lies_in_identify_controller),

@@ -509,6 +509,47 @@ static void namespaces_that_cannot_be_used(void **state)
     assert_true(fake_console_has("too large"));
 }
 
+/* It is refused, and which field is wrong is said. */
+static void refused(struct chalk_block_request *request, const char *message)
+{
+    fake_console_clear();
+    assert_int_equal(submit(request), -EINVAL);
+    if (!fake_console_has(message))
+        print_message("# '%s' is not in: %s", message, fake.console);
+    assert_true(fake_console_has(message));
+}
+
+static void wrong_requests_say_what_is_wrong(void **state)
+{
+    struct chalk_block_request *request;
+
+    (void)state;
+    assert_int_equal(open_queue(1, 2), 0);
+    refused(prepare(0, CHALK_BLOCK_READ, 0, 0, 0), "wrong request (read): count is 0");
+    refused(prepare(0, CHALK_BLOCK_WRITE, 0, 1 << 20, 0),
+            "wrong request (write): count is 1048576, and a request has at most");
+    refused(prepare(0, (enum chalk_block_op)77, 0, 1, 0), "op is 77");
+    request = prepare(0, CHALK_BLOCK_READ, 0, 2, 0);
+    items[0].segments[0].size = 512;
+    refused(request, "its 1 segments have 512 bytes, and count blocks have 1024");
+    items[0].segments[0].size = 0;
+    refused(request, "segments[0].size is 0");
+    request->segment_count = 0;
+    refused(request, "segment_count is 0, and it has data");
+    refused(prepare(0, CHALK_BLOCK_READ, 0, 1, 2), "is not aligned to 4 bytes (segment_align)");
+    request = prepare(0, CHALK_BLOCK_READ, 0, 16, 0);
+    request->segment_count = 2;
+    items[0].segments[1] = items[0].segments[0];
+    items[0].segments[0].size = items[0].segments[1].size = 4096;
+    items[0].segments[1].iova += 512;
+    refused(request, "segments[1] begins at");
+    items[0].segments[1].iova += 3584;
+    items[0].segments[0].size = 4096 - 512;
+    items[0].segments[1].size = 4096 + 512;
+    refused(request, "segments[0] ends at");
+    chalk_nvme_queue_close(queue);
+}
+
 static void wrong_requests_never_reach_the_device(void **state)
 {
     struct chalk_block_request *request;
@@ -956,6 +997,7 @@ int main(void)
         TEST(callbacks_may_submit_again),
         TEST(queues_are_separate_and_their_identifiers_reused),
         TEST(namespaces_that_cannot_be_used),
+        TEST(wrong_requests_say_what_is_wrong),
         TEST(wrong_requests_never_reach_the_device),
         TEST(a_full_queue_takes_no_more_and_loses_nothing),
         TEST(data_of_another_block_size_never_reaches_the_device),

@@ -292,6 +292,7 @@ static void commands_say_where_their_metadata_is(void **state)
     assert_true(model->last.mptr == metadata.iova);
     metadata = piece(8194, 8);
     assert_int_equal(run(&request.block), -EINVAL);
+    assert_true(fake_console_has("wrong request (command): metadata is at"));
 }
 
 static void commands_tell_their_status(void **state)
@@ -330,6 +331,7 @@ static void commands_have_data_of_any_size_that_a_transfer_may_have(void **state
     assert_memory_equal(model->disk + 4096, (char *)data.va + 8192, most - 4096);
     segments[1] = piece(8192, most);
     assert_int_equal(run(&request.block), -EINVAL);
+    assert_true(fake_console_has("and a command moves at most"));
     segments[1] = piece(8192, SIZE_MAX - 4095);
     assert_int_equal(run(&request.block), -EINVAL);
 }

@@ -75,6 +75,9 @@ void chalk_arena_end(struct chalk_arena *arena);
  */
 int chalk_arena_share(struct chalk_arena *arena, struct chalk_domain *domain, unsigned protection);
 
+/* How the devices of `domain` reach all of it (enum chalk_protection); 0: not at all, it was not shared. */
+unsigned chalk_arena_protection(const struct chalk_arena *arena, const struct chalk_domain *domain);
+
 /* Undoes it: as often as it was shared; after the last time no device of `domain` reaches it. */
 void chalk_arena_unshare(struct chalk_arena *arena, struct chalk_domain *domain);
 

@@ -129,8 +129,10 @@ struct chalk_block_queue {
  * Submits up to `count` requests, in order, and returns how many were taken: fewer than asked when the queue
  * is full, or when a request is wrong and it is not the first. Errors, when the first one is not taken:
  * -EAGAIN (full), -EINVAL (unaligned or wrong segments, no blocks, too many), -ERANGE (beyond the last
- * block), -ENOTSUP (an operation or a flag that the device does not have), -EIO (the device has failed).
- * Nothing reaches the device before chalk_block_kick(). Costs one indirect call for all of them.
+ * block), -ENOTSUP (an operation or a flag that the device does not have), -EIO (the device has failed). What
+ * is wrong with a request that gets -EINVAL is logged: in release builds the first time in a queue, in debug
+ * and instrumented ones every time. Nothing reaches the device before chalk_block_kick(). Costs one indirect
+ * call for all of them.
  */
 static inline int chalk_block_submit(struct chalk_block_queue *queue,
                                      struct chalk_block_request *const *requests, unsigned count)
