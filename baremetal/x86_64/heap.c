@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The pages under libc's malloc: mmap(2) and munmap(2). They come from claims, as any client's, and each
- * claim is a region with a bit a page in its first pages; first fit. A region that is free again goes back.
+ * The pages under libc's malloc: mmap(2) and munmap(2). They come from claims, as any client's; each claim is
+ * a region, whose first pages have the books of the rest (heap_runs.c). The lowest free pages of the first
+ * region that has enough are taken, and a region that is free again goes back. What a call costs grows with
+ * the logarithm of the pages, and with the regions, whose number grows with the logarithm of the heap.
  *
  * It runs in place of a system call, for which the compiler keeps values in vector registers, and the
  * portable code that makes claims may use those: they are saved around it.
  */
+#include "heap_runs.h"
 #include "machine.h"
 
 #include <chalk/claim.h>
@@ -15,51 +18,54 @@
 #include <sys/mman.h>
 
 #define REGION_MIN (1ull << 20)
-#define REGION_MAX (64ull << 20)
+#define REGION_MAX (8ull << 40) /* heap_runs.h */
+#define PART       8 /* the next region is so much of what there is: few are needed, little is wasted */
 
 struct region {
     struct chalk_claim claim; /* size 0: not in use */
-    char *base;               /* of its pages, after the bits */
+    char *base;               /* of its pages, after the books */
     size_t pages, used;
-    uint64_t *bits;
+    struct heap_runs runs;
 };
+
+/* The claims' records have to stay where they are, so there are further ones in pages of their own, for good.
+ */
+#define REGIONS 16
+struct regions {
+    struct region here[REGIONS];
+    struct chalk_claim claim_of_next;
+    struct regions *next;
+};
+_Static_assert(sizeof(struct regions) <= MEMORY_PAGE, "further records fit a page");
 
 static struct {
     struct lock lock;
-    struct region regions[64];
+    struct regions first;
     size_t size, limit; /* bytes claimed; and that may be */
 } heap = {.lock = {ATOMIC_FLAG_INIT}, .limit = SIZE_MAX};
 
-/* ---- one region ---- */
+atomic_uint memory_retries;
 
-static bool is_used(const struct region *region, size_t page)
+/* The region after `region`, from NULL to NULL, used or not; *block is where it is. */
+static struct region *next_region(struct region *region, struct regions **block)
 {
-    return region->bits[page / 64] >> page % 64 & 1;
-}
-
-static void set_used(struct region *region, size_t page, size_t count, bool used)
-{
-    for (; count > 0; page++, count--) {
-        uint64_t bit = 1ull << page % 64;
-
-        if (is_used(region, page) != used)
-            region->used += used ? 1 : -1ull;
-        region->bits[page / 64] = (region->bits[page / 64] & ~bit) | (used ? bit : 0);
-    }
+    if (region == NULL)
+        *block = &heap.first;
+    else if (region + 1 < (*block)->here + REGIONS)
+        return region + 1;
+    else
+        *block = (*block)->next;
+    return *block != NULL ? (*block)->here : NULL;
 }
 
 static char *take_from(struct region *region, size_t count)
 {
-    size_t run = 0;
+    size_t page = heap_runs_lowest(&region->runs, count);
 
-    for (size_t page = 0; count <= region->pages - region->used && page < region->pages; page++) {
-        run = is_used(region, page) ? 0 : run + 1;
-        if (run == count) {
-            set_used(region, page + 1 - count, count, true);
-            return region->base + (page + 1 - count) * MEMORY_PAGE;
-        }
-    }
-    return NULL;
+    if (page == HEAP_RUNS_NONE)
+        return NULL;
+    region->used += heap_runs_set(&region->runs, page, count, false);
+    return region->base + page * MEMORY_PAGE;
 }
 
 /* ---- regions ---- */
@@ -91,55 +97,82 @@ static void release(struct region *region)
     region->claim.size = 0;
 }
 
-static size_t bits_size(size_t pages)
+static size_t head_size(size_t pages)
 {
-    return ((pages + 7) / 8 + MEMORY_PAGE - 1) & ~(MEMORY_PAGE - 1);
+    return (heap_runs_books(pages) + MEMORY_PAGE - 1) & ~(MEMORY_PAGE - 1);
 }
 
-/* A region with room for `count` pages: as much again as there is, so that few are needed; or just enough. */
+/* A record that is not in use, or NULL. */
+static struct region *unused_region(void)
+{
+    struct regions *block, *last = &heap.first;
+    struct region *region = NULL;
+
+    while ((region = next_region(region, &block)) != NULL) {
+        if (region->claim.size == 0)
+            return region;
+        last = block;
+    }
+    if (claim(sizeof(struct regions), &last->claim_of_next) != 0)
+        return NULL;
+    last->claim_of_next.lasts = true;
+    last->next = memset(last->claim_of_next.va, 0, sizeof(struct regions));
+    return last->next->here;
+}
+
+/* Claims `wanted` bytes, or what is to be had of that, down to `least`. Only the last failure is logged. */
+static int claim_most(size_t wanted, size_t least, struct chalk_claim *record)
+{
+    int error = -ENOMEM;
+
+    memory_retries++;
+    for (; error != 0 && wanted > least; wanted /= 2)
+        error = claim(wanted, record);
+    memory_retries--;
+    return error != 0 ? claim(least, record) : 0;
+}
+
+/* A region with room for `count` pages. */
 static struct region *grow(size_t count)
 {
-    size_t least = count * MEMORY_PAGE + bits_size(count + count / 4096 + 2);
-    size_t left = heap.limit > heap.size ? heap.limit - heap.size : 0;
-    size_t wanted = heap.size < REGION_MIN ? REGION_MIN : heap.size > REGION_MAX ? REGION_MAX : heap.size;
-    struct region *region = heap.regions;
+    size_t left = heap.limit > heap.size ? heap.limit - heap.size : 0,
+           wanted = heap.size / PART & ~(MEMORY_PAGE - 1);
+    size_t least = count * MEMORY_PAGE + head_size(count);
 
-    while (region->claim.size != 0)
-        if (++region == heap.regions + sizeof heap.regions / sizeof heap.regions[0])
-            return NULL;
-    if (least > left)
+    least += head_size(least / MEMORY_PAGE) - head_size(count); /* the books are for all pages of the claim */
+    if (least > left || least > REGION_MAX)
         return NULL;
-    if (wanted < least || wanted > left)
-        wanted = least;
-    if (claim(wanted, &region->claim) != 0 && (wanted == least || claim(least, &region->claim) != 0)) {
+    if (wanted < REGION_MIN)
+        wanted = REGION_MIN;
+    if (wanted > left)
+        wanted = left & ~(MEMORY_PAGE - 1);
+    struct region *region = unused_region();
+    if (region == NULL)
+        return NULL;
+    if (claim_most(wanted, least, &region->claim) != 0) {
         region->claim.size = 0;
         return NULL;
     }
     region->claim.lasts = true;
     heap.size += region->claim.size;
-    size_t head = bits_size(region->claim.size / MEMORY_PAGE);
-    region->bits = (uint64_t *)(void *)region->claim.va;
+    size_t pages = region->claim.size / MEMORY_PAGE, head = head_size(pages);
     region->base = region->claim.va + head;
-    region->pages = (region->claim.size - head) / MEMORY_PAGE;
+    region->pages = pages - head / MEMORY_PAGE;
     region->used = 0;
-    memset(region->bits, 0, head);
+    heap_runs_start(&region->runs, region->pages, region->claim.va);
     return region;
 }
 
 static char *take(size_t count)
 {
-    const unsigned all = sizeof heap.regions / sizeof heap.regions[0];
-    char *address = NULL;
+    struct regions *block;
+    struct region *region = NULL;
 
-    for (unsigned i = 0; address == NULL && i < all; i++)
-        if (heap.regions[i].claim.size != 0)
-            address = take_from(&heap.regions[i], count);
-    if (address == NULL) {
-        struct region *grown = grow(count);
-
-        address = grown != NULL ? take_from(grown, count) : NULL;
-    }
-    return address;
+    while ((region = next_region(region, &block)) != NULL)
+        if (region->claim.size != 0 && heap_runs_longest(&region->runs) >= count)
+            return take_from(region, count);
+    region = grow(count);
+    return region != NULL ? take_from(region, count) : NULL;
 }
 
 long heap_map(size_t size, long flags)
@@ -162,13 +195,16 @@ long heap_map(size_t size, long flags)
 
 static long unmap(uint64_t address, size_t size)
 {
-    for (struct region *region = heap.regions;
-         region < heap.regions + sizeof heap.regions / sizeof heap.regions[0]; region++) {
+    struct regions *block;
+    struct region *region = NULL;
+
+    while ((region = next_region(region, &block)) != NULL) {
         uint64_t offset = address - (uint64_t)region->base, whole = region->pages * MEMORY_PAGE;
 
         if (region->claim.size == 0 || offset >= whole || size > whole - offset)
             continue;
-        set_used(region, offset / MEMORY_PAGE, (size + MEMORY_PAGE - 1) / MEMORY_PAGE, false);
+        region->used -=
+            heap_runs_set(&region->runs, offset / MEMORY_PAGE, (size + MEMORY_PAGE - 1) / MEMORY_PAGE, true);
         if (region->used == 0 && region->claim.size < heap.size) /* the last one stays */
             release(region);
         return 0;

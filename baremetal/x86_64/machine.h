@@ -156,6 +156,8 @@ long heap_unmap(uint64_t address, size_t size);
 void memory_start(void);
 /* Takes memory for the platform off RAM, below 4 GiB, before any of it is given away. NULL: none is left. */
 void *memory_take(uint64_t size);
+/* While not 0, somebody who finds no memory tries again with less: chalk_span_grow() logs nothing. */
+extern atomic_uint memory_retries;
 /* The calling core, on the first page tables, changes to the final ones. */
 void memory_enter(void);
 /* chalk_page_guard(), for a page that no other core has touched. */

@@ -293,6 +293,8 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
     char where[32] = "", below[48] = "";
 
     (void)page, (void)span;
+    if (memory_retries != 0)
+        return -ENOMEM;
     if (node != 0)
         chalk_format(where, sizeof where, " on NUMA node %d", CHALK_NODE_NUMBER(node));
     if (max_address != UINT64_MAX)
