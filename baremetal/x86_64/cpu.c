@@ -225,15 +225,3 @@ void cpu_guard_stacks(struct core *core)
         guard(core, i, core->trap_stacks[i].guard, stack_names[i]);
     guard(core, STACK_COUNT, core->stack_guard, "main stack");
 }
-
-bool cpu_random(uint64_t *value)
-{
-    const uint32_t rdrand = 1u << 30;
-    bool ok = false;
-
-    if (!(cpuid(1, 0).c & rdrand))
-        return false;
-    for (unsigned i = 0; i < 10 && !ok; i++) /* SDM vol. 1 7.3.17.1: ten tries */
-        __asm__ volatile("rdrand %0; setc %1" : "=r"(*value), "=qm"(ok) : : "cc");
-    return ok;
-}

@@ -133,7 +133,8 @@ static long sleep_for(long id, long flags, const struct timespec *wanted, struct
     return 0;
 }
 
-/* Not for keys: without RDRAND it is the time stamp counter, stirred (splitmix64's finalizer). */
+/* For libc's own start only, not for keys: without RDRAND it is the time stamp counter, stirred (splitmix64's
+ * finalizer). */
 static uint64_t chance(void)
 {
     uint64_t value;
@@ -146,14 +147,20 @@ static uint64_t chance(void)
     return value ^ value >> 31;
 }
 
+/* getrandom(2): keys are made of it. -ENOSYS where there is nothing to make them of, as of a kernel without
+ * it. */
 static long fill_random(char *bytes, size_t size)
 {
-    for (size_t i = 0; i < size; i += 8) {
-        uint64_t value = chance();
+    size_t done = 0;
+    uint64_t value;
 
-        memcpy(bytes + i, &value, size - i < 8 ? size - i : 8);
+    while (done < size && cpu_random(&value)) {
+        size_t part = size - done < 8 ? size - done : 8;
+
+        memcpy(bytes + done, &value, part);
+        done += part;
     }
-    return (long)size;
+    return done > 0 || size == 0 ? (long)done : -ENOSYS;
 }
 
 /* ---- system calls ---- */

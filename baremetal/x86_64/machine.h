@@ -115,7 +115,13 @@ void cpu_guard_stacks(struct core *core);
 /* Writes down how the calling core caches memory; others then do the same, or cannot, and return false. */
 void cpu_keep_caching(void);
 bool cpu_take_caching(void);
+
+/* ---- random.c ---- */
+/* A word that nobody can foresee. False: this processor has no RDRAND, or one that cannot be believed. */
 bool cpu_random(uint64_t *value);
+/* Its parts: one word of RDRAND's; and one that is believed, of those that `draw` gives. */
+bool random_draw(uint64_t *value);
+bool random_believed(bool (*draw)(uint64_t *), uint64_t *value);
 
 /* ---- cores.c ---- */
 struct core *core_first(void);

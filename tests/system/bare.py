@@ -145,6 +145,13 @@ def interrupted(test, folder):
                 '^C on the console: the program stops its device and tells what it has', f'status {run.returncode}: {said}')
 
 
+def entropy(test):
+    run = worlds.metal(image('entropy'))
+    test.result(run.output == 'getrandom: 100 bytes\n', 'random bytes are the processor\'s', run)
+    run = worlds.metal(image('entropy'), options=['--qemu', '-cpu max,-rdrand'])
+    test.result(run.output == 'getrandom: ENOSYS\n', 'and where it has none, there are none', run)
+
+
 def bad_machine(test):
     for name, program, options, parts in (
             ('no NVMe', 'nvme-identify', [], ['no NVMe']),
@@ -176,6 +183,7 @@ def main():
         power(test, folder)
         modules(test, folder)
         interrupted(test, folder)
+        entropy(test)
         bad_machine(test)
 
 
