@@ -4,10 +4,12 @@
  * kernel, its `syscall` instruction comes here, in the same ring (cpu.c, trap.S). What a console program
  * needs is answered; the rest is -ENOSYS, which musl reports as any libc does.
  */
+#include "arguments.h"
 #include "cores.h"
 #include "x86.h"
 
 #include <chalk/clock.h>
+#include <chalk/log.h>
 #include <chalk/main.h>
 #include <elf.h>
 #include <errno.h>
@@ -19,8 +21,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#define ARGUMENTS_MAX 128u
-#define ARCH_SET_FS   0x1002 /* arch_prctl(2) */
+#define ARCH_SET_FS 0x1002 /* arch_prctl(2) */
 
 int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
                       void (*fini)(void), void (*loader)(void));
@@ -257,43 +258,19 @@ int libc_thread(struct core *core)
 
 /* ---- the start ---- */
 
-/*
- * Splits the command line in place, as a shell would: words at blanks, '...' as it is, "..." and \x. GRUB
- * adds quotes and backslashes of its own where it passes a blank or a quote on.
- */
-static int split_command_line(char *line, char *argv[])
+static struct arguments arguments;
+
+void libc_read_command_line(void)
 {
-    char *from = line, *to = line;
-    int argc = 0;
+    static const char log[] = "CHALK_LOG=";
+    const char *fault = arguments_split(boot.command_line, &arguments);
 
-    for (;;) {
-        char quote = '\0';
-
-        while (*from == ' ' || *from == '\t')
-            from++;
-        if (*from == '\0')
-            return argc;
-        if (argc == ARGUMENTS_MAX)
-            machine_refuse("more than %u words on the command line; shorten it", ARGUMENTS_MAX);
-        argv[argc++] = to;
-        while (*from != '\0' && (quote != '\0' || (*from != ' ' && *from != '\t'))) {
-            if (*from == quote) {
-                quote = '\0';
-                from++;
-            } else if (quote == '\0' && (*from == '"' || *from == '\'')) {
-                quote = *from++;
-            } else {
-                if (*from == '\\' && quote != '\'' && from[1] != '\0')
-                    from++;
-                *to++ = *from++;
-            }
-        }
-        if (quote != '\0')
-            machine_refuse("the command line has an unmatched %c; close it", quote);
-        if (*from != '\0')
-            from++;
-        *to++ = '\0';
-    }
+    if (fault != NULL)
+        machine_refuse("%s", fault);
+    for (unsigned i = 0; i < arguments.environment_count; i++)
+        if (strncmp(arguments.environment[i], log, sizeof log - 1) == 0)
+            (void)chalk_log_level_named(arguments.environment[i] + sizeof log -
+                                        1); /* which says what is wrong */
 }
 
 static bool running;
@@ -325,11 +302,10 @@ static int run(int argc, char *argv[], char *environment[])
 /* What Linux leaves on a new program's stack: psABI x86-64 3.4.1. */
 _Noreturn void libc_start(void)
 {
-    static char *argv[ARGUMENTS_MAX + 2];
     static union {
         char *text;
         uint64_t value;
-    } stack[ARGUMENTS_MAX + 64];
+    } stack[ARGUMENTS_MAX + 64]; /* each word is an argument or of the environment */
     const uint64_t auxiliary[][2] = {
         {AT_PAGESZ, MEMORY_PAGE},
         {AT_PHDR, (uint64_t)image_start + image_start->e_phoff},
@@ -345,15 +321,17 @@ _Noreturn void libc_start(void)
     };
     unsigned n = 0;
 
-    argv[0] = (char *)symbols_program();
-    int argc = 1 + split_command_line(boot.command_line, argv + 1);
-    for (int i = 0; i < argc; i++)
-        stack[n++].text = argv[i];
-    n += 2; /* the end of the arguments, and of an empty environment */
+    stack[n++].text = (char *)symbols_program();
+    for (unsigned i = 0; i < arguments.count; i++)
+        stack[n++].text = arguments.words[i];
+    n++;
+    for (unsigned i = 0; i < arguments.environment_count; i++)
+        stack[n++].text = arguments.environment[i];
+    n++;
     for (unsigned i = 0; i < sizeof auxiliary / sizeof auxiliary[0]; i++) {
         stack[n++].value = auxiliary[i][0];
         stack[n++].value = auxiliary[i][1];
     }
-    __libc_start_main(run, argc, &stack[0].text, NULL, NULL, NULL);
+    __libc_start_main(run, (int)arguments.count + 1, &stack[0].text, NULL, NULL, NULL);
     machine_exit(1);
 }

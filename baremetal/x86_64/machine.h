@@ -142,6 +142,9 @@ _Noreturn void core_end(void);
 void clock_start(void);
 
 /* ---- libc.c ---- */
+/* What the command line says, as soon as it is there: its CHALK_LOG is the level of what the platform logs,
+ * too. */
+void libc_read_command_line(void);
 _Noreturn void libc_start(void);
 struct system_call { /* as trap.S leaves it: arguments, and where it is called from */
     long a, b, c, d, e, f;

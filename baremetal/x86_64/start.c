@@ -21,6 +21,7 @@ _Noreturn void machine_start(uint32_t magic, uint64_t information)
     cpu_start(core_first());
     cpu_keep_caching();
     boot_parse(magic, information);
+    libc_read_command_line();
     acpi_discover(boot.rsdp); /* says itself what is missing, and the rest does without */
     cores_copy_startup();
     memory_start();
