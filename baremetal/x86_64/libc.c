@@ -41,7 +41,7 @@ static long write_console(long file, const struct iovec *parts, long count)
     return written;
 }
 
-/* Waits for something to be typed, or for a request to end, which is the end of the input. */
+/* Waits for something to be typed, for the end of the input, or for a request to end, which is the same. */
 static long read_console(long file, const struct iovec *parts, long count)
 {
     long size = 0;
@@ -49,7 +49,7 @@ static long read_console(long file, const struct iovec *parts, long count)
     if (file != 0)
         return -EBADF;
     for (long i = 0; i < count; i++)
-        while (size == 0 && parts[i].iov_len > 0 && !chalk_exit_requested())
+        while (size == 0 && parts[i].iov_len > 0 && !chalk_exit_requested() && !serial_input_ended())
             size = chalk_console(parts[i].iov_base, parts[i].iov_len, false);
     return size;
 }

@@ -213,6 +213,8 @@ int pci_start(void);
 void serial_start(void);
 void serial_write(const char *bytes, size_t size);
 void serial_drain(void);
+/* Whether all that was typed is read, and nothing more will come. */
+bool serial_input_ended(void);
 
 /* ---- symbols.c ---- */
 /* The program's name, as it was linked. */

@@ -2,6 +2,13 @@
 /*
  * The console: the first serial port, a 16550 (National PC16550D), polled. Nothing here waits without a
  * bound, and a machine without the port loses its words but not its life.
+ *
+ * What is typed is as on a terminal: ^C asks the program to end, ^D ends the input for good, ^V takes the
+ * byte after it as it is, and a return is the end of a line.
+ *
+ * Nobody can see on a serial line whether the program wants input, and what comes before it does would be
+ * lost, or be the firmware's. So where a debug console (QEMU's isa-debugcon) is at port 0xe9, a byte there
+ * says how many more may be sent. All that was asked for has room, so that a ^C is seen behind any input.
  */
 #include "machine.h"
 #include "x86.h"
@@ -17,6 +24,7 @@ enum {
     MODEM_CONTROL = PORT + 4,
     LINE_STATUS = PORT + 5,
     SCRATCH = PORT + 7,
+    REQUEST = 0xe9, /* reads as its own number where it is there */
 
     LINE_8N1 = 0x03,
     LINE_DLAB = 0x80,
@@ -30,6 +38,12 @@ enum {
     FIFO_SIZE = 16,
     DIVISOR = 1, /* 115200 baud */
     CONTROL_C = 0x03,
+    CONTROL_D = 0x04,
+    CONTROL_V = 0x16,
+
+    TYPED_SIZE = 256,
+    REQUEST_MIN = 128, /* is worth a look of the other side */
+    REQUEST_MAX = 255,
 };
 
 /*
@@ -47,7 +61,11 @@ static struct {
     atomic_bool exit_requested;
     _Atomic(uint64_t) next_look;
     unsigned head, tail; /* of what was typed and not yet read */
-    char typed[256];
+    char typed[TYPED_SIZE];
+    bool quoted;        /* the next byte is taken as it is */
+    bool ended;         /* nothing more is read behind what was typed */
+    bool requests;      /* the other side waits until it is asked */
+    unsigned requested; /* bytes that are still to come */
 } serial = {.lock = {ATOMIC_FLAG_INIT}, .input_lock = {ATOMIC_FLAG_INIT}};
 
 void serial_start(void)
@@ -56,6 +74,7 @@ void serial_start(void)
     serial.present = in8(SCRATCH) == 0x5a;
     if (!serial.present)
         return;
+    serial.requests = in8(REQUEST) == REQUEST;
     out8(INTERRUPT_ENABLE, 0);
     out8(LINE_CONTROL, LINE_DLAB | LINE_8N1);
     out8(DATA, DIVISOR);
@@ -93,16 +112,39 @@ void serial_drain(void)
         wait_for(STATUS_IDLE);
 }
 
+static void take_typed(uint8_t byte)
+{
+    bool quoted = serial.quoted;
+
+    if (byte == CONTROL_C && !quoted) { /* was not asked for */
+        serial.exit_requested = true;
+        return;
+    }
+    if (serial.requested > 0)
+        serial.requested--;
+    serial.quoted = byte == CONTROL_V && !quoted;
+    serial.ended |= byte == CONTROL_D && !quoted;
+    if (serial.quoted || serial.ended || serial.head - serial.tail == TYPED_SIZE)
+        return;
+    serial.typed[serial.head++ % TYPED_SIZE] = byte == '\r' && !quoted ? '\n' : (char)byte;
+}
+
 static void collect_typed(void)
 {
-    for (unsigned i = 0; i < FIFO_SIZE && serial.present && in8(LINE_STATUS) & STATUS_DATA_READY; i++) {
-        uint8_t byte = in8(DATA);
+    for (unsigned i = 0; i < FIFO_SIZE && serial.present && in8(LINE_STATUS) & STATUS_DATA_READY; i++)
+        take_typed(in8(DATA));
+}
 
-        if (byte == CONTROL_C)
-            serial.exit_requested = true;
-        else if (serial.head - serial.tail < sizeof serial.typed) /* a terminal ends lines by a return */
-            serial.typed[serial.head++ % sizeof serial.typed] = byte == '\r' ? '\n' : (char)byte;
-    }
+static void request_input(void)
+{
+    unsigned room = TYPED_SIZE - (serial.head - serial.tail) - serial.requested;
+
+    if (!serial.requests || serial.ended || room < REQUEST_MIN)
+        return;
+    if (room > REQUEST_MAX)
+        room = REQUEST_MAX;
+    serial.requested += room;
+    out8(REQUEST, (uint8_t)room);
 }
 
 long chalk_console(void *bytes, size_t size, bool write)
@@ -119,9 +161,21 @@ long chalk_console(void *bytes, size_t size, bool write)
     lock_take(&serial.input_lock);
     collect_typed();
     while (n < size && serial.tail != serial.head)
-        to[n++] = serial.typed[serial.tail++ % sizeof serial.typed];
+        to[n++] = serial.typed[serial.tail++ % TYPED_SIZE];
+    if (size > 0)
+        request_input();
     lock_drop(&serial.input_lock);
     return (long)n;
+}
+
+bool serial_input_ended(void)
+{
+    bool ended;
+
+    lock_take(&serial.input_lock);
+    ended = serial.ended && serial.tail == serial.head;
+    lock_drop(&serial.input_lock);
+    return ended;
 }
 
 /* A look at the port leaves a virtual machine, so a loop that asks all the time looks once a millisecond. */

@@ -145,6 +145,48 @@ def interrupted(test, folder):
                 '^C on the console: the program stops its device and tells what it has', f'status {run.returncode}: {said}')
 
 
+def forwarded(test, folder):
+    """Standard input of tools/metal is the program's."""
+    def metal(mode, options=(), **how):
+        return subprocess.Popen([worlds.METAL, '--timeout', '60', *options, '--', image('input'), mode],
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **how)
+
+    for boot in ('pvh', 'uefi'):
+        said = metal('lines', ['--boot', boot], stdin=subprocess.PIPE).communicate(b'hi\nthere\n')[0]
+        test.result(said == b'1: hi\n2: there\nend of input\n', f'{boot}: lines from a pipe, and its end', said)
+    path = os.path.join(folder, 'input')
+    with open(path, 'wb') as file:
+        file.write((bytes(range(256)) + b'\r\n\x03\x04\x16\x16\x03') * 20)
+    wanted = f'{os.path.getsize(path)} bytes, {worlds.crc32c(path):08x}\n'.encode()
+    with open(path, 'rb') as file:
+        said = metal('bytes', stdin=file).communicate()[0]
+    test.result(said == wanted, 'every byte of a file, as it is', f'{said}, expected {wanted}')
+    said = metal('lines', stdin=subprocess.DEVNULL).communicate()[0]
+    test.result(said == b'end of input\n', 'no input: its end', said)
+
+    run = metal('lines', stdin=subprocess.PIPE)
+    run.stdin.write(b'first\n')
+    run.stdin.flush()
+    said = [run.stdout.readline()]
+    run.stdin.write(b'second\n')
+    run.stdin.flush()
+    said += [run.stdout.readline()]
+    run.send_signal(signal.SIGINT)  # it waits for a third
+    said += run.communicate()[0].splitlines(True)
+    test.result(said[:2] == [b'1: first\n', b'2: second\n'] and b'end of input\n' in said,
+                'lines arrive when they are written, and ^C ends the wait for one', said)
+
+
+def environment(test):
+    for boot in ('pvh', 'bios'):
+        run = worlds.metal(image('words'), ['CHALK_WORD=a b', 'CHALK_LOG=info', '--', '--x', 'CHALK_WORD=c'],
+                           options=['--boot', boot])
+        test.result('[--x][CHALK_WORD=c] CHALK_WORD a b\n' in run.output and 'of level info' in run.output,
+                    f'{boot}: words before -- are the environment', run.output)
+    run = worlds.metal(image('words'), ['a', '--', 'b'])
+    test.result(run.output == '[a][--][b] CHALK_WORD is not set\n', 'a -- among arguments stays', run.output)
+
+
 def entropy(test):
     run = worlds.metal(image('entropy'))
     test.result(run.output == 'getrandom: 100 bytes\n', 'random bytes are the processor\'s', run)
@@ -183,6 +225,8 @@ def main():
         power(test, folder)
         modules(test, folder)
         interrupted(test, folder)
+        forwarded(test, folder)
+        environment(test)
         entropy(test)
         bad_machine(test)
 

@@ -144,6 +144,7 @@ class Machine:
         self._channels = {}  # our end of a stream -> what takes its bytes
         self._theirs = {}    # descriptors that QEMU inherits
         self._selector = selectors.DefaultSelector()
+        self._watched = {}   # descriptors that are not of the machine's -> what is called when they can be read
         self._process = None
         self._monitor_input = b''
         self._errors = b''
@@ -184,6 +185,19 @@ class Machine:
         self._channels[ours] = sink
         self.command += ['-chardev', f'socket,id={name},fd={theirs.fileno()}']
         return ours
+
+    def watch(self, descriptor, readable):
+        """Calls readable() whenever the descriptor can be read. False: it always can, as a file on a disk."""
+        try:
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        except PermissionError:
+            return False
+        self._watched[descriptor] = readable
+        return True
+
+    def unwatch(self, descriptor):
+        if self._watched.pop(descriptor, None):
+            self._selector.unregister(descriptor)
 
     def add_content(self, name, content):
         """A path under which QEMU, and nobody else, finds `content`. It leaves nothing behind, however we end."""
@@ -254,6 +268,9 @@ class Machine:
             ends = [end for end in (deadline, self._grace_ends) if end]
             ready = self._selector.select(max(0, min(ends) - time.monotonic()) if ends else None)
             for key, _ in ready:
+                if key.fd in self._watched:
+                    self._watched[key.fd]()
+                    continue
                 try:
                     data = os.read(key.fd, 65536)
                 except ConnectionResetError:
