@@ -8,6 +8,7 @@
 #include "device.h"
 #include "guard.h"
 #include "iova.h"
+#include "level.h"
 #include "memory.h"
 #include "pci.h"
 #include "signals.h"
@@ -34,6 +35,7 @@ static int start(void)
 {
     int error;
 
+    hosted_level_link();
     if (!patience_valid(hosted_options()->patience)) {
         chalk_log(CHALK_ERROR,
                   "patience '%s' is not a list of seconds, such as 60 or 60,vfio-user:/run/disk=600",

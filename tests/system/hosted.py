@@ -183,6 +183,8 @@ def bad_machine(test, folder):
         worlds.refused(test, name, worlds.vm(program, [NVME], [device], options), parts)
     result = worlds.vm(program, [NVME], [device], ['--user'])
     test.result(result.status == 0, 'an ordinary user who owns the group: works', result.output)
+    result = worlds.vm(program, [], [], ['--qemu', '-cpu qemu64'])
+    worlds.refused(test, 'an old processor', result, ['below x86-64-v2', 'SSSE3', '-cpu max'])
     result = worlds.vm(program, [], [])
     worlds.refused(test, 'no NVMe device at all', result, ['no NVMe'])
     result = worlds.vm(os.path.join(BUILD, 'no-such-program'), [], [])
