@@ -117,7 +117,7 @@ static int edu_factorial(struct edu *edu, uint32_t n, uint32_t *result)
     chalk_mmio_write32(&edu->registers, FACTORIAL, n);
     int error = edu_wait(edu, before, chalk_deadline(2 * CHALK_S));
     if (error)
-        fprintf(stderr, "edu: no interrupt says that %u! is there\n", n);
+        fprintf(stderr, "edu: no interrupt within 2 s for %u!\n", n);
     else
         *result = chalk_mmio_read32(&edu->registers, FACTORIAL);
     return error;
@@ -137,7 +137,7 @@ static int edu_copy(struct edu *edu, uint64_t source, uint64_t target, size_t si
         if (!(command & DMA_START))
             return 0;
         if (late || command == UINT64_MAX) {
-            fprintf(stderr, "edu: it does not say that a copy is done\n");
+            fprintf(stderr, "edu: a copy was not finished within 2 s\n");
             return late ? -ETIMEDOUT : -ENODEV;
         }
         chalk_pause();
@@ -179,7 +179,7 @@ static int show_identity(struct edu *edu)
     printf("identity %08x\n", identity);
     if (identity == IDENTITY_EDU)
         return 0;
-    fprintf(stderr, "edu: that is another device, or it is gone\n");
+    fprintf(stderr, "edu: not an edu device, or it is gone\n");
     return -ENODEV;
 }
 

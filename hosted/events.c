@@ -392,7 +392,7 @@ static bool open_ring(struct core *core)
     }
     if (error != 0 && !atomic_exchange(&told, true))
         chalk_log(CHALK_WARNING,
-                  "io_uring is not to be had (%s), so waiting uses ppoll, which is slower;\n"
+                  "io_uring cannot be used (%s), so waiting uses ppoll, which is slower;\n"
                   "  if it was disabled, root allows it with: sysctl kernel.io_uring_disabled=0",
                   strerror(-error));
     return error == 0;

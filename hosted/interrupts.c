@@ -94,7 +94,7 @@ static int enable(struct chalk_device *device, unsigned vector, int fd)
     result = set_vectors(device, 0, count, fds);
     if (result > 0 && vector < (unsigned)result && (unsigned)result < count) {
         count = (unsigned)result;
-        chalk_log(CHALK_WARNING, "%s has %u interrupt vectors, but Linux has only %u to give", device->name,
+        chalk_log(CHALK_WARNING, "%s has %u interrupt vectors, but Linux grants only %u", device->name,
                   device->vector_count, count);
         result = set_vectors(device, 0, count, fds);
     }

@@ -69,8 +69,8 @@ static int listen_to(struct chalk_device *device, unsigned index)
         return fd;
     if (fd >= 0)
         close(fd);
-    chalk_log(CHALK_WARNING, "%s: nobody will be told when the system wants it back: %s", device->name,
-              strerror(-error));
+    chalk_log(CHALK_WARNING, "%s: requests of the system to give it back will not be noticed: %s",
+              device->name, strerror(-error));
     return -1;
 }
 

@@ -348,7 +348,7 @@ static int open_region(struct chalk_device *device, unsigned index, struct regio
     }
     free(info);
     if (error == -EPROTO)
-        chalk_log(CHALK_ERROR, "%s describes region %u as no region can be", device->name, index);
+        chalk_log(CHALK_ERROR, "%s: invalid description of region %u", device->name, index);
     return error;
 }
 

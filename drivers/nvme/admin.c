@@ -192,7 +192,7 @@ static void say_silent(const struct chalk_nvme *nvme, const char *what, unsigned
 
 static void say_stray(const struct chalk_nvme *nvme, uint16_t cid, const char *then)
 {
-    chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not under way; %s", nvme->name,
+    chalk_log(CHALK_ERROR, "NVMe %s: completed admin command 0x%04x, which is not in flight; %s", nvme->name,
               cid, then);
 }
 

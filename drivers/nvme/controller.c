@@ -194,7 +194,7 @@ static int take_control(struct chalk_nvme *nvme)
     error = chalk_nvme_disable(nvme, nvme->ready_ns);
     if (error == -ETIMEDOUT || error == -EIO) {
         chalk_log(CHALK_WARNING,
-                  "NVMe %s: found in a state that it does not leave (status 0x%08x); resetting it",
+                  "NVMe %s: stays in the state in which it was found (status 0x%08x); resetting it",
                   nvme->name, status(nvme));
         error = chalk_device_reset(nvme->device, chalk_deadline(5 * CHALK_S));
         if (error == 0)
@@ -221,7 +221,7 @@ static int check_capabilities(struct chalk_nvme *nvme)
         return -ENOTSUP;
     }
     if (NVME_CAP_MQES(nvme->cap) == 0) { /* "The minimum value is 1h" [Base 3.1.3.1] */
-        chalk_log(CHALK_ERROR, "NVMe %s: claims queues of a single entry (CAP 0x%016llx)", nvme->name,
+        chalk_log(CHALK_ERROR, "NVMe %s: reports queues of a single entry (CAP 0x%016llx)", nvme->name,
                   (unsigned long long)nvme->cap);
         return -EPROTO;
     }

@@ -73,8 +73,9 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
         return -EPROTO;
     }
     if ((id->sqes & 0xf) > 6 || id->sqes >> 4 < 6 || (id->cqes & 0xf) > 4 || id->cqes >> 4 < 4) {
-        chalk_log(CHALK_ERROR, "NVMe %s: claims queue entries of other than 64 and 16 bytes (0x%02x, 0x%02x)",
-                  nvme->name, id->sqes, id->cqes);
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: reports queue entries of other than 64 and 16 bytes (0x%02x, 0x%02x)", nvme->name,
+                  id->sqes, id->cqes);
         return -EPROTO;
     }
     if (id->cntrltype != NVME_CNTRLTYPE_UNKNOWN && id->cntrltype != NVME_CNTRLTYPE_IO) {
@@ -177,8 +178,8 @@ static int identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, const char
         format |= (id->flbas >> 5 & 3u) << 4;
     if (id->nlbaf >= NVME_FORMATS || format > id->nlbaf || block_size(id->lbaf[format]) == 0) {
         if (what != NULL)
-            chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: its format %u of %u makes no sense", nvme->name,
-                      nsid, format, id->nlbaf + 1);
+            chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: its format %u of %u is invalid", nvme->name, nsid,
+                      format, id->nlbaf + 1);
         return -EPROTO;
     }
     *ns = (struct chalk_nvme_namespace){
@@ -218,11 +219,10 @@ bool chalk_nvme_may_be_listed(struct chalk_nvme *nvme, uint32_t nsid, uint32_t a
     if (nsid > after && nsid <= nvme->info.namespace_count)
         return true;
     if (!nvme->no_active_list)
-        chalk_log(
-            CHALK_WARNING,
-            "NVMe %s: its list of active namespaces makes no sense (it lists namespace %u after %u, of %u); "
-            "asking for each by its number",
-            nvme->name, nsid, after, nvme->info.namespace_count);
+        chalk_log(CHALK_WARNING,
+                  "NVMe %s: invalid list of active namespaces (it lists namespace %u after %u, of %u); "
+                  "asking for each by its number",
+                  nvme->name, nsid, after, nvme->info.namespace_count);
     nvme->no_active_list = true;
     return false;
 }
@@ -260,8 +260,7 @@ int chalk_nvme_find_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct cha
     if (nvme->left_out++ < REPORTED)
         chalk_log(CHALK_ERROR, "NVMe %s: namespace %u cannot be identified, and is left out: %s%s",
                   nvme->name, nsid,
-                  error == -EPROTO ? "its format makes no sense"
-                                   : chalk_nvme_status_name(nvme->identify_status),
+                  error == -EPROTO ? "its format is invalid" : chalk_nvme_status_name(nvme->identify_status),
                   nvme->left_out == REPORTED ? "; no more of these will be logged" : "");
     return -ENOENT;
 }

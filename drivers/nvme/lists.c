@@ -9,8 +9,7 @@
 
 static int senseless(const struct chalk_nvme *nvme, const char *list, uint32_t entry)
 {
-    chalk_log(CHALK_ERROR, "NVMe %s: its list of %s makes no sense from entry %u on", nvme->name, list,
-              entry);
+    chalk_log(CHALK_ERROR, "NVMe %s: invalid list of %s, from entry %u on", nvme->name, list, entry);
     return -EPROTO;
 }
 

@@ -96,7 +96,7 @@ int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot, struct 
                   "NVMe %s: namespace %u: %s of %u blocks at %llu failed: %s (status 0x%03x)%s",
                   queue->nvme->name, queue->nsid, chalk_block_op_name(request->op), request->count,
                   (unsigned long long)request->lba, chalk_nvme_status_name(status), code,
-                  queue->warnings == 8 ? "; more will not be told" : "");
+                  queue->warnings == 8 ? "; further ones are not logged" : "");
     }
     return chalk_nvme_status_error(status);
 }
@@ -322,7 +322,7 @@ static void try_again(struct nvme_queue *queue, uint32_t epoch, int error)
     if (++queue->refused <= NVME_STRIKES)
         (void)chalk_nvme_recover(nvme, epoch, -EIO);
     else if (chalk_nvme_fail(nvme, nvme_epoch(nvme), -EIO))
-        chalk_log(CHALK_ERROR, "NVMe %s: queue %u: not made anew after %u resets (%s); stopped", nvme->name,
+        chalk_log(CHALK_ERROR, "NVMe %s: queue %u: not recreated after %u resets (%s); stopped", nvme->name,
                   queue->id, NVME_STRIKES, chalk_error_name(error));
 }
 

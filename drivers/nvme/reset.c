@@ -104,8 +104,8 @@ bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error)
         return false;
     if (!nvme->open || atomic_fetch_add(&nvme->strikes, 1) >= NVME_STRIKES) {
         if (nvme->open)
-            chalk_log(CHALK_ERROR, "NVMe %s: reset %u times, and not one request since; stopped", nvme->name,
-                      NVME_STRIKES);
+            chalk_log(CHALK_ERROR, "NVMe %s: reset %u times, without completing a request; stopped",
+                      nvme->name, NVME_STRIKES);
         end(nvme, error);
     } else {
         (void)mend(nvme);

@@ -156,8 +156,8 @@ int chalk_nvme_coalesce(struct chalk_nvme *nvme)
     if (call.status == 0)
         return error;
     nvme->coalesce = 0;
-    chalk_log(CHALK_WARNING, "NVMe %s: its interrupts come at once: it does not coalesce them (%s)",
-              nvme->name, chalk_nvme_status_name(call.status));
+    chalk_log(CHALK_WARNING, "NVMe %s: its interrupts are not coalesced (%s)", nvme->name,
+              chalk_nvme_status_name(call.status));
     return 0;
 }
 

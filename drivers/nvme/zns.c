@@ -29,8 +29,7 @@ static int read_geometry(struct chalk_nvme *nvme, const struct chalk_nvme_namesp
         return error;
     size = id->lbafe[ns->format].zsze;
     if (size == 0 || size > ns->size) {
-        chalk_log(CHALK_ERROR,
-                  "NVMe %s: namespace %u: zones of %llu blocks in a namespace of %llu make no sense",
+        chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: invalid: zones of %llu blocks in a namespace of %llu",
                   nvme->name, ns->nsid, (unsigned long long)size, (unsigned long long)ns->size);
         return -EPROTO;
     }

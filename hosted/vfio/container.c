@@ -221,7 +221,8 @@ static int join(struct chalk_domain *domain, int fd, unsigned number, const char
     if (error == 0)
         error = exclude_holes(domain);
     if (error != 0)
-        chalk_log(CHALK_ERROR, "%s cannot be opened: what its IOMMU translates is not known: %s", name,
+        chalk_log(CHALK_ERROR,
+                  "%s cannot be opened: the addresses that its IOMMU translates cannot be read: %s", name,
                   strerror(-error));
     return error;
 }

@@ -61,7 +61,7 @@ static int open_device(struct chalk_device *device, struct chalk_domain *wanted)
     int error;
 
     if (!hosted_sysfs_exists("/sys/bus/pci/devices/%s", device->name)) {
-        chalk_log(CHALK_ERROR, "there is no device %s; those that there are are shown by: lspci -D",
+        chalk_log(CHALK_ERROR, "there is no device %s; this machine's devices are listed by: lspci -D",
                   device->name);
         return -ENODEV;
     }

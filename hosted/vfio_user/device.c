@@ -62,7 +62,7 @@ static void unmap_for(struct chalk_device *device, const struct mapping *mapping
                             });
 
     if (error != 0 && !peer_gone(device->peer))
-        peer_give_up(device->peer, "it does not unmap what it was lent");
+        peer_give_up(device->peer, "it does not unmap memory");
 }
 
 static int map(struct chalk_domain *domain, const struct mapping *mapping)
@@ -139,8 +139,8 @@ static int open_device(struct chalk_device *device, struct chalk_domain *domain)
                         });
     if (error != 0) {
         if (!peer_gone(device->peer))
-            chalk_log(CHALK_ERROR, "%s cannot be opened: its process does not describe it: %s", device->name,
-                      strerror(-error));
+            chalk_log(CHALK_ERROR, "%s cannot be opened: its process refuses to describe it: %s",
+                      device->name, strerror(-error));
         return error;
     }
     if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) {
@@ -189,7 +189,9 @@ static int region_info(struct chalk_device *device, struct vfio_region_info *inf
     if (info->index == index)
         *fd = message_take(&descriptors, 0);
     message_drop(&descriptors);
-    return info->index == index ? 0 : peer_give_up(device->peer, "it described another region");
+    return info->index == index
+               ? 0
+               : peer_give_up(device->peer, "it described another region than it was asked for");
 }
 
 static int move(const struct region *region, uint64_t offset, enum vfio_user_command command, void *bytes,

@@ -99,7 +99,7 @@ static int break_off(struct peer *peer, int error, const char *what)
                   "%s: its process does not answer, and the time is up; CHALK_PATIENCE=SECONDS gives it more",
                   peer->device->name);
     else
-        chalk_log(CHALK_ERROR, "%s: the connection is broken off: %s", peer->device->name,
+        chalk_log(CHALK_ERROR, "%s: connection closed: %s", peer->device->name,
                   error == -EPROTO ? what : strerror(-error));
     shutdown(peer->socket, SHUT_RDWR);
     if (peer->twin >= 0)
@@ -133,7 +133,8 @@ static void say_refused(struct peer *peer, const struct vfio_user_header *header
                         const struct vfio_user_dma_access *access)
 {
     if (!peer->refused)
-        chalk_log(CHALK_ERROR, "%s: its process was refused to %s %llu bytes at device address 0x%llx",
+        chalk_log(CHALK_ERROR,
+                  "%s: access denied: its process tried to %s %llu bytes at device address 0x%llx",
                   peer->device->name, header->command == VFIO_USER_DMA_WRITE ? "write" : "read",
                   (unsigned long long)access->count, (unsigned long long)access->address);
     peer->refused = true;
@@ -151,7 +152,7 @@ static int serve(struct peer *peer, int socket, const struct vfio_user_header *h
 
     if ((header->flags & VFIO_USER_TYPE) != 0 || header->size < sizeof *header ||
         size > sizeof access + VFIO_USER_DATA_MAX)
-        return break_off(peer, -EPROTO, "it sent something that is no command");
+        return break_off(peer, -EPROTO, "malformed command");
     bytes = malloc(sizeof access + VFIO_USER_DATA_MAX);
     if (bytes == NULL)
         return break_off(peer, -ENOMEM, NULL);
@@ -326,16 +327,17 @@ static const char *what_is_wrong(const struct peer *peer, const struct question 
     size_t size = header->size - sizeof *header;
 
     if ((header->flags & VFIO_USER_TYPE) != VFIO_USER_REPLY)
-        return "it sent something that is no reply";
+        return "malformed reply";
     if (header->id != peer->id || header->command != question->command)
-        return "it replied to something that was not asked";
+        return "its reply is to another question";
     if (header->size < sizeof *header)
         return "it sent a message that is shorter than its header";
     if (size < question->least && (header->flags & VFIO_USER_ERROR) == 0)
         return "its reply is too short";
     if (size > question->reply[0].iov_len + question->reply[1].iov_len)
         return "its reply is too long";
-    return descriptors > 0 && question->descriptors == NULL ? "it sent descriptors that nobody wants" : NULL;
+    return descriptors > 0 && question->descriptors == NULL ? "it sent descriptors that were not asked for"
+                                                            : NULL;
 }
 
 static int receive_reply(struct peer *peer, const struct question *question, uint64_t deadline)
@@ -484,7 +486,7 @@ static int read_capabilities(struct peer *peer, const char *text, struct descrip
     uint32_t index;
 
     if (!json_valid(text))
-        return break_off(peer, -EPROTO, "its version message has no valid JSON");
+        return break_off(peer, -EPROTO, "malformed version message: invalid JSON");
     json_number(text, "capabilities.max_msg_fds", &peer->max_fds);
     json_number(text, "capabilities.max_data_xfer_size", &peer->max_data);
     json_number(text, "capabilities.max_dma_maps", &peer->max_maps);

@@ -181,9 +181,9 @@ def wrong_models(test, folder):
         'a folder that there is not': (['edu', '--socket', f'{folder}/none/socket'], 'No such file'),
         'a path that is too long': (['edu', '--socket', '/' + 'x' * 200], 'too long'),
         'a script that there is not': (['edu', '--socket', path, '--script', f'{path}.script'], 'No such file'),
-        'a script for another': (['edu', '--socket', path, '--script', script], 'is no script for edu, but for nvme'),
+        'a script for another': (['edu', '--socket', path, '--script', script], 'script is not for edu, but for nvme'),
         'a script that is wrong': (['nvme', '--size', '1M', '--socket', path, '--script', script],
-                                   f"{script}:2: 'explode' is nothing that nvme can do at 'completion'; it can: ignore"),
+                                   f"{script}:2: 'explode' is not an action of nvme at 'completion'; use one of: ignore"),
     }
     with open(script, 'w', encoding='ascii') as file:
         file.write('for nvme\ncompletion 3: explode\n')

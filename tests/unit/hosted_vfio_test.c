@@ -806,7 +806,7 @@ static void fewer_vectors_than_the_device_has(void **state)
     open_first();
     assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), -ERANGE);
     assert_int_equal(chalk_vector_attach(device, 1, 0, &counter), 0);
-    assert_true(said("has 4 interrupt vectors, but Linux has only 2"));
+    assert_true(said("has 4 interrupt vectors, but Linux grants only 2"));
     assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), -ERANGE);
 }
 

@@ -898,9 +898,9 @@ static void a_command_that_makes_no_sense_ends_the_connection(void **state)
     peer.twin = true;
     open_it();
     assert_int_equal(send(peer.twin_end, &header, sizeof header, MSG_NOSIGNAL), sizeof header);
-    for (unsigned i = 0; i < 1000 && !said("something that is no command"); i++)
+    for (unsigned i = 0; i < 1000 && !said("malformed command"); i++)
         usleep(2000);
-    assert_true(said("something that is no command"));
+    assert_true(said("malformed command"));
     assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
 }
 
@@ -971,7 +971,7 @@ static void a_twin_that_breaks_ends_a_question(void **state)
     peer.twin = true;
     open_then(VFIO_USER_REGION_READ, BREAKS_TWIN);
     assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
-    assert_true(said("something that is no command"));
+    assert_true(said("malformed command"));
 }
 
 static void commands_do_not_put_an_answer_off(void **state)

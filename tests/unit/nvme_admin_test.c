@@ -185,7 +185,7 @@ static void one_of_nobody_is_a_lie(void **state)
     chalk_nvme_admin_poll(nvme);
     assert_int_equal(ended, 1);
     assert_int_equal(calls[0].error, -EPROTO);
-    assert_true(fake_console_has("completed admin command 0x7ff0, which is not under way"));
+    assert_true(fake_console_has("completed admin command 0x7ff0, which is not in flight"));
     assert_int_equal(start(1, &ask_queues), -EPROTO);
 }
 

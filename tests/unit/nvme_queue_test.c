@@ -680,7 +680,7 @@ static void statuses_become_errors(void **state)
     }
     assert_true(fake_console_has(
         "namespace 1: read of 1 blocks at 77 failed: unrecovered read error (status 0x281)"));
-    assert_true(fake_console_has("more will not be told"));
+    assert_true(fake_console_has("further ones are not logged"));
     assert_int_equal(queue->counters.failed, 8);
     assert_string_equal(chalk_nvme_status_name(0), "success");
     for (unsigned status = 0; status < 0x8000; status++)

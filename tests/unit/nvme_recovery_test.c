@@ -225,7 +225,7 @@ static void a_controller_that_never_gets_better_is_stopped(void **state)
         assert_true(++laps < 10);
     } while (nvme_state(nvme) == NVME_LIVE);
     assert_int_equal(laps, NVME_STRIKES + 1);
-    assert_true(fake_console_has("reset 3 times, and not one request since; stopped"));
+    assert_true(fake_console_has("reset 3 times, without completing a request; stopped"));
     assert_int_equal(chalk_block_poll(queue, 0), -EIO);
     assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), -EIO);
     assert_int_equal(model->device->config[4] & 4, 0);
@@ -347,7 +347,7 @@ static void progress_of_another_queue_is_none(void **state)
     (void)chalk_block_poll(first, 0);
     assert_int_equal(items[0].finished, 1);
     assert_int_equal(items[0].status, -EIO);
-    assert_true(fake_console_has("queue 1: not made anew after 3 resets"));
+    assert_true(fake_console_has("queue 1: not recreated after 3 resets"));
     chalk_nvme_queue_close(queue);
     queue = first;
     model->execute = NULL;

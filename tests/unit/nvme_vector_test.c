@@ -442,7 +442,7 @@ static void a_controller_need_not_coalesce(void **state)
     (void)state;
     open_coalescing();
     assert_false(chalk_nvme_get_info(nvme)->coalesces);
-    assert_true(fake_console_has("it does not coalesce them"));
+    assert_true(fake_console_has("its interrupts are not coalesced"));
     assert_false(fake_console_has("Set Features (interrupt vector)"));
     assert_int_equal(read_block(1), 1);
 }

@@ -131,7 +131,7 @@ static bool split(struct line *line, const char *text, size_t size)
         bool ends = is_blank(c) || c == ':' || c == '#';
 
         if (!ends && (c < ' ' || c > '~'))
-            return wrong(line, "a character that is no letter, digit or sign: scripts are plain ASCII");
+            return wrong(line, "a character that is not ASCII: scripts are plain ASCII text");
         if (!ends && length == 0 && line->count == WORDS)
             return wrong(line, "more than %u words: a rule is WHEN [WHICH] N: WHAT", WORDS);
         if (!ends && length == WORD - 1)
@@ -230,9 +230,7 @@ static bool read_numbers(struct line *line, const char *text, struct script_rule
     }
     if (end != NULL && *end == '\0' && rule->first > 0 && rule->last >= rule->first)
         return true;
-    return wrong(line,
-                 "'%s' does not say the how-manieth: 3 is the third, 3-5 three of them, 3- all from then on",
-                 text);
+    return wrong(line, "'%s' is not an occurrence: use N, N-M or N- (for example 3, 3-5, 3-)", text);
 }
 
 static bool read_which(struct line *line, const struct script_names *names, const char *text,
@@ -250,7 +248,7 @@ static bool read_which(struct line *line, const struct script_names *names, cons
     rule->mask = UINT64_MAX;
     if ((rule->when == WHEN_READ || rule->when == WHEN_WRITE) && whole_number(text, &rule->which))
         return true;
-    return wrong(line, "'%s' is no %s of %s; it has: %s", text, whens[rule->when], names->device,
+    return wrong(line, "'%s' is not a %s of %s, which has: %s", text, whens[rule->when], names->device,
                  list_names(names, rule->when, list, sizeof list));
 }
 
@@ -262,17 +260,18 @@ static bool read_when(struct line *line, const struct script_names *names, unsig
         if (strcmp(line->words[0], whens[rule->when]) == 0)
             break;
     if (rule->when == WHEN_COUNT)
-        return wrong(line, "'%s' is no event: command, completion, read, write, interrupt, message or time",
+        return wrong(line,
+                     "'%s' is not an event: use command, completion, read, write, interrupt, message or time",
                      line->words[0]);
     if (count < 2 || count > (rule->when == WHEN_TIME ? 2 : 3))
         return wrong(line,
-                     rule->when == WHEN_TIME ? "when? For example: time 200ms"
-                                             : "which of them? For example: %s 3",
+                     rule->when == WHEN_TIME ? "the time is missing, for example: time 200ms"
+                                             : "the occurrence is missing, for example: %s 3",
                      whens[rule->when]);
     if (rule->when == WHEN_TIME) {
         rule->first = rule->last = 1;
         return duration(line->words[1], &rule->which) ||
-               wrong(line, "'%s' is no time: a number and ns, us, ms or s", line->words[1]);
+               wrong(line, "'%s' is not a time: use a number and ns, us, ms or s", line->words[1]);
     }
     return (count == 2 || read_which(line, names, line->words[1], rule)) &&
            read_numbers(line, line->words[count - 1], rule);
@@ -286,19 +285,18 @@ static bool read_arguments(struct line *line, unsigned at, struct script_rule *r
 
     switch (whats[rule->what].arguments) {
     case NOTHING:
-        return count == 0 || wrong(line, "nothing follows '%s'", word);
+        return count == 0 || wrong(line, "'%s' takes no argument", word);
     case NUMBER:
         return (count == 1 && whole_number(line->words[at], &rule->value)) ||
-               wrong(line, "one number follows '%s', decimal or 0x...", word);
+               wrong(line, "'%s' takes one number, decimal or 0x...", word);
     case DURATION:
         return (count == 1 && duration(line->words[at], &rule->value)) ||
-               wrong(line, "a time follows '%s': a number and ns, us, ms or s", word);
+               wrong(line, "'%s' takes a time: a number and ns, us, ms or s", word);
     default:
         if (count != 3 || !whole_number(line->words[at], &rule->offset) ||
             !whole_number(line->words[at + 1], &width) || !whole_number(line->words[at + 2], &rule->value) ||
             (width != 1 && width != 2 && width != 4 && width != 8))
-            return wrong(line, "'%s' is followed by an offset, a width of 1, 2, 4 or 8 bytes, and a number",
-                         word);
+            return wrong(line, "'%s' takes an offset, a width of 1, 2, 4 or 8 bytes, and a number", word);
         rule->width = (unsigned)width;
         return true;
     }
@@ -312,12 +310,12 @@ static bool read_what(struct line *line, const struct script_names *names, unsig
     char list[256];
 
     if (at == line->count)
-        return wrong(line, "what happens then? One of: %s", list_actions(having, list, sizeof list));
+        return wrong(line, "the action is missing; use one of: %s", list_actions(having, list, sizeof list));
     for (rule->what = 0; rule->what < WHAT_COUNT; rule->what++)
         if (strcmp(line->words[at], whats[rule->what].word) == 0)
             break;
     if (rule->what == WHAT_COUNT || (having & 1u << rule->what) == 0)
-        return wrong(line, "'%s' is nothing that %s can do at '%s'; it can: %s", line->words[at],
+        return wrong(line, "'%s' is not an action of %s at '%s'; use one of: %s", line->words[at],
                      names->device, whens[rule->when], list_actions(having, list, sizeof list));
     return read_arguments(line, at + 1, rule);
 }
@@ -332,22 +330,22 @@ static bool read_rule(struct line *line, const struct script_names *names, struc
     if (colon == line->count)
         return wrong(line, "no colon: a rule is WHEN [WHICH] N: WHAT, for example: completion 3: twice");
     if (colon == 0)
-        return wrong(line, "what comes before the colon? For example: completion 3: twice");
+        return wrong(line, "the event before the colon is missing, for example: completion 3: twice");
     if (!read_when(line, names, colon, &rule) || !read_what(line, names, colon + 1, &rule))
         return false;
     return script_add(script, &rule) == 0 ||
-           wrong(line, "a script has at most %u rules: make two of it", SCRIPT_RULES);
+           wrong(line, "a script has at most %u rules: use two scripts", SCRIPT_RULES);
 }
 
 static bool read_devices(struct line *line, const struct script_names *names)
 {
     if (strcmp(line->words[0], "for") != 0 || line->count < 2)
-        return wrong(line, "the first line says what it is for: 'for any', or for example 'for %s'",
+        return wrong(line, "the first line must name the models: 'for any', or for example 'for %s'",
                      names->device);
     for (unsigned i = 1; i < line->count; i++)
         if (strcmp(line->words[i], "any") == 0 || strcmp(line->words[i], names->device) == 0)
             return true;
-    return wrong(line, "this is no script for %s, but for %s", names->device, line->words[1]);
+    return wrong(line, "this script is not for %s, but for %s", names->device, line->words[1]);
 }
 
 int script_parse(struct script *script, const struct script_names *names, const char *file, const char *text,
@@ -369,7 +367,7 @@ int script_parse(struct script *script, const struct script_names *names, const 
         introduced = true;
     }
     if (good && script->count == 0)
-        good = wrong(&line, "there is no rule in it, for example: completion 3: twice");
+        good = wrong(&line, "the script has no rule, for example: completion 3: twice");
     return good ? 0 : -EINVAL;
 }
 
