@@ -1,47 +1,50 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Addresses for devices: an array of what is not free. There are as many entries as spans and holes, a few
- * dozen, and set-up alone comes here, so a walk is fast enough.
+ * Addresses for devices: a map of what is taken, and another one of the holes, in which no memory can be. A
+ * hole may lie over spans that were there before it was known. There are some dozen holes at most, so they
+ * are not looked for by their size: a place that lies in one is tried again below it.
  */
 #include "iova.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
-/* In no order. Spans are disjoint; a hole may lie over spans that were there before it was known. */
-struct range {
-    uint64_t first, last;
-    bool hole;
-};
+#include <chalk/range.h>
 
-static struct range *ranges;
-static size_t range_count, range_room;
+static struct chalk_ranges taken, holes;
 
 /* Everything that some processor's IOMMU could express; beyond it nothing is handed out. */
 #define LAST_ADDRESS ((UINT64_C(1) << 52) - 1)
 
-static int add(uint64_t first, uint64_t last, bool hole)
+static int add(struct chalk_ranges *ranges, uint64_t first, uint64_t last)
 {
-    if (range_count == range_room) {
-        size_t room = range_room != 0 ? 2 * range_room : 16;
-        struct range *grown = realloc(ranges, room * sizeof *grown);
+    struct chalk_range *range = calloc(1, sizeof *range);
 
-        if (grown == NULL)
-            return -ENOMEM;
-        ranges = grown;
-        range_room = room;
-    }
-    ranges[range_count++] = (struct range){first, last, hole};
+    if (range == NULL)
+        return -ENOMEM;
+    range->first = first;
+    range->last = last;
+    chalk_range_add(ranges, range);
     return 0;
 }
 
+/* Holes that overlap become one. */
 int hosted_iova_exclude(uint64_t first, uint64_t last)
 {
-    for (size_t i = 0; i < range_count; i++)
-        if (ranges[i].hole && ranges[i].first <= first && last <= ranges[i].last)
-            return 0;
-    return add(first, last, true);
+    struct chalk_range *range = chalk_range_find(&holes, first, last), *next;
+
+    if (range == NULL)
+        return add(&holes, first, last);
+    chalk_range_remove(&holes, range);
+    range->first = range->first < first ? range->first : first;
+    range->last = range->last > last ? range->last : last;
+    while ((next = chalk_range_find(&holes, range->first, range->last)) != NULL) {
+        chalk_range_remove(&holes, next);
+        range->last = range->last > next->last ? range->last : next->last;
+        free(next);
+    }
+    chalk_range_add(&holes, range);
+    return 0;
 }
 
 void hosted_iova_start(void)
@@ -55,46 +58,46 @@ void hosted_iova_start(void)
     hosted_iova_exclude(0xfee00000, 0xfeefffff);
 }
 
-void hosted_iova_stop(void)
+static void forget(struct chalk_ranges *ranges)
 {
-    free(ranges);
-    ranges = NULL;
-    range_count = range_room = 0;
+    struct chalk_range *range;
+
+    while ((range = ranges->root) != NULL) {
+        chalk_range_remove(ranges, range);
+        free(range);
+    }
 }
 
-static const struct range *in_the_way(uint64_t first, uint64_t last)
+void hosted_iova_stop(void)
 {
-    for (size_t i = 0; i < range_count; i++)
-        if (ranges[i].first <= last && first <= ranges[i].last)
-            return &ranges[i];
-    return NULL;
+    forget(&taken);
+    forget(&holes);
 }
 
 int hosted_iova_take(uint64_t size, uint64_t align, uint64_t max_address, uint64_t *iova)
 {
     uint64_t top = max_address < LAST_ADDRESS ? max_address : LAST_ADDRESS; /* all of it lies at or below */
-    const struct range *other;
+    const struct chalk_range *hole;
 
     if (size == 0)
         return -EINVAL;
-    for (;;) {
-        if (size - 1 > top)
-            return -ERANGE;
-        *iova = (top - (size - 1)) & ~(align - 1);
-        other = in_the_way(*iova, *iova + (size - 1));
-        if (other == NULL)
-            return add(*iova, *iova + (size - 1), false);
-        if (other->first == 0)
-            return -ERANGE;
-        top = other->first - 1;
+    while (chalk_range_gap(&taken, 0, top, size, align, CHALK_RANGE_HIGHEST, iova)) {
+        hole = chalk_range_find(&holes, *iova, *iova + (size - 1));
+        if (hole == NULL)
+            return add(&taken, *iova, *iova + (size - 1));
+        if (hole->first == 0)
+            break;
+        top = hole->first - 1;
     }
+    return -ERANGE;
 }
 
 void hosted_iova_put(uint64_t iova, uint64_t size)
 {
-    for (size_t i = 0; i < range_count; i++)
-        if (!ranges[i].hole && ranges[i].first == iova && ranges[i].last == iova + (size - 1)) {
-            ranges[i] = ranges[--range_count];
-            return;
-        }
+    struct chalk_range *range = chalk_range_find(&taken, iova, iova + (size - 1));
+
+    if (range == NULL || range->first != iova || range->last != iova + (size - 1))
+        return;
+    chalk_range_remove(&taken, range);
+    free(range);
 }
