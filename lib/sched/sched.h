@@ -6,6 +6,7 @@
 #include "inbox.h"
 
 #include <chalk/loop.h>
+#include <chalk/range.h>
 #include <chalk/trace.h>
 #include <stdatomic.h>
 
@@ -53,8 +54,8 @@ struct chalk_loop {
     /* Set-up. */
     struct chalk_memory *memory;
     struct chalk_task *tasks;
-    struct chalk_task *spare; /* stacks of tasks that have ended, by `next` */
-    uint32_t task_number;     /* of the newest task */
+    struct chalk_ranges spare; /* stacks of tasks that have ended, by their pages */
+    uint32_t task_number;      /* of the newest task */
     struct chalk_fiber fiber;
 };
 

@@ -199,18 +199,64 @@ static char *memory_of(const struct chalk_task *task)
     return (char *)task->stack - CHALK_PAGE;
 }
 
+/*
+ * Stacks that tasks have left are kept by their size. The first of each size has its place in the map, which
+ * lies at the top of that stack, below the task; the others follow by `next`.
+ */
+static struct chalk_range *spare_pages(struct chalk_task *task)
+{
+    return (struct chalk_range *)(void *)task - 1;
+}
+
+static struct chalk_task *spare_task(struct chalk_range *pages)
+{
+    return (struct chalk_task *)(void *)(pages + 1);
+}
+
+static void spare_put(struct chalk_loop *loop, struct chalk_task *task)
+{
+    const uint64_t pages = task->size / CHALK_PAGE;
+    struct chalk_range *range = chalk_range_find(&loop->spare, pages, pages);
+
+    task->next = NULL;
+    if (range != NULL) {
+        struct chalk_task *first = spare_task(range);
+
+        task->next = first->next;
+        first->next = task;
+        return;
+    }
+    range = spare_pages(task);
+    range->first = range->last = pages;
+    chalk_range_add(&loop->spare, range);
+}
+
+/* One of `pages` pages, or of any number if that is 0. */
+static struct chalk_task *spare_get(struct chalk_loop *loop, uint64_t pages)
+{
+    struct chalk_range *range = chalk_range_find(&loop->spare, pages, pages != 0 ? pages : UINT64_MAX);
+    struct chalk_task *first, *task;
+
+    if (range == NULL)
+        return NULL;
+    first = spare_task(range);
+    task = first->next;
+    if (task != NULL) {
+        first->next = task->next;
+        return task;
+    }
+    chalk_range_remove(&loop->spare, range);
+    return first;
+}
+
 /* A stack of that size, which a task has left or new. */
 static struct chalk_task *stack_get(struct chalk_loop *loop, size_t size)
 {
-    struct chalk_task *task;
+    struct chalk_task *task = spare_get(loop, size / CHALK_PAGE);
     char *memory;
 
-    for (struct chalk_task **link = &loop->spare; *link != NULL; link = &(*link)->next)
-        if ((*link)->size == size) {
-            task = *link;
-            *link = task->next;
-            return task;
-        }
+    if (task != NULL)
+        return task;
     memory = chalk_memory_get(loop->memory, size);
     if (memory == NULL)
         return NULL;
@@ -305,8 +351,7 @@ void chalk_tasks_bury(struct chalk_loop *loop)
         if (task->next_task != NULL)
             task->next_task->task_link = task->task_link;
         fiber_end(&task->fiber);
-        task->next = loop->spare;
-        loop->spare = task;
+        spare_put(loop, task);
     }
 }
 
@@ -321,10 +366,8 @@ void chalk_tasks_destroy(struct chalk_loop *loop)
         fiber_end(&task->fiber);
         stack_put(loop, task);
     }
-    while ((task = loop->spare) != NULL) {
-        loop->spare = task->next;
+    while ((task = spare_get(loop, 0)) != NULL)
         stack_put(loop, task);
-    }
 }
 
 /* ---- waiting ---- */

@@ -166,6 +166,28 @@ static void stacks_are_used_again(void **state)
     assert_true(usage.private_used < 4 << 20);
 }
 
+/* Stacks of many sizes, some of each: what has ended is used again by its size, and no byte more is taken. */
+static void stacks_are_used_again_by_their_size(void **state)
+{
+    struct chalk_memory_usage first, usage;
+
+    (void)state;
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < 40; i++) {
+            size_t pages = 1 + (i * (round % 2 ? 3 : 7)) % 20;
+
+            assert_int_equal(chalk_task_start(loop,
+                                              &(struct chalk_task_options){.stack_size = pages * CHALK_PAGE},
+                                              nothing, NULL, NULL),
+                             0);
+        }
+        run_to_the_end();
+        chalk_memory_get_usage(memory, round == 0 ? &first : &usage);
+        if (round > 0)
+            assert_int_equal(usage.private_used, first.private_used);
+    }
+}
+
 static void bad_stacks_are_refused(void **state)
 {
     (void)state;
@@ -600,6 +622,7 @@ int main(void)
         TEST(yielding_tasks_take_turns),
         TEST(switching_keeps_what_is_a_tasks_own),
         TEST(stacks_are_used_again),
+        TEST(stacks_are_used_again_by_their_size),
         TEST(bad_stacks_are_refused),
         TEST(overrun_without_a_guard_page_is_named),
         TEST(task_waits_until_it_is_woken),
