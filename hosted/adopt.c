@@ -93,25 +93,18 @@ static bool is_claimed(const struct chalk_span *span)
 {
     struct chalk_claim claim;
 
-    for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++)
-        if (claim.va < (char *)span->va + span->size && (char *)span->va < claim.va + claim.size) {
-            chalk_log(CHALK_ERROR, "%s is still claimed by %s; a device may reach it", span->name,
-                      claim.owner);
-            return true;
-        }
-    return false;
+    if (chalk_claim_find(span->va, span->size, &claim) != 0)
+        return false;
+    chalk_log(CHALK_ERROR, "%s is still claimed by %s; a device may reach it", span->name, claim.owner);
+    return true;
 }
 
 static bool is_mapped(const struct chalk_span *span)
 {
     for (const struct chalk_domain *domain = hosted_domains(); domain != NULL; domain = domain->next)
-        for (size_t i = 0; i < domain->mapping_count; i++) {
-            const struct mapping *mapping = &domain->mappings[i];
-
-            if (mapping->iova < span->iova + span->size && span->iova < mapping->iova + mapping->size) {
-                chalk_log(CHALK_ERROR, "%s is still mapped for %s", span->name, domain->name);
-                return true;
-            }
+        if (chalk_range_find(&domain->mappings, span->iova, span->iova + (span->size - 1)) != NULL) {
+            chalk_log(CHALK_ERROR, "%s is still mapped for %s", span->name, domain->name);
+            return true;
         }
     return false;
 }
@@ -119,11 +112,10 @@ static bool is_mapped(const struct chalk_span *span)
 int chalk_span_forget(void *va)
 {
     struct chalk_span span;
-    int error = -ENOENT;
+    int error = hosted_memory_span(va, &span);
 
-    for (unsigned i = 0; error != 0 && chalk_span_get(i, &span) == 0; i++)
-        if (span.va == va && span.kind == CHALK_SPAN_OUTSIDE)
-            error = 0;
+    if (error == 0 && (span.va != va || span.kind != CHALK_SPAN_OUTSIDE))
+        error = -ENOENT;
     if (error == 0 && is_claimed(&span))
         error = -EBUSY;
     if (error != 0)

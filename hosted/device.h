@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include <chalk/platform.h>
+#include <chalk/range.h>
 
 struct core;
 struct source;
@@ -27,6 +28,7 @@ struct range {
 
 /* Memory that a domain's devices reach. */
 struct mapping {
+    struct chalk_range range; /* of device addresses: iova and size */
     uint64_t iova;
     size_t size;
     void *va;
@@ -42,8 +44,8 @@ struct chalk_domain {
     char name[CHALK_NAME_SIZE]; /* of the device that it was made for */
     struct range *ranges;       /* of addresses that its devices can use, ascending */
     unsigned range_count;
-    struct mapping *mappings; /* by iova, disjoint */
-    size_t mapping_count, mapping_room;
+    struct chalk_ranges mappings; /* by iova */
+    size_t mapping_count;
 
     /* of vfio/ */
     int fd; /* the container's */

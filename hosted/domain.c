@@ -20,6 +20,12 @@ static struct chalk_domain *domains;
 /* Mappings change under this lock, too, as others than those under hosted_lock() look for them. */
 static pthread_mutex_t moving = PTHREAD_MUTEX_INITIALIZER;
 
+/* The lowest mapping of any of those device addresses, or NULL. */
+static struct mapping *mapping_at(const struct chalk_domain *domain, uint64_t first, uint64_t last)
+{
+    return (struct mapping *)(void *)chalk_range_find(&domain->mappings, first, last);
+}
+
 struct chalk_domain *hosted_domains(void)
 {
     return domains;
@@ -53,7 +59,10 @@ static void end(struct chalk_domain *domain)
     while (*link != domain)
         link = &(*link)->next;
     *link = domain->next;
-    free(domain->mappings);
+    for (struct mapping *mapping; (mapping = mapping_at(domain, 0, UINT64_MAX)) != NULL;) {
+        chalk_range_remove(&domain->mappings, &mapping->range);
+        free(mapping);
+    }
     free(domain->ranges);
     free(domain);
 }
@@ -88,31 +97,6 @@ int hosted_domain_set_ranges(struct chalk_domain *domain, const struct range *ra
 
 /* ---- its mappings ---- */
 
-/* The first mapping that ends above `iova`. */
-static size_t find(const struct chalk_domain *domain, uint64_t iova)
-{
-    size_t low = 0, high = domain->mapping_count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct mapping *mapping = &domain->mappings[middle];
-
-        if (mapping->iova + (mapping->size - 1) < iova)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct mapping *find_exactly(const struct chalk_domain *domain, uint64_t iova, size_t size)
-{
-    size_t at = find(domain, iova);
-    struct mapping *mapping = at < domain->mapping_count ? &domain->mappings[at] : NULL;
-
-    return mapping != NULL && mapping->iova == iova && mapping->size == size ? mapping : NULL;
-}
-
 static int check_ranges(const struct chalk_domain *domain, uint64_t iova, size_t size)
 {
     char text[256] = "";
@@ -135,30 +119,23 @@ static int check_ranges(const struct chalk_domain *domain, uint64_t iova, size_t
 
 /* ---- map ---- */
 
-static int insert(struct chalk_domain *domain, size_t at, const struct mapping *mapping)
+static int insert(struct chalk_domain *domain, const struct mapping *wanted)
 {
+    struct mapping *mapping = malloc(sizeof *mapping);
     int error;
 
-    if (domain->mapping_count == domain->mapping_room) {
-        size_t room = domain->mapping_room != 0 ? 2 * domain->mapping_room : 16;
-        struct mapping *grown;
-
-        pthread_mutex_lock(&moving);
-        grown = realloc(domain->mappings, room * sizeof *grown);
-        if (grown != NULL) {
-            domain->mappings = grown;
-            domain->mapping_room = room;
-        }
-        pthread_mutex_unlock(&moving);
-        if (grown == NULL)
-            return -ENOMEM;
-    }
+    if (mapping == NULL)
+        return -ENOMEM;
+    *mapping = *wanted;
+    mapping->range.first = wanted->iova;
+    mapping->range.last = wanted->iova + (wanted->size - 1);
     error = domain->transport->map(domain, mapping);
-    if (error != 0)
+    if (error != 0) {
+        free(mapping);
         return error;
+    }
     pthread_mutex_lock(&moving);
-    memmove(domain->mappings + at + 1, domain->mappings + at, (domain->mapping_count - at) * sizeof *mapping);
-    domain->mappings[at] = *mapping;
+    chalk_range_add(&domain->mappings, &mapping->range);
     domain->mapping_count++;
     pthread_mutex_unlock(&moving);
     return 0;
@@ -166,13 +143,12 @@ static int insert(struct chalk_domain *domain, size_t at, const struct mapping *
 
 static int map(struct chalk_domain *domain, const struct mapping *wanted)
 {
-    size_t at = find(domain, wanted->iova);
-    struct mapping *there = at < domain->mapping_count ? &domain->mappings[at] : NULL;
+    struct mapping *there = mapping_at(domain, wanted->iova, wanted->iova + (wanted->size - 1));
     int error;
 
     if (!hosted_memory_owned(wanted->va, wanted->size))
         return -EINVAL;
-    if (there != NULL && there->iova <= wanted->iova + (wanted->size - 1)) {
+    if (there != NULL) {
         if (there->iova != wanted->iova || there->size != wanted->size || there->va != wanted->va ||
             there->protection != wanted->protection)
             return -EEXIST;
@@ -180,7 +156,7 @@ static int map(struct chalk_domain *domain, const struct mapping *wanted)
         return 0;
     }
     error = check_ranges(domain, wanted->iova, wanted->size);
-    return error != 0 ? error : insert(domain, at, wanted);
+    return error != 0 ? error : insert(domain, wanted);
 }
 
 int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t iova, unsigned protection)
@@ -202,11 +178,10 @@ int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t i
 
 static int unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
 {
-    struct mapping *mapping = find_exactly(domain, iova, size);
-    size_t at;
+    struct mapping *mapping = mapping_at(domain, iova, iova);
     int error;
 
-    if (mapping == NULL)
+    if (mapping == NULL || mapping->iova != iova || mapping->size != size)
         return -ENOENT;
     if (mapping->count > 1) {
         mapping->count--;
@@ -216,10 +191,10 @@ static int unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
     if (error != 0)
         return error;
     pthread_mutex_lock(&moving);
-    at = (size_t)(mapping - domain->mappings);
-    memmove(mapping, mapping + 1, (domain->mapping_count - at - 1) * sizeof *mapping);
+    chalk_range_remove(&domain->mappings, &mapping->range);
     domain->mapping_count--;
     pthread_mutex_unlock(&moving);
+    free(mapping);
     return 0;
 }
 
@@ -262,12 +237,11 @@ static int move(const struct chalk_domain *domain, uint64_t iova, char *bytes, s
     unsigned needed = to_memory ? CHALK_DEVICE_WRITES : CHALK_DEVICE_READS;
 
     while (size > 0) {
-        size_t at = find(domain, iova);
-        const struct mapping *mapping = at < domain->mapping_count ? &domain->mappings[at] : NULL;
+        const struct mapping *mapping = mapping_at(domain, iova, iova);
         size_t piece;
         char *va;
 
-        if (mapping == NULL || iova < mapping->iova || (mapping->protection & needed) == 0)
+        if (mapping == NULL || (mapping->protection & needed) == 0)
             return -EFAULT;
         piece = mapping->size - (size_t)(iova - mapping->iova);
         piece = piece < size ? piece : size;

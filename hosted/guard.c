@@ -16,68 +16,78 @@
 #include <chalk/log.h>
 #include <chalk/memory.h>
 
-/* Only ever pushed to, because the handler may be walking it: what was lifted is used again for another page.
+/*
+ * The names of guarded pages, found by the page's address as the processor finds a page: four tables, by nine
+ * bits each. The handler of the fault may look while tables are added; none goes before hosted_guard_stop().
  */
-struct guard {
-    struct guard *next;
-    _Atomic(uintptr_t) page; /* 0: free */
-    const char *name;
+#define LEVELS     4
+#define LEVEL_BITS 9
+
+struct table {
+    _Atomic(void *) entries[1 << LEVEL_BITS]; /* the tables below; of the last level, names. NULL: none */
 };
 
-static _Atomic(struct guard *) guards;
+static struct table root;
 static struct sigaction earlier;
 static bool handling;
 
-static struct guard *find(uintptr_t page)
+/* Where the name of the page at `address` is kept. NULL: nowhere (yet), or, with `make`, no memory. */
+static _Atomic(void *) *entry_of(uintptr_t address, bool make)
 {
-    struct guard *guard = atomic_load(&guards);
+    struct table *table = &root;
 
-    while (guard != NULL && atomic_load(&guard->page) != page)
-        guard = guard->next;
-    return guard;
+    if (address >> (12 + LEVELS * LEVEL_BITS) != 0)
+        return NULL;
+    for (unsigned level = LEVELS;; level--) {
+        _Atomic(void *) *entry =
+            &table->entries[address >> (12 + (level - 1) * LEVEL_BITS) & ((1 << LEVEL_BITS) - 1)];
+
+        if (level == 1)
+            return entry;
+        table = atomic_load(entry);
+        if (table == NULL && make) {
+            table = calloc(1, sizeof *table);
+            atomic_store(entry, table);
+        }
+        if (table == NULL)
+            return NULL;
+    }
 }
 
 static int lift(void *page)
 {
-    struct guard *guard = find((uintptr_t)page);
+    _Atomic(void *) *entry = entry_of((uintptr_t)page, false);
 
-    if (guard == NULL)
+    if (entry == NULL || atomic_load(entry) == NULL)
         return 0;
     if (mprotect(page, CHALK_PAGE, PROT_READ | PROT_WRITE) != 0)
         return -errno;
-    atomic_store(&guard->page, 0);
+    atomic_store(entry, NULL);
     return 0;
 }
 
 static int guard_page(void *page, const char *name)
 {
-    struct guard *guard = find((uintptr_t)page);
+    _Atomic(void *) *entry = entry_of((uintptr_t)page, true);
 
-    if (guard == NULL)
-        guard = find(0);
-    if (guard == NULL) {
-        guard = calloc(1, sizeof *guard);
-        if (guard == NULL)
-            return -ENOMEM;
-        guard->next = atomic_load(&guards);
-        atomic_store(&guards, guard);
-    }
+    if (entry == NULL)
+        return -ENOMEM;
     if (mprotect(page, CHALK_PAGE, PROT_NONE) != 0)
         /* EINVAL: a hugepage of somebody else's. ENOMEM: there are as many mappings as vm.max_map_count
          * allows. */
         return errno == EINVAL ? -ENOTSUP : -errno;
-    guard->name = name;
-    atomic_store(&guard->page, (uintptr_t)page);
+    atomic_store(entry, (void *)(uintptr_t)name);
     return 0;
 }
 
 int chalk_page_guard(void *page, const char *name)
 {
+    struct chalk_span span;
     int error;
 
     if (page == NULL || (uintptr_t)page % CHALK_PAGE != 0)
         return -EINVAL;
-    if (hosted_memory_page(page) > CHALK_PAGE)
+    if (hosted_memory_span(page, &span) == 0 && span.page > CHALK_PAGE)
         return -ENOTSUP;
     hosted_lock();
     error = name != NULL ? guard_page(page, name) : lift(page);
@@ -87,12 +97,12 @@ int chalk_page_guard(void *page, const char *name)
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-    uintptr_t address = (uintptr_t)info->si_addr;
+    _Atomic(void *) *entry = entry_of((uintptr_t)info->si_addr, false);
+    const char *name = entry != NULL ? atomic_load(entry) : NULL;
 
-    for (const struct guard *guard = atomic_load(&guards); guard != NULL; guard = guard->next)
-        if (address - atomic_load(&guard->page) < CHALK_PAGE && address >= CHALK_PAGE)
-            chalk_log(CHALK_ERROR, "the guard page of the %s was touched at %p: it has overflowed",
-                      guard->name, info->si_addr);
+    if (name != NULL)
+        chalk_log(CHALK_ERROR, "the guard page of the %s was touched at %p: it has overflowed", name,
+                  info->si_addr);
     /* Without an earlier handler the access is repeated, and ends the process as if this one had never been
      * there. */
     if (!hosted_signal_chain(&earlier, signal, info, context))
@@ -131,18 +141,23 @@ void hosted_guard_start(void)
     hosted_guard_enter();
 }
 
+static void forget(struct table *table, unsigned level)
+{
+    for (unsigned i = 0; i < 1 << LEVEL_BITS; i++) {
+        void *below = atomic_exchange(&table->entries[i], NULL);
+
+        if (level == 1 || below == NULL)
+            continue;
+        forget(below, level - 1);
+        free(below);
+    }
+}
+
 void hosted_guard_stop(void)
 {
-    struct guard *guard = atomic_exchange(&guards, NULL);
-
     if (handling)
         hosted_signal_release(SIGSEGV, on_fault, &earlier);
     hosted_guard_leave();
     handling = false;
-    while (guard != NULL) {
-        struct guard *next = guard->next;
-
-        free(guard);
-        guard = next;
-    }
+    forget(&root, LEVELS);
 }

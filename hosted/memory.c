@@ -25,16 +25,20 @@
 #include <unistd.h>
 
 #include <chalk/claim.h>
+#include <chalk/error.h>
 #include <chalk/log.h>
 
 struct piece {
+    struct chalk_range range; /* of its addresses */
     struct chalk_span span;
+    struct chalk_span_books books;
     int fd;    /* -1: the program's own mapping (adopt.c) */
     bool told; /* why it is not given to another process */
 };
 
-static struct piece *pieces;
-static unsigned piece_count;
+static struct piece **pieces; /* in the order in which they came */
+static unsigned piece_count, piece_room;
+static struct chalk_ranges by_address;
 /* Why the last piece was refused; and what is to be told of hugepages when the program ends, or empty. */
 static char refusal[320], note[448];
 static bool for_devices; /* a device has been opened */
@@ -42,76 +46,59 @@ static bool for_devices; /* a device has been opened */
 #define SMALL_PAGE ((size_t)4096)
 #define MAX_NODE   1023
 
-static bool contains(const struct chalk_span *span, const void *va)
+/* Some of whose bytes are those, or NULL. */
+static struct piece *find(const void *va, size_t size)
 {
-    return (uintptr_t)va - (uintptr_t)span->va < span->size;
+    const uint64_t first = (uintptr_t)va;
+
+    return (struct piece *)(void *)chalk_range_find(&by_address, first, first + (size - 1));
 }
 
 bool hosted_memory_owned(const void *va, size_t size)
 {
-    for (unsigned i = 0; i < piece_count; i++) {
-        const struct chalk_span *span = &pieces[i].span;
+    const struct piece *piece = find(va, 1);
 
-        if (contains(span, va))
-            return size <= span->size - ((uintptr_t)va - (uintptr_t)span->va);
-    }
-    return false;
+    return piece != NULL && size <= piece->span.size - ((uintptr_t)va - (uintptr_t)piece->span.va);
 }
 
 int hosted_memory_file(const void *va, uint64_t *offset)
 {
+    const struct piece *piece = find(va, 1);
+
     *offset = 0;
-    for (unsigned i = 0; i < piece_count; i++)
-        if (contains(&pieces[i].span, va) && pieces[i].fd >= 0) {
-            *offset = (uint64_t)((const char *)va - (const char *)pieces[i].span.va);
-            return pieces[i].fd;
-        }
-    return -1;
+    if (piece == NULL || piece->fd < 0)
+        return -1;
+    *offset = (uint64_t)((const char *)va - (const char *)piece->span.va);
+    return piece->fd;
 }
 
 /* ---- given to another process ---- */
 
-/* Marks it first, so that no private claim can be made after the look at those that there are. */
-static bool mark_exposed(const void *va, struct chalk_span *span, bool *sealed)
+/* Whether the memory at `va` is in a file of ours; `*sealed`: which its other owners cannot cut short. */
+static bool is_in_file(const void *va, bool *sealed)
 {
-    bool found = false;
+    const struct piece *piece;
+    int fd, seals;
 
     hosted_lock();
-    for (unsigned i = 0; i < piece_count && !found; i++) {
-        found = contains(&pieces[i].span, va) && pieces[i].fd >= 0;
-        if (found) {
-            int seals = fcntl(pieces[i].fd, F_GET_SEALS);
-
-            pieces[i].span.exposed = true;
-            *span = pieces[i].span;
-            *sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
-        }
-    }
+    piece = find(va, 1);
+    fd = piece != NULL ? piece->fd : -1;
+    seals = fd >= 0 ? fcntl(fd, F_GET_SEALS) : -1;
     hosted_unlock();
-    return found;
-}
-
-/* Whose claim in the span is private, or NULL. */
-static const char *private_owner(const struct chalk_span *span)
-{
-    struct chalk_claim claim;
-
-    for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++)
-        if (!claim.for_devices && contains(span, claim.va))
-            return claim.owner;
-    return NULL;
+    *sealed = seals >= 0 && (seals & F_SEAL_SHRINK) != 0;
+    return fd >= 0;
 }
 
 static bool say_why_not(const char *name, const void *va, const char *why, const char *owner)
 {
-    bool first = false;
+    struct piece *piece;
+    bool first;
 
     hosted_lock();
-    for (unsigned i = 0; i < piece_count; i++)
-        if (contains(&pieces[i].span, va)) {
-            first = !pieces[i].told;
-            pieces[i].told = true;
-        }
+    piece = find(va, 1);
+    first = piece != NULL && !piece->told;
+    if (first)
+        piece->told = true;
     hosted_unlock();
     if (first)
         chalk_log(CHALK_WARNING, "%s gets memory at %p by messages, which are slower: %s%s", name, va, why,
@@ -121,15 +108,14 @@ static bool say_why_not(const char *name, const void *va, const char *why, const
 
 bool hosted_memory_expose(const char *name, const void *va)
 {
-    struct chalk_span span;
     const char *owner;
     bool sealed;
 
-    if (!mark_exposed(va, &span, &sealed))
+    if (!is_in_file(va, &sealed))
         return false;
     if (!sealed)
         return say_why_not(name, va, "its process could cut the file short, as hugetlbfs has no seals", "");
-    owner = private_owner(&span);
+    owner = chalk_claim_expose(va);
     if (owner != NULL)
         return say_why_not(name, va, "in the same file there is private memory of ", owner);
     return true;
@@ -137,27 +123,19 @@ bool hosted_memory_expose(const char *name, const void *va)
 
 bool hosted_memory_overlaps(const void *va, size_t size)
 {
-    uintptr_t first = (uintptr_t)va;
-
-    for (unsigned i = 0; i < piece_count; i++) {
-        uintptr_t start = (uintptr_t)pieces[i].span.va;
-
-        if (first < start + pieces[i].span.size && start < first + size)
-            return true;
-    }
-    return false;
+    return find(va, size) != NULL;
 }
 
-size_t hosted_memory_page(const void *va)
+int hosted_memory_span(const void *va, struct chalk_span *span)
 {
-    size_t page = 0;
+    const struct piece *piece;
 
     hosted_lock();
-    for (unsigned i = 0; i < piece_count; i++)
-        if (contains(&pieces[i].span, va))
-            page = pieces[i].span.page;
+    piece = find(va, 1);
+    if (piece != NULL)
+        *span = piece->span;
     hosted_unlock();
-    return page;
+    return piece != NULL ? 0 : -ENOENT;
 }
 
 int chalk_span_get(unsigned i, struct chalk_span *span)
@@ -166,7 +144,7 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
 
     hosted_lock();
     if (i < piece_count) {
-        *span = pieces[i].span;
+        *span = pieces[i]->span;
         error = 0;
     }
     hosted_unlock();
@@ -379,25 +357,49 @@ static int grow_in(size_t size, size_t page, unsigned node, uint64_t limit, stru
     return error;
 }
 
-int hosted_memory_keep(const struct chalk_span *span, int fd)
+static bool make_room(void)
 {
-    struct piece *grown = realloc(pieces, (piece_count + 1) * sizeof *grown);
+    unsigned room = piece_room != 0 ? 2 * piece_room : 16;
+    struct piece **grown;
 
+    if (piece_count < piece_room)
+        return true;
+    grown = realloc(pieces, room * sizeof *grown);
     if (grown == NULL)
-        return -ENOMEM;
+        return false;
     pieces = grown;
-    pieces[piece_count++] = (struct piece){.span = *span, .fd = fd};
+    piece_room = room;
+    return true;
+}
+
+int hosted_memory_keep(struct chalk_span *span, int fd)
+{
+    struct piece *piece = make_room() ? calloc(1, sizeof *piece) : NULL;
+
+    if (piece == NULL)
+        return -ENOMEM;
+    span->books = &piece->books;
+    piece->span = *span;
+    piece->fd = fd;
+    piece->range.first = (uintptr_t)span->va;
+    piece->range.last = (uintptr_t)span->va + (span->size - 1);
+    chalk_assert(chalk_range_add(&by_address, &piece->range));
+    pieces[piece_count++] = piece;
     return 0;
 }
 
 void hosted_memory_forget(const void *va)
 {
+    struct piece *piece = find(va, 1);
     unsigned i = 0;
 
-    while (i < piece_count && pieces[i].span.va != va)
+    if (piece == NULL)
+        return;
+    while (pieces[i] != piece)
         i++;
-    if (i < piece_count)
-        memmove(pieces + i, pieces + i + 1, (--piece_count - i) * sizeof *pieces);
+    memmove(pieces + i, pieces + i + 1, (--piece_count - i) * sizeof *pieces);
+    chalk_range_remove(&by_address, &piece->range);
+    free(piece);
 }
 
 static void give_back(const struct piece *piece)
@@ -532,9 +534,12 @@ static void tell_note(void)
 void hosted_memory_stop(void)
 {
     tell_note();
-    for (unsigned i = 0; i < piece_count; i++)
-        give_back(&pieces[i]);
+    for (unsigned i = 0; i < piece_count; i++) {
+        give_back(pieces[i]);
+        free(pieces[i]);
+    }
     free(pieces);
     pieces = NULL;
-    piece_count = 0;
+    piece_count = piece_room = 0;
+    by_address.root = NULL;
 }

@@ -24,8 +24,8 @@ bool hosted_memory_expose(const char *name, const void *va);
  */
 int hosted_memory_file(const void *va, uint64_t *offset);
 
-/* The page size of the span that `va` lies in; 0 if it lies in none. */
-size_t hosted_memory_page(const void *va);
+/* The span that `va` lies in. Errors: -ENOENT. */
+int hosted_memory_span(const void *va, struct chalk_span *span);
 
 /* Whether some of [va, va + size) lies in a span. Under hosted_lock(), as all that follows. */
 bool hosted_memory_overlaps(const void *va, size_t size);
@@ -33,9 +33,9 @@ bool hosted_memory_overlaps(const void *va, size_t size);
 /* The NUMA node that the page at `va` is on: CHALK_NODE(), 0 when unknown. */
 unsigned hosted_memory_node(void *va);
 
-/* One span more; `fd` is the file that is behind it, -1 if the memory is not ours to give back. Errors:
- * -ENOMEM. */
-int hosted_memory_keep(const struct chalk_span *span, int fd);
+/* One span more, which overlaps none and gets its books; `fd` is the file that is behind it, -1 if the memory
+ * is not ours to give back. Errors: -ENOMEM. */
+int hosted_memory_keep(struct chalk_span *span, int fd);
 
 /* One span less, which lies at `va`. */
 void hosted_memory_forget(const void *va);

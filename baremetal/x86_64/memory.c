@@ -267,6 +267,7 @@ bool memory_readable(uint64_t address)
 
 int chalk_span_get(unsigned i, struct chalk_span *span)
 {
+    static struct chalk_span_books books[SPAN_MAX + sizeof boot.modules / sizeof boot.modules[0]];
     const struct boot_range *ram = &boot.ram[i];
 
     *span = (struct chalk_span){.page = MEMORY_PAGE, .kind = CHALK_SPAN_RAM};
@@ -285,6 +286,7 @@ int chalk_span_get(unsigned i, struct chalk_span *span)
         return -ENOENT;
     }
     span->va = (void *)span->iova;
+    span->books = &books[i];
     return 0;
 }
 

@@ -166,9 +166,12 @@ static struct chalk_device the_device;
 
 int chalk_span_get(unsigned i, struct chalk_span *span)
 {
+    static struct chalk_span_books books;
+
     if (i != 0)
         return -ENOENT;
-    *span = (struct chalk_span){.va = memory, .size = sizeof memory, .iova = (uintptr_t)memory, .page = 4096};
+    *span = (struct chalk_span){
+        .va = memory, .size = sizeof memory, .iova = (uintptr_t)memory, .page = 4096, .books = &books};
     return 0;
 }
 

@@ -115,10 +115,12 @@ static int enter_domain(struct chalk_device *device, struct chalk_domain *domain
 /* What the others in the domain can reach, it can reach too. */
 static int map_all(struct chalk_device *device)
 {
+    const struct chalk_ranges *mappings = &device->domain->mappings;
     int error = 0;
 
-    for (size_t i = 0; i < device->domain->mapping_count && error == 0; i++)
-        error = map_for(device, &device->domain->mappings[i]);
+    for (const struct chalk_range *at = chalk_range_find(mappings, 0, UINT64_MAX); at != NULL && error == 0;
+         at = chalk_range_next(mappings, at))
+        error = map_for(device, (const struct mapping *)(const void *)at);
     return error;
 }
 

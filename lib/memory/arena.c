@@ -29,11 +29,10 @@ int chalk_arena_start(struct chalk_arena *arena, const struct chalk_arena_option
 
     memset((char *)arena + sizeof arena->home, 0, sizeof *arena - sizeof arena->home);
     error = options->va
-                ? chalk_claim_range(options->va, options->size, name, &arena->claim)
+                ? chalk_claim_range_for_devices(options->va, options->size, name, &arena->claim)
                 : chalk_claim_for_devices(options->size, options->node, max_address, name, &arena->claim);
     if (error)
         return error;
-    arena->claim.for_devices = true;
     arena->name = name;
     arena->iova_offset = arena->claim.iova - (uintptr_t)arena->claim.va;
     chalk_pages_start(&arena->pages, name, arena->claim.va, arena->claim.size / CHALK_PAGE, books);
@@ -132,7 +131,7 @@ int chalk_arena_share(struct chalk_arena *arena, struct chalk_domain *domain, un
                                       .size = claim->size,
                                       .protection = protection,
                                       .count = 1};
-        chalk_grant_add(grant);
+        chalk_grants_come(arena);
     }
     return 0;
 }
@@ -147,8 +146,7 @@ void chalk_arena_unshare(struct chalk_arena *arena, struct chalk_domain *domain)
     chalk_assert(grant); /* else it was not shared with that domain */
     chalk_loan_check(arena->name, "unshares", arena->claim.va, arena->claim.size, domain);
     if (--grant->count == 0) {
-        chalk_grant_remove(grant);
-        memset(grant, 0, sizeof *grant);
+        chalk_grants_go(arena, grant);
     }
     error = chalk_dma_unmap(domain, arena->claim.iova, arena->claim.size);
     chalk_assert(error == 0); /* else a device would still reach it */

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Spans are the program's for good; claims on them come and go. First fit: a list of claims is all there is,
- * and a free piece is what no claim overlaps. Claims are made at set-up, so simple beats fast.
+ * Spans are the program's for good; claims on them come and go. Which span has room, and which claim is
+ * where, is looked up in places.c; here is a list of all claims, the newest first, for accounting.
  */
 #include "claims.h"
 #include "loans.h"
+#include "places.h"
 #include <chalk/clock.h>
 #include <chalk/error.h>
 #include <chalk/main.h>
 #include <stdatomic.h>
 
-/* Where pages are large, a piece starts on a multiple of 2 MiB, so that an IOMMU can map it in large pages.
- */
-#define LARGE ((size_t)2 << 20)
-
 static struct chalk_claim *claims;
+static struct chalk_claim *last_told; /* by chalk_claim_get(): number last_index. NULL: begin again */
+static unsigned last_index;
+static unsigned span_count;             /* spans that have a place */
+static struct chalk_span_books *newest; /* the books of the last of them */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 void chalk_claims_lock(void)
@@ -28,17 +29,69 @@ void chalk_claims_unlock(void)
     atomic_flag_clear_explicit(&lock, memory_order_release);
 }
 
-/* The claim that overlaps these bytes, or NULL. Under the lock. */
-static const struct chalk_claim *overlapped(const char *va, size_t size)
+/* ---- places for all spans ---- */
+
+/* Claims in spans that have gone are forgotten. */
+static void start_over(void)
 {
-    for (const struct chalk_claim *claim = claims; claim; claim = claim->next)
-        if (va < claim->va + claim->size && claim->va < va + size)
-            return claim;
-    return NULL;
+    struct chalk_claim **link = &claims, *claim;
+    struct chalk_span span;
+
+    chalk_places_forget();
+    last_told = NULL;
+    for (span_count = 0; chalk_span_get(span_count, &span) == 0; span_count++) {
+        chalk_place_add(&span);
+        newest = span.books;
+    }
+    if (span_count == 0)
+        claims = NULL;
+    while ((claim = *link) != NULL) {
+        struct chalk_place *place = chalk_place_of(claim->va);
+
+        if (place == NULL) {
+            *link = claim->next;
+            if (claim->next)
+                claim->next->previous = claim->previous;
+            continue;
+        }
+        chalk_place_enter(place, claim);
+        link = &claim->next;
+    }
 }
 
-static struct chalk_claim piece_of(const struct chalk_span *span, size_t offset, size_t size)
+/*
+ * Spans come at the end, so a look there finds new ones. Where one has gone, those behind it moved up, and
+ * the newest one is not where it was: that is rare, and everything is made anew.
+ */
+static void find_new_spans(void)
 {
+    struct chalk_span span;
+
+    if (span_count != 0 && (chalk_span_get(span_count - 1, &span) != 0 || span.books != newest ||
+                            chalk_place_in(newest)->span.books != newest)) {
+        start_over();
+        return;
+    }
+    for (; chalk_span_get(span_count, &span) == 0; span_count++) {
+        chalk_place_add(&span);
+        newest = span.books;
+    }
+}
+
+/* A claim that overlaps these bytes, or NULL. */
+static struct chalk_claim *overlapped(const char *va, size_t size)
+{
+    struct chalk_place *place = chalk_place_of(va);
+
+    return place ? chalk_place_claim(place, va, size) : NULL;
+}
+
+/* ---- a piece ---- */
+
+static struct chalk_claim piece_of(const struct chalk_place *place, size_t offset, size_t size)
+{
+    const struct chalk_span *span = &place->span;
+
     return (struct chalk_claim){.va = (char *)span->va + offset,
                                 .size = size,
                                 .iova = span->iova + offset,
@@ -50,36 +103,34 @@ static struct chalk_claim piece_of(const struct chalk_span *span, size_t offset,
 
 #ifdef CHALK_DEBUG
 
-static struct chalk_tenant *tenants;
+static struct chalk_ranges tenants;
 
 void chalk_tenant_add(struct chalk_tenant *tenant, const char *what, const char *name, const void *va,
                       size_t size)
 {
+    const uint64_t first = (uintptr_t)va;
+
+    *tenant = (struct chalk_tenant){{.first = first, .last = first + (size - 1)}, what, name, va, size};
     chalk_claims_lock();
-    *tenant = (struct chalk_tenant){tenants, what, name, va, size};
-    tenants = tenant;
+    chalk_assert(chalk_range_add(&tenants, &tenant->range));
     chalk_claims_unlock();
 }
 
 void chalk_tenant_remove(struct chalk_tenant *tenant)
 {
-    struct chalk_tenant **link = &tenants;
-
     chalk_claims_lock();
-    while (*link != tenant)
-        link = &(*link)->next;
-    *link = tenant->next;
+    chalk_assert(chalk_range_remove(&tenants, &tenant->range));
     chalk_claims_unlock();
 }
 
 static void check_tenants(const struct chalk_claim *claim)
 {
-    const struct chalk_tenant *tenant;
+    const uint64_t first = (uintptr_t)claim->va;
+    const struct chalk_tenant *tenant = NULL;
 
     chalk_claims_lock();
-    for (tenant = tenants; tenant; tenant = tenant->next)
-        if ((uintptr_t)tenant->va - (uintptr_t)claim->va < claim->size)
-            break;
+    if (claim->size != 0)
+        tenant = (const void *)chalk_range_find(&tenants, first, first + (claim->size - 1));
     chalk_claims_unlock();
     if (!tenant)
         return;
@@ -104,8 +155,12 @@ void chalk_main_ended(void)
     for (unsigned i = 0; chalk_claim_get(i, &claim) == 0; i++)
         if (!claim.lasts)
             list(&told, "", claim.owner, claim.va, claim.size);
-    for (const struct chalk_tenant *tenant = tenants; tenant; tenant = tenant->next)
+    for (struct chalk_range *at = chalk_range_find(&tenants, 0, UINT64_MAX); at;
+         at = chalk_range_next(&tenants, at)) {
+        const struct chalk_tenant *tenant = (const void *)at; /* its first member */
+
         list(&told, tenant->what, tenant->name, tenant->va, tenant->size);
+    }
 }
 
 #else
@@ -117,92 +172,39 @@ static inline void check_tenants(const struct chalk_claim *claim)
 
 #endif
 
-/* ---- a piece ---- */
+/* ---- free memory ---- */
 
-/* The first free `size` bytes of a span, all of them at or below max_address. */
-static bool find_in_span(const struct chalk_span *span, size_t size, uint64_t max_address, size_t *offset)
+static int find(const struct chalk_wanted *wanted, struct chalk_claim *claim)
 {
-    size_t align = span->page > LARGE ? LARGE : span->page;
-    size_t end = span->size;
-    const struct chalk_claim *claim;
-
-    if (span->iova > max_address)
-        return false;
-    if (max_address - span->iova < end)
-        end = (size_t)(max_address - span->iova) + 1;
-    if (size < align)
-        align = CHALK_PAGE;
-    for (*offset = 0; *offset < end && size <= end - *offset;) {
-        claim = overlapped((char *)span->va + *offset, size);
-        if (!claim)
-            return true;
-        size_t behind = (size_t)(claim->va + claim->size - (char *)span->va);
-        *offset = (behind + align - 1) & ~(align - 1);
-    }
-    return false;
-}
-
-/* What is to be found. */
-struct wanted {
-    size_t size;
-    unsigned node;
-    uint64_t max_address;
-    bool for_devices;
-};
-
-/* Whether the span may hold it: see `apart` and `exposed`. `mixed`: beside claims of the other sort. */
-static bool may_hold(const struct chalk_span *span, const struct wanted *wanted, bool mixed)
-{
-    if (span->kind != CHALK_SPAN_RAM ||
-        (wanted->node != 0 && span->node != 0 && span->node != wanted->node) ||
-        (span->exposed && !wanted->for_devices))
-        return false;
-    for (const struct chalk_claim *claim = span->apart && !mixed ? claims : NULL; claim; claim = claim->next)
-        if ((uintptr_t)claim->va - (uintptr_t)span->va < span->size &&
-            claim->for_devices != wanted->for_devices)
-            return false;
-    return true;
-}
-
-static bool find_in_spans(const struct wanted *wanted, bool mixed, struct chalk_claim *claim)
-{
+    struct chalk_place *place;
     struct chalk_span span;
-    size_t offset;
-
-    for (unsigned i = 0; chalk_span_get(i, &span) == 0; i++)
-        if (may_hold(&span, wanted, mixed) &&
-            find_in_span(&span, wanted->size, wanted->max_address, &offset)) {
-            *claim = piece_of(&span, offset, wanted->size);
-            claim->for_devices = wanted->for_devices;
-            return true;
-        }
-    return false;
-}
-
-static int find(const struct wanted *wanted, struct chalk_claim *claim)
-{
-    struct chalk_span span;
+    size_t offset = 0;
     int error;
 
-    if (find_in_spans(wanted, false, claim))
-        return 0;
-    error = chalk_span_grow(wanted->size, 0, wanted->node, wanted->max_address, &span);
-    if (error)
-        return find_in_spans(wanted, true, claim) ? 0 : error;
-    *claim = piece_of(&span, 0, wanted->size);
+    if (!chalk_place_find(wanted, false, &place, &offset)) {
+        error = chalk_span_grow(wanted->size, 0, wanted->node, wanted->max_address, &span);
+        if (!error) {
+            find_new_spans();
+            place = chalk_place_in(span.books);
+            offset = 0;
+        } else if (!chalk_place_find(wanted, true, &place, &offset)) {
+            return error;
+        }
+    }
+    *claim = piece_of(place, offset, wanted->size);
     claim->for_devices = wanted->for_devices;
     return 0;
 }
 
 /* ---- what is named: a whole span, or a range of one ---- */
 
-static int find_free(const struct chalk_span *span, size_t offset, size_t size, const char *owner,
+static int find_free(const struct chalk_place *place, size_t offset, size_t size, const char *owner,
                      struct chalk_claim *claim)
 {
     const struct chalk_claim *other;
 
-    *claim = piece_of(span, offset, size);
-    other = overlapped(claim->va, size);
+    *claim = piece_of(place, offset, size);
+    other = chalk_place_claim(place, claim->va, size);
     if (!other)
         return 0;
     chalk_log(CHALK_ERROR, "%s cannot claim %zu KiB at %p: %zu KiB of them, at %p, are %s's", owner,
@@ -215,19 +217,16 @@ static int find_whole(unsigned i, const char *owner, struct chalk_claim *claim)
     struct chalk_span span;
     int error = chalk_span_get(i, &span);
 
-    return error ? error : find_free(&span, 0, span.size, owner, claim);
+    return error ? error : find_free(chalk_place_in(span.books), 0, span.size, owner, claim);
 }
 
 static int find_range(const char *va, size_t size, const char *owner, struct chalk_claim *claim)
 {
-    struct chalk_span span;
+    const struct chalk_place *place = chalk_place_of(va);
+    size_t offset = place ? (uintptr_t)va - (uintptr_t)place->span.va : 0;
 
-    for (unsigned i = 0; chalk_span_get(i, &span) == 0; i++) {
-        size_t offset = (uintptr_t)va - (uintptr_t)span.va;
-
-        if (offset < span.size && size <= span.size - offset)
-            return find_free(&span, offset, size, owner, claim);
-    }
+    if (place && size <= place->span.size - offset)
+        return find_free(place, offset, size, owner, claim);
     chalk_log(CHALK_ERROR, "%s cannot claim %zu KiB at %p: they do not lie in one span", owner, size >> 10,
               (const void *)va);
     return -EINVAL;
@@ -235,7 +234,7 @@ static int find_range(const char *va, size_t size, const char *owner, struct cha
 
 /* ---- taking and releasing ---- */
 
-/* Under the lock, which it drops: the record may be inside of what was found. */
+/* The record may be inside of what was found. */
 static struct chalk_claim *keep(const struct chalk_claim *found, const char *owner,
                                 struct chalk_claim *record)
 {
@@ -244,11 +243,15 @@ static struct chalk_claim *keep(const struct chalk_claim *found, const char *own
     *record = *found;
     record->owner = owner ? owner : "somebody";
     record->next = claims;
+    if (claims)
+        claims->previous = record;
     claims = record;
+    last_index++;
+    chalk_place_enter(chalk_place_of(record->va), record);
     return record;
 }
 
-static int take(struct wanted wanted, const char *owner, struct chalk_claim *record,
+static int take(struct chalk_wanted wanted, const char *owner, struct chalk_claim *record,
                 struct chalk_claim **claim)
 {
     struct chalk_claim found;
@@ -260,6 +263,7 @@ static int take(struct wanted wanted, const char *owner, struct chalk_claim *rec
         return -ENOMEM;
     wanted.size = (wanted.size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1);
     chalk_claims_lock();
+    find_new_spans();
     error = find(&wanted, &found);
     if (!error)
         *claim = keep(&found, owner, record);
@@ -267,9 +271,9 @@ static int take(struct wanted wanted, const char *owner, struct chalk_claim *rec
     return error;
 }
 
-int chalk_claim_range(void *va, size_t size, const char *owner, struct chalk_claim *claim)
+static int take_range(void *va, size_t size, bool for_devices, const char *owner, struct chalk_claim *claim)
 {
-    struct chalk_claim found;
+    struct chalk_claim found = {0};
     int error;
 
     if (!owner)
@@ -280,11 +284,23 @@ int chalk_claim_range(void *va, size_t size, const char *owner, struct chalk_cla
     }
     size = (size + CHALK_PAGE - 1) & ~(CHALK_PAGE - 1);
     chalk_claims_lock();
+    find_new_spans();
     error = find_range(va, size, owner, &found);
+    found.for_devices = for_devices;
     if (!error)
         keep(&found, owner, claim);
     chalk_claims_unlock();
     return error;
+}
+
+int chalk_claim_range(void *va, size_t size, const char *owner, struct chalk_claim *claim)
+{
+    return take_range(va, size, false, owner, claim);
+}
+
+int chalk_claim_range_for_devices(void *va, size_t size, const char *owner, struct chalk_claim *claim)
+{
+    return take_range(va, size, true, owner, claim);
 }
 
 static int take_span(unsigned i, const char *owner, struct chalk_claim *record, struct chalk_claim **claim)
@@ -293,6 +309,7 @@ static int take_span(unsigned i, const char *owner, struct chalk_claim *record, 
     int error;
 
     chalk_claims_lock();
+    find_new_spans();
     error = find_whole(i, owner ? owner : "somebody", &found);
     if (!error)
         *claim = keep(&found, owner, record);
@@ -303,19 +320,19 @@ static int take_span(unsigned i, const char *owner, struct chalk_claim *record, 
 int chalk_claim_memory(size_t size, unsigned node, uint64_t max_address, const char *owner,
                        struct chalk_claim *claim)
 {
-    return take((struct wanted){size, node, max_address, false}, owner, claim, &claim);
+    return take((struct chalk_wanted){size, node, max_address, false}, owner, claim, &claim);
 }
 
 int chalk_claim_for_devices(size_t size, unsigned node, uint64_t max_address, const char *owner,
                             struct chalk_claim *claim)
 {
-    return take((struct wanted){size, node, max_address, true}, owner, claim, &claim);
+    return take((struct chalk_wanted){size, node, max_address, true}, owner, claim, &claim);
 }
 
 int chalk_claim_inside(size_t size, unsigned node, uint64_t max_address, const char *owner,
                        struct chalk_claim **claim)
 {
-    return take((struct wanted){size, node, max_address, false}, owner, NULL, claim);
+    return take((struct chalk_wanted){size, node, max_address, false}, owner, NULL, claim);
 }
 
 int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim)
@@ -335,16 +352,21 @@ int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **
 
 void chalk_claim_release(struct chalk_claim *claim)
 {
-    struct chalk_claim **link = &claims;
-
     chalk_loan_check(claim->owner, "releases", claim->va, claim->size, NULL);
     check_tenants(claim);
     chalk_claims_lock();
-    while (*link && *link != claim)
-        link = &(*link)->next;
-    bool held = *link;
-    if (held)
-        *link = claim->next;
+    find_new_spans();
+    struct chalk_place *place = chalk_place_of(claim->va);
+    bool held = place && chalk_place_leave(place, claim);
+    if (held) {
+        if (claim->previous)
+            claim->previous->next = claim->next;
+        else
+            claims = claim->next;
+        if (claim->next)
+            claim->next->previous = claim->previous;
+        last_told = NULL;
+    }
     chalk_claims_unlock();
     if (held)
         return;
@@ -356,15 +378,51 @@ void chalk_claim_release(struct chalk_claim *claim)
 
 int chalk_claim_get(unsigned i, struct chalk_claim *claim)
 {
+    struct chalk_claim *found;
+    unsigned at = 0;
+
+    chalk_claims_lock();
+    found = claims;
+    if (last_told && last_index <= i) { /* whoever asks for all of them takes one step each time */
+        found = last_told;
+        at = last_index;
+    }
+    for (; found && at < i; at++)
+        found = found->next;
+    if (found) {
+        *claim = *found;
+        last_told = found;
+        last_index = i;
+    }
+    chalk_claims_unlock();
+    return found ? 0 : -ENOENT;
+}
+
+int chalk_claim_find(const void *va, size_t size, struct chalk_claim *claim)
+{
     const struct chalk_claim *found;
 
     chalk_claims_lock();
-    for (found = claims; found && i > 0; i--)
-        found = found->next;
+    find_new_spans();
+    found = size != 0 ? overlapped(va, size) : NULL;
     if (found)
         *claim = *found;
     chalk_claims_unlock();
     return found ? 0 : -ENOENT;
+}
+
+const char *chalk_claim_expose(const void *va)
+{
+    const struct chalk_claim *found = NULL;
+    struct chalk_place *place;
+
+    chalk_claims_lock();
+    find_new_spans();
+    place = chalk_place_of(va);
+    if (place)
+        found = chalk_place_expose(place);
+    chalk_claims_unlock();
+    return found ? found->owner : NULL;
 }
 
 void chalk_claim_report(enum chalk_level level)
@@ -393,6 +451,7 @@ void chalk_claim_blame(const char *owner, const char *what, const void *va, size
     const char *other;
 
     chalk_claims_lock();
+    find_new_spans();
     claim = overlapped(va, 1);
     other = claim ? claim->owner : "nobody";
     chalk_claims_unlock();

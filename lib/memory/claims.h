@@ -13,6 +13,9 @@ int chalk_claim_inside(size_t size, unsigned node, uint64_t max_address, const c
 int chalk_claim_for_devices(size_t size, unsigned node, uint64_t max_address, const char *owner,
                             struct chalk_claim *claim);
 
+/* As chalk_claim_range(), of memory that devices reach. */
+int chalk_claim_range_for_devices(void *va, size_t size, const char *owner, struct chalk_claim *claim);
+
 /* As chalk_claim_span(), of RAM, with the record in its first bytes. -EINVAL (not RAM). */
 int chalk_claim_span_inside(unsigned i, const char *owner, struct chalk_claim **claim);
 

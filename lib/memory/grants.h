@@ -5,8 +5,9 @@
 
 #include <chalk/arena.h>
 
-void chalk_grant_add(struct chalk_grant *grant);
-void chalk_grant_remove(struct chalk_grant *grant);
+/* The arena has one grant more; or one less, which becomes a record that is not in use. */
+void chalk_grants_come(struct chalk_arena *arena);
+void chalk_grants_go(struct chalk_arena *arena, struct chalk_grant *grant);
 
 /* "reading", "writing" or both, for messages. */
 static inline const char *chalk_protection_name(unsigned protection)

@@ -23,6 +23,7 @@
 enum { SPANS = 16, MAPPINGS = 32 };
 
 static struct chalk_span spans[SPANS];
+static struct chalk_span_books span_books[SPANS];
 static unsigned span_count;
 static size_t used;
 
@@ -99,12 +100,15 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
         return -ENOMEM;
     if (IOVA + used + size - 1 > max_address)
         return -ERANGE;
-    *span = spans[span_count++] = (struct chalk_span){.va = (void *)(PLACE + used),
-                                                      .size = size,
-                                                      .page = PAGE,
-                                                      .iova = IOVA + used,
-                                                      .node = node,
-                                                      .kind = CHALK_SPAN_RAM};
+    span_books[span_count] = (struct chalk_span_books){0};
+    spans[span_count] = (struct chalk_span){.va = (void *)(PLACE + used),
+                                            .size = size,
+                                            .page = PAGE,
+                                            .iova = IOVA + used,
+                                            .node = node,
+                                            .kind = CHALK_SPAN_RAM,
+                                            .books = &span_books[span_count]};
+    *span = spans[span_count++];
     memset(span->va, 0xa5, size);
     used += size;
     return 0;

@@ -6,6 +6,7 @@
 #include <chalk/memory.h>
 #include <chalk/pool.h>
 #include <chalk/random.h>
+#include <memory/claims.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -262,7 +263,7 @@ static void private_claims_lie_apart_from_those_for_devices(void **state)
     assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &other), 0);
     assert_int_equal(span_of(other.va), 1);
     chalk_claim_release(&other);
-    fake_span_expose(1);
+    assert_null(chalk_claim_expose(arena->claim.va));
     assert_int_equal(chalk_claim_memory(MIB, 0, UINT64_MAX, "me", &other), -ENOMEM);
     assert_int_equal(chalk_arena_create(&(struct chalk_arena_options){.size = MIB}, &more), 0);
     chalk_arena_destroy(more);
@@ -318,6 +319,208 @@ static void random_claims_match_the_model(void **state)
     assert_true(refused > 100);
 }
 
+/* ---- many spans ---- */
+
+enum { SPANS = 14, HELD = 160 };
+
+/* A page's claim, by its number from 1 on; and what is true of the span. */
+static struct model_span {
+    struct chalk_span span;
+    unsigned owner[1024];
+} model[SPANS];
+
+static struct chalk_claim held[HELD];
+
+static void add_spans(uint64_t *random)
+{
+    fake_reset();
+    fake.grow_limit = 0;
+    for (unsigned i = 0; i < SPANS; i++) {
+        enum chalk_span_kind kind = i % 7 == 3 ? CHALK_SPAN_MODULE : CHALK_SPAN_RAM;
+        size_t page = i % 3 == 1 ? 2 * MIB : CHALK_PAGE;
+        size_t size =
+            page == CHALK_PAGE ? (1 + (size_t)chalk_random_below(random, 600)) * page : (1 + i % 2) * page;
+        uint64_t iova = (i % 2 ? 0x200000000 : 0x10000000) + i * 0x1000000;
+
+        fake.apart = i % 4 == 2;
+        fake_span_add(kind, size, page, iova, i % 5 < 2 ? 0 : CHALK_NODE(i % 2));
+        assert_int_equal(chalk_span_get(i, &model[i].span), 0);
+        memset(model[i].owner, 0, sizeof model[i].owner);
+    }
+}
+
+/* Whether a claim of the other sort lies there. */
+static bool has_other_sort(const struct model_span *place, bool for_devices)
+{
+    for (size_t page = 0; page < place->span.size / CHALK_PAGE; page++)
+        if (place->owner[page] && held[place->owner[page] - 1].for_devices != for_devices)
+            return true;
+    return false;
+}
+
+/* Whether a claim would have room there. */
+static bool has_room(const struct model_span *place, size_t count, unsigned node, uint64_t limit)
+{
+    const struct chalk_span *of = &place->span;
+    size_t align = of->page > CHALK_PAGE && count >= 512 ? 512 : 1;
+
+    if (of->kind != CHALK_SPAN_RAM || (node && of->node && of->node != node))
+        return false;
+    for (size_t first = 0; first + count <= of->size / CHALK_PAGE; first += align) {
+        size_t i = 0;
+
+        if (of->iova + (first + count) * CHALK_PAGE - 1 > limit)
+            return false;
+        while (i < count && !place->owner[first + i])
+            i++;
+        if (i == count)
+            return true;
+    }
+    return false;
+}
+
+static struct model_span *model_of(const char *va)
+{
+    for (unsigned i = 0; i < SPANS; i++)
+        if ((uintptr_t)va - (uintptr_t)model[i].span.va < model[i].span.size)
+            return &model[i];
+    fail_msg("%p is in no span", (const void *)va);
+    return NULL;
+}
+
+static void own(const struct chalk_claim *claim, unsigned owner, unsigned before)
+{
+    struct model_span *place = model_of(claim->va);
+    size_t first = (size_t)(claim->va - (char *)place->span.va) / CHALK_PAGE;
+
+    assert_int_equal(claim->iova - place->span.iova, first * CHALK_PAGE);
+    for (size_t i = 0; i < claim->size / CHALK_PAGE; i++) {
+        assert_int_equal(place->owner[first + i], before);
+        place->owner[first + i] = owner;
+    }
+}
+
+static int claim_some(uint64_t *random, unsigned i)
+{
+    size_t count = 1 + (size_t)chalk_random_below(random, chalk_random_below(random, 4) ? 8 : 600);
+    unsigned node = (unsigned)chalk_random_below(random, 3);
+    uint64_t limit =
+        chalk_random_below(random, 2) ? UINT64_MAX : 0x10000000 + chalk_random_below(random, 0x200000000);
+    bool for_devices = chalk_random_below(random, 2), room = false, apart = false;
+    struct chalk_claim *claim = &held[i];
+
+    for (unsigned j = 0; j < SPANS; j++) {
+        bool here = has_room(&model[j], count, node, limit);
+
+        room |= here;
+        apart |= here && !(model[j].span.apart && has_other_sort(&model[j], for_devices));
+    }
+    int error = (for_devices ? chalk_claim_for_devices : chalk_claim_memory)(count * CHALK_PAGE - 5, node,
+                                                                             limit, "model", claim);
+    assert_int_equal(error, room ? 0 : -ENOMEM);
+    if (error) {
+        claim->va = NULL;
+        return error;
+    }
+    const struct model_span *place = model_of(claim->va);
+    assert_int_equal(claim->size, count * CHALK_PAGE);
+    assert_int_equal(claim->for_devices, for_devices);
+    assert_true(claim->iova + claim->size - 1 <= limit);
+    assert_int_equal(place->span.kind, CHALK_SPAN_RAM);
+    assert_true(!node || !place->span.node || place->span.node == node);
+    assert_true(!apart || !(place->span.apart && has_other_sort(place, for_devices)));
+    if (place->span.page > CHALK_PAGE && count >= 512)
+        assert_int_equal((uintptr_t)claim->va % (2 * MIB), 0);
+    own(claim, i + 1, 0);
+    return 0;
+}
+
+static void claim_by_name(uint64_t *random, unsigned i)
+{
+    struct model_span *place = &model[chalk_random_below(random, SPANS)];
+    size_t pages = place->span.size / CHALK_PAGE, first = (size_t)chalk_random_below(random, pages);
+    size_t count = 1 + (size_t)chalk_random_below(random, 20);
+    int expected = first + count > pages ? -EINVAL : 0;
+
+    for (size_t page = first; expected == 0 && page < first + count; page++)
+        if (place->owner[page])
+            expected = -EBUSY;
+    assert_int_equal(
+        chalk_claim_range((char *)place->span.va + first * CHALK_PAGE, count * CHALK_PAGE, "named", &held[i]),
+        expected);
+    if (expected == 0)
+        own(&held[i], i + 1, 0);
+    else
+        held[i].va = NULL;
+}
+
+/* Nodes, limits, large pages, sorts that lie apart, ranges by name: each against a walk over all pages. */
+static void random_claims_of_many_spans_match_the_model(void **state)
+{
+    unsigned made = 0, refused = 0;
+    uint64_t random = 11;
+
+    (void)state;
+    add_spans(&random);
+    memset(held, 0, sizeof held);
+    for (unsigned round = 0; round < 20000; round++) {
+        unsigned i = (unsigned)chalk_random_below(&random, round / 1000 % 2 ? HELD : HELD / 8);
+        struct chalk_claim found;
+
+        if (held[i].va) {
+            assert_int_equal(chalk_claim_find(held[i].va + held[i].size - 1, 1, &found), 0);
+            assert_ptr_equal(found.va, held[i].va);
+            own(&held[i], 0, i + 1);
+            chalk_claim_release(&held[i]);
+            assert_int_equal(chalk_claim_find(held[i].va, held[i].size, &found), -ENOENT);
+            held[i].va = NULL;
+        } else if (chalk_random_below(&random, 8)) {
+            if (claim_some(&random, i) == 0)
+                made++;
+            else
+                refused++;
+        } else {
+            claim_by_name(&random, i);
+        }
+        fake_console_clear();
+    }
+    for (unsigned i = 0; i < HELD; i++)
+        if (held[i].va)
+            chalk_claim_release(&held[i]);
+    assert_true(made > 3000 && refused > 1000);
+}
+
+/* Claims stay where they are when another span goes; and a span that comes in its place is found. */
+static void spans_that_go_take_no_claims_with_them(void **state)
+{
+    struct chalk_claim low, high, rest;
+
+    (void)state;
+    fake_span_add(CHALK_SPAN_OUTSIDE, MIB, CHALK_PAGE, 0x20000000, 0);
+    char *last = fake_span_add(CHALK_SPAN_RAM, MIB, CHALK_PAGE, 0x30000000, CHALK_NODE(2));
+    assert_int_equal(chalk_claim_memory(8 * MIB, CHALK_NODE(1), UINT64_MAX, "low", &low), 0);
+    assert_int_equal(chalk_claim_memory(MIB / 2, CHALK_NODE(2), UINT64_MAX, "high", &high), 0);
+    assert_ptr_equal(high.va, last);
+
+    fake_span_remove(1); /* between them */
+    assert_int_equal(chalk_claim_find(last, MIB, &rest), 0);
+    assert_string_equal(rest.owner, "high");
+    assert_int_equal(chalk_claim_memory(MIB / 2, CHALK_NODE(2), UINT64_MAX, "rest", &rest), 0);
+    assert_ptr_equal(rest.va, last + MIB / 2);
+    chalk_claim_release(&high);
+    chalk_claim_release(&rest);
+
+    fake_span_remove(1); /* the last */
+    assert_int_equal(chalk_claim_memory(1, CHALK_NODE(2), UINT64_MAX, "high", &high), -ENOMEM);
+    fake_span_add(CHALK_SPAN_RAM, MIB, CHALK_PAGE, 0x50000000, CHALK_NODE(2));
+    assert_int_equal(chalk_claim_memory(MIB, CHALK_NODE(2), UINT64_MAX, "high", &high), 0);
+    assert_int_equal(high.iova, 0x50000000);
+    assert_int_equal(chalk_claim_find(low.va + MIB, 1, &rest), 0);
+    assert_string_equal(rest.owner, "low");
+    chalk_claim_release(&high);
+    chalk_claim_release(&low);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -336,6 +539,8 @@ int main(void)
         TEST(report_says_who_holds_what),
         TEST(private_claims_lie_apart_from_those_for_devices),
         TEST(random_claims_match_the_model),
+        TEST(random_claims_of_many_spans_match_the_model),
+        TEST(spans_that_go_take_no_claims_with_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,9 +67,8 @@ static void interrupts_forget(void);
 
 void fake_reset(void)
 {
-    for (unsigned i = 0; i < span_count; i++)
-        free(spans[i].va);
-    span_count = 0;
+    while (span_count > 0)
+        fake_span_remove(span_count - 1);
     fault.call = NULL;
     for (unsigned i = 0; i < fake.device_count; i++)
         if (fake.devices[i].open)
@@ -102,13 +101,14 @@ static struct chalk_span *span_new(enum chalk_span_kind kind, size_t size, size_
         die("too many spans");
     struct chalk_span *span = &spans[span_count++];
     memset(span, 0, sizeof *span);
+    span->books = calloc(1, sizeof *span->books);
     span->kind = kind;
     span->size = (size + page - 1) & ~(page - 1);
     span->page = page;
     span->node = node;
     span->apart = fake.apart;
     /* So far aligned that how its addresses and its iovas differ does not depend on the day. */
-    if (posix_memalign(&span->va, page > KIB(64) ? page : KIB(64), span->size) != 0)
+    if (!span->books || posix_memalign(&span->va, page > KIB(64) ? page : KIB(64), span->size) != 0)
         die("out of memory");
     memset(span->va, 0xa5, span->size);
     if (!iova) {
@@ -124,9 +124,11 @@ void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_
     return span_new(kind, size, page, iova, node)->va;
 }
 
-void fake_span_expose(unsigned i)
+void fake_span_remove(unsigned i)
 {
-    spans[i].exposed = true;
+    free(spans[i].va);
+    free(spans[i].books);
+    memmove(spans + i, spans + i + 1, (--span_count - i) * sizeof *spans);
 }
 
 int chalk_span_get(unsigned i, struct chalk_span *span)

@@ -88,8 +88,8 @@ void fake_reset(void);
 /* A span that is there from the start, filled with 0xa5. iova 0: the next free one. Returns its address. */
 void *fake_span_add(enum chalk_span_kind kind, size_t size, size_t page, uint64_t iova, unsigned node);
 
-/* The process of a device has been given the i-th span. */
-void fake_span_expose(unsigned i);
+/* The i-th span goes, as a hosted program's can; those behind it move up. */
+void fake_span_remove(unsigned i);
 
 /* A device with this identity, its memory BARs still to be filled in; `name` such as "0000:00:03.0". */
 struct fake_device *fake_device_add(const char *name, uint16_t vendor, uint16_t device, uint32_t class_code);

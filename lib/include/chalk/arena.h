@@ -34,7 +34,6 @@ struct chalk_arena_options {
 
 /* What one domain reaches of an arena. */
 struct chalk_grant {
-    struct chalk_grant *next;          /* of all that there are */
     const struct chalk_domain *domain; /* NULL: a record that is not in use */
     char *va;
     uint64_t iova;
@@ -50,7 +49,9 @@ struct chalk_arena {
     const char *name;
     struct chalk_claim claim; /* the memory itself */
     struct chalk_pages pages;
+    struct chalk_range iovas; /* while it is shared with any domain */
     struct chalk_grant grants[CHALK_ARENA_DOMAINS];
+    unsigned grant_count; /* that are in use */
 };
 
 /*

@@ -12,6 +12,7 @@
 
 #include <chalk/log.h>
 #include <chalk/platform.h>
+#include <chalk/range.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -24,8 +25,10 @@ extern "C" {
  * device reaches, and the owner only reads it.
  */
 struct chalk_claim {
-    struct chalk_claim *next; /* for Chalk */
-    const char *owner;        /* for messages; stays valid as long */
+    struct chalk_claim *next, *previous; /* for Chalk, as the next two */
+    struct chalk_range position;
+    bool counted;      /* as one for devices */
+    const char *owner; /* for messages; stays valid as long */
     char *va;
     size_t size;      /* bytes, whole pages */
     uint64_t iova;    /* the address for devices of byte 0 */
@@ -38,8 +41,8 @@ struct chalk_claim {
 
 /* What was made in claimed memory, for debug builds: it goes before the claim does. */
 struct chalk_tenant {
-    struct chalk_tenant *next;
-    const char *what, *name; /* "pool ", and which */
+    struct chalk_range range; /* of addresses */
+    const char *what, *name;  /* "pool ", and which */
     const void *va;
     size_t size;
 };
@@ -71,6 +74,16 @@ void chalk_claim_release(struct chalk_claim *claim);
 
 /* The i-th claim that there is, the newest first: a copy, for accounting. Errors: -ENOENT (past the last). */
 int chalk_claim_get(unsigned i, struct chalk_claim *claim);
+
+/* A claim that overlaps the `size` bytes at `va`: a copy. Errors: -ENOENT (there is none). */
+int chalk_claim_find(const void *va, size_t size, struct chalk_claim *claim);
+
+/*
+ * For a platform that gives the file of the span at `va` to another process, for ever: makes sure that no
+ * private claim lies in that span, now or later. Returns NULL, or the owner of a private claim that is there
+ * already, and then nothing has changed.
+ */
+const char *chalk_claim_expose(const void *va);
 
 /* Logs who holds what, a line a claim, and what is left. */
 void chalk_claim_report(enum chalk_level level);

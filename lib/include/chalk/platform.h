@@ -52,6 +52,14 @@ enum chalk_span_kind {
 #define CHALK_NODE(n)           ((unsigned)(n) + 1)
 #define CHALK_NODE_NUMBER(node) ((int)((unsigned)(node)-1)) /* the reverse, for messages; -1: none */
 
+/*
+ * What claims know of a span (<chalk/claim.h>): memory of the platform's that no device reaches. It is zero
+ * when the span is new, stays where it is, and goes with the span.
+ */
+struct chalk_span_books {
+    uint64_t words[48];
+};
+
 /* A contiguous piece of memory that the program owns until it ends. */
 struct chalk_span {
     void *va;
@@ -62,7 +70,7 @@ struct chalk_span {
     enum chalk_span_kind kind;
     char name[24]; /* of a module, or of memory from outside; else empty */
     bool apart; /* it may be given to a device's process, whole: claims for devices share it with no others */
-    bool exposed; /* a process was given it, and may keep it for ever: it is no place for private claims */
+    struct chalk_span_books *books; /* kept by the platform for this span; never NULL */
 };
 
 /*
