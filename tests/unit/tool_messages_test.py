@@ -11,7 +11,7 @@ ROOT = os.path.abspath(sys.argv[1])
 sys.path[:0] = [os.path.join(ROOT, 'tests'), os.path.join(ROOT, 'tools')]
 import tap  # noqa: E402
 import worlds  # noqa: E402
-from runner import Failure, cache  # noqa: E402
+from runner import Failure, cache, machine  # noqa: E402
 
 TOOLS = ['bench', 'check', 'demo', 'fuzz', 'image', 'metal', 'setup', 'sim', 'trace', 'transcript', 'vm']
 RUNNERS = ('image', 'metal', 'vm')  # whose statuses are the program's, but for 124 to 127
@@ -142,6 +142,38 @@ def full_cache(test, folder):
             test.result((folder in str(seen) and 'no space left' in str(seen)) == full, f'{shows}: {full}', seen)
 
 
+KVM_FAILS = """#!/bin/sh
+echo 'KVM internal error. Suberror: 1' >&2
+echo 'emulation failure' >&2
+for register in EAX ESI EIP ES CS SS DS FS GS LDT TR GDT IDT CR0 DR0 DR6 EFER; do echo "$register=00000000" >&2; done
+exit 1
+"""
+
+
+def without_virtualization(test, places, folder):
+    """--accel kvm where KVM cannot: what is missing, and no registers."""
+    class Asked:
+        accel, icount = 'kvm', False
+
+    found = machine.kvm_trouble, machine.processor_virtualizes
+    machine.kvm_trouble, machine.processor_virtualizes = lambda: None, lambda: False
+    try:
+        said = machine.choose_accel(Asked)
+    except Failure as failure:
+        said = str(failure)
+    finally:
+        machine.kvm_trouble, machine.processor_virtualizes = found
+    test.result('VT-x' in said and '--accel tcg' in said, '--accel kvm on a processor without virtualization', said)
+    path = os.path.join(folder, 'qemu')
+    os.mkdir(path)
+    with open(os.path.join(path, machine.QEMU), 'w', encoding='ascii') as file:
+        file.write(KVM_FAILS)
+    os.chmod(os.path.join(path, machine.QEMU), 0o755)
+    done = tool('metal', '--accel', 'tcg', '--', places['image'], env={**os.environ, 'PATH': f'{path}:{os.environ["PATH"]}'})
+    test.result(done.returncode == 125 and 'KVM' in done.stderr and '--accel tcg' in done.stderr and
+                len(done.stderr.splitlines()) == 1, 'KVM gives up: one line', f'{done.returncode}: {done.stderr}')
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         places = {name: os.path.join(folder, name) for name in ('empty', 'file', 'image')}
@@ -157,6 +189,7 @@ def main():
         mistakes(test, places)
         without_home(test, places)
         full_cache(test, folder)
+        without_virtualization(test, places, folder)
 
 
 if __name__ == '__main__':

@@ -85,6 +85,10 @@ def split_program(argv):
 KVM_GET_API_VERSION, KVM_CREATE_VM, KVM_CHECK_EXTENSION, KVM_CAP_SPLIT_IRQCHIP = 0xAE00, 0xAE01, 0xAE03, 121
 
 
+KVM_FAILED = ('KVM could not go on with the machine, often for want of VT-x or AMD-V in a machine that is virtual itself: '
+              'use --accel tcg')
+
+
 def kvm_trouble():
     """Why there is no KVM to use here, or None."""
     try:
@@ -113,6 +117,9 @@ def choose_accel(args):
         if trouble:
             raise Failure(f'--accel kvm: {trouble}: run as root or in group kvm, on a machine with virtualization, or '
                           'use --accel tcg')
+        if not processor_virtualizes():
+            raise Failure('--accel kvm: this processor has neither VT-x nor AMD-V (vmx or svm in /proc/cpuinfo), and a KVM '
+                          'without them cannot run every instruction of a machine: use --accel tcg')
         return 'kvm'
     return 'kvm' if not trouble and processor_virtualizes() else 'tcg'
 
@@ -148,6 +155,7 @@ class Machine:
         self._process = None
         self._monitor_input = b''
         self._errors = b''
+        self._kvm_failed = False
         self.asked_to_end = None  # how to ask the program to end, given a signal: a function, once that is possible
         self.shutdown_reason = None
         self._grace_ends = None
@@ -299,6 +307,8 @@ class Machine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
         status = self._process.wait()
+        if self._kvm_failed:
+            raise Failure(KVM_FAILED)
         if not self._ready:
             raise Failure('QEMU did not start: it says why above')
         if status < 0 and not self._grace_ends:
@@ -348,12 +358,18 @@ class Machine:
             elif message.get('event') == 'SHUTDOWN':
                 self.shutdown_reason = message['data']['reason']
             elif message.get('event') == 'STOP' and not self._wait_for_debugger and not self.shutdown_reason:
+                if ' kvm' in ' '.join(self.command):
+                    raise Failure(KVM_FAILED)
                 raise Failure('QEMU stopped the machine, after an error inside of it')
 
     def _take_errors(self, data):
         *lines, self._errors = (self._errors + data).split(b'\n')
         for line in lines:
             line = line.decode(errors='replace')
+            if line.startswith('KVM internal error'):  # the processor's registers follow, which tell nobody anything
+                self._kvm_failed = True
+            if self._kvm_failed:
+                continue
             if 'Failed to get "write" lock' in line:
                 say(self._name, 'a disk is in use by another machine: wait for it, or give each its own copy')
             elif not any(harmless in line for harmless in HARMLESS):
