@@ -70,7 +70,9 @@ static const struct command command = {
     .option_count = sizeof options / sizeof options[0],
     .operand = "MODEL",
     .operand_help = "nvme or edu",
-    .environment = "",
+    .environment =
+        "  CHALK_LOG=LEVEL              error, warning, info or trace: the least important messages to "
+        "show\n",
 };
 
 static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t bytes, uint64_t block)

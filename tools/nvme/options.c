@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <chalk/version.h>
+
 static const char *program = "chalk";
 
 void complain(const char *format, ...)
@@ -150,13 +152,14 @@ static bool take(const struct option *option, const char *text)
     return false;
 }
 
-/* What hosted/main.c reads. An image has no such environment. */
+/* What every hosted program reads that is made of chalk_main(). Of these an image has CHALK_LOG only. */
 static const char chalk_environment[] =
     "  CHALK_BUS=NAME[,NAME]...     the devices on the bus, such as vfio-user:/tmp/disk; else the machine's\n"
     "  CHALK_CORES=LIST             the processors that become cores, such as 2-5,8\n"
     "  CHALK_PATIENCE=SECONDS       how long the process of such a device may take for an answer; 60 if "
     "absent\n"
-    "  CHALK_UNPINNED=1             leave cores to Linux's scheduler, and not to a processor each\n";
+    "  CHALK_UNPINNED=1             leave cores to Linux's scheduler, and not to a processor each\n"
+    "  CHALK_LOG=LEVEL              error, warning, info or trace: the least important messages to show\n";
 
 static void print_help(const struct command *command)
 {
@@ -212,6 +215,11 @@ bool options_parse(const struct command *command, int argc, char *argv[], const 
         }
         if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
             print_help(command);
+            *status = EXIT_GOOD;
+            return false;
+        }
+        if (strcmp(word, "--version") == 0) {
+            printf("%s (Chalk) %s\n", command->name, chalk_version_text());
             *status = EXIT_GOOD;
             return false;
         }
