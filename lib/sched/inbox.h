@@ -60,8 +60,9 @@ static inline unsigned inbox_room(struct inbox *inbox, uint64_t next, unsigned c
 }
 
 /*
- * Puts up to `count` messages, and returns how many. `next` is acquired, and released by who moves it, so
- * that a `taken` read after it is not older: else the inbox might look full that is not.
+ * Puts up to `count` messages, and returns how many. Nothing is touched after the last of them was stored.
+ * `next` is acquired, and released by who moves it, so that a `taken` read after it is not older: else the
+ * inbox might look full that is not.
  */
 static inline unsigned inbox_put(struct inbox *inbox, struct chalk_message *const *messages, unsigned count)
 {

@@ -4,8 +4,11 @@
  *
  * No wake-up is lost. The event word is read before anything is looked at, and chalk_core_wait() returns at
  * once if it has changed since. Senders of messages spare themselves the wake while the receiver does not
- * sleep: they publish, then a full fence, then look at `parked`; the receiver sets `parked`, then a full
- * fence, then looks for messages once more. One of the two sees the other.
+ * sleep: they publish, then a full fence, then look at `asleep`; the receiver counts itself there, then a
+ * full fence, then looks for messages once more. One of the two sees the other.
+ *
+ * A message may be the last one of its loop, which is destroyed when it was handled. So `asleep` is no part
+ * of the loop, and a sender touches nothing of that once its message can be seen.
  */
 #include "sched.h"
 
@@ -65,22 +68,30 @@ void chalk_loop_trace(struct chalk_loop *loop, struct chalk_trace *trace)
 
 /* ---- messages ---- */
 
-static void wake_if_parked(struct chalk_loop *loop)
+/* Loops that sleep or are about to, of the cores whose numbers are the same in this modulus: where there are
+ * two of them, one may be woken for nothing. */
+static struct {
+    _Alignas(CHALK_RING_LINE) _Atomic(uint32_t) loops;
+} asleep[64];
+
+static _Atomic(uint32_t) *asleep_of(unsigned core)
 {
-    if (loop->idle == CHALK_IDLE_SPIN) /* it never is */
-        return;
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&loop->parked, memory_order_relaxed))
-        chalk_core_wake(loop->core);
+    return &asleep[core % (sizeof asleep / sizeof asleep[0])].loops;
 }
 
 int chalk_loop_send(struct chalk_loop *loop, struct chalk_message *const *messages, unsigned count)
 {
+    const bool may_sleep = loop->idle != CHALK_IDLE_SPIN; /* afterwards there may be no loop to ask */
+    const unsigned core = loop->core;
     unsigned sent = inbox_put(&loop->inbox, messages, count);
 
     if (sent == 0)
         return count == 0 ? 0 : -EAGAIN;
-    wake_if_parked(loop);
+    if (may_sleep) {
+        atomic_thread_fence(memory_order_seq_cst);
+        if (atomic_load_explicit(asleep_of(core), memory_order_relaxed) != 0)
+            chalk_core_wake(core);
+    }
     return (int)sent;
 }
 
@@ -243,7 +254,7 @@ static void sleep(struct chalk_loop *loop, uint32_t seen)
 {
     uint64_t start = chalk_ticks();
 
-    atomic_store_explicit(&loop->parked, true, memory_order_relaxed);
+    atomic_fetch_add_explicit(asleep_of(loop->core), 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     if (!must_not_sleep(loop)) {
         loop->counters.sleeps++;
@@ -251,7 +262,7 @@ static void sleep(struct chalk_loop *loop, uint32_t seen)
         chalk_core_wait(loop->core, seen, next_deadline(loop));
         chalk_trace_emit(loop->trace, CHALK_TRACE_WAKE, 0, 0, 0);
     }
-    atomic_store_explicit(&loop->parked, false, memory_order_relaxed);
+    atomic_fetch_sub_explicit(asleep_of(loop->core), 1, memory_order_relaxed);
     loop->next_look = 0;
     adapt(loop, chalk_ticks() - start);
 }

@@ -46,7 +46,6 @@ struct chalk_loop {
     /* What senders look at. The loop writes none of it in a turn, so that it stays in their caches. */
     _Alignas(CHALK_RING_LINE) enum chalk_idle idle;
     unsigned core;
-    _Atomic(bool) parked;
     _Atomic(bool) stop;
     struct inbox inbox;
     struct chalk_wheel wheel;

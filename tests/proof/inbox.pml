@@ -11,8 +11,8 @@
  * Memory order is modelled as in ring.pml: every thread has a view, of the messages that were written and of how often each
  * slot was emptied, before what it does now. A store with release leaves the view of its thread with the value, one that is
  * relaxed leaves nothing; a load with acquire adds what lies there. `next` is taken to have no order: it is needed only so
- * that nothing looks full that is not. The fences between filling and the look at `parked`, and between `parked` and the
- * look at the slot, are those of wait.pml; here they are the order of the lines.
+ * that nothing looks full that is not. The fences between filling and the look at `parked` (`asleep` of loop.c), and between
+ * `parked` and the look at the slot, are those of wait.pml; here they are the order of the lines.
  *
  * Each rule can be taken away by its name (spin -DFILL_RELEASE=0); model.py does so, and the proof has to fail.
  */

@@ -147,6 +147,65 @@ static void messages(enum chalk_idle idle, uint64_t total)
     chalk_memory_destroy(memory);
 }
 
+/* ---- a message that ends its loop ---- */
+
+static struct {
+    _Atomic(struct chalk_loop *) loop; /* NULL: there is none */
+    struct chalk_message last;
+    enum chalk_idle idle;
+    _Atomic(unsigned) rounds, ended;
+} e;
+
+static void end_loop(struct chalk_message *message)
+{
+    (void)message;
+    chalk_loop_stop(atomic_load_explicit(&e.loop, memory_order_relaxed));
+}
+
+/* A loop for each message, at the same place: the memory of one is that of the next. */
+static void run_one_after_the_other(unsigned core, void *argument)
+{
+    struct chalk_memory *memory;
+
+    (void)argument;
+    chalk_assert(chalk_memory_create(NULL, &memory) == 0);
+    for (unsigned i = 0; i < e.rounds; i++) {
+        struct chalk_loop *loop = make_loop(memory, core, e.idle);
+
+        atomic_store_explicit(&e.loop, loop, memory_order_release);
+        chalk_loop_run(loop);
+        atomic_store_explicit(&e.loop, NULL, memory_order_relaxed);
+        chalk_loop_destroy(loop);
+        atomic_fetch_add_explicit(&e.ended, 1, memory_order_release);
+    }
+    chalk_memory_destroy(memory);
+}
+
+/* The sender is told nothing of the end but by the loop that is not there any more: it touched the last one
+ * no more after its message could be seen, or ThreadSanitizer says so. */
+static void endings(enum chalk_idle idle, unsigned rounds)
+{
+    struct chalk_message *message = &e.last;
+    unsigned sent = 0;
+
+    e.idle = idle;
+    e.rounds = rounds;
+    e.ended = 0;
+    e.last.handle = end_loop;
+    chalk_assert(chalk_core_start(1, run_one_after_the_other, NULL) == 0);
+    while (sent < rounds) {
+        bool over = atomic_load_explicit(&e.ended, memory_order_acquire) == sent; /* the one before is */
+        struct chalk_loop *loop = over ? atomic_load_explicit(&e.loop, memory_order_acquire) : NULL;
+
+        if (loop != NULL)
+            sent += chalk_loop_send(loop, &message, 1) == 1;
+        else
+            chalk_pause();
+    }
+    result(chalk_core_join(0, 1, chalk_deadline(10 * CHALK_S)) == 0 && e.ended == rounds,
+           "a loop ends with its message", idle);
+}
+
 /* ---- a stack that overflows ---- */
 
 static __attribute__((noinline)) unsigned recurse(unsigned depth)
@@ -211,6 +270,8 @@ int main(int argc, char *argv[])
     chalk_assert(chalk_start(&(struct chalk_start_options){.ordinary_pages = true}) == 0);
     for (int idle = CHALK_IDLE_SPIN; idle <= CHALK_IDLE_WAIT; idle++)
         messages((enum chalk_idle)idle, total);
+    for (int idle = CHALK_IDLE_SPIN; idle <= CHALK_IDLE_WAIT; idle++)
+        endings((enum chalk_idle)idle, 1000);
     chalk_stop();
     printf("1..%u\n", tests);
     return failures != 0;

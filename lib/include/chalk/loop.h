@@ -45,7 +45,8 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
 
 /*
  * Gives its memory back. Tasks that have not ended never run again: whatever might still wake them, or uses
- * their stacks, was closed before. Nobody sends to the loop any more.
+ * their stacks, was closed before. Whoever sent to the loop has had the last message of its call handled, and
+ * sends no more.
  */
 void chalk_loop_destroy(struct chalk_loop *loop);
 
@@ -113,7 +114,9 @@ struct chalk_message {
 /*
  * Sends up to `count` messages, from any core, and returns how many were taken, the first ones; -EAGAIN if
  * none was, because the receiver has too many already. What one core sends arrives in order, and is seen with
- * everything that was written before. The receiver is woken only if it sleeps.
+ * everything that was written before. The receiver is woken only if it sleeps. When the last of these
+ * messages is handled the loop is not touched any more: so it may be what tells the loop to stop, and be
+ * destroyed.
  */
 int chalk_loop_send(struct chalk_loop *loop, struct chalk_message *const *messages, unsigned count);
 
