@@ -234,6 +234,32 @@ static int check_capabilities(struct chalk_nvme *nvme)
     return 0;
 }
 
+int chalk_nvme_reread_capabilities(struct chalk_nvme *nvme)
+{
+    /* How far apart doorbells are, how large pages are: memory and windows were made for these. */
+    const uint64_t fixed = NVME_CAP_CSS_NVM | 0xfull << 32 | 0xfull << 48;
+    uint64_t cap = read64(nvme, NVME_CAP);
+    uint32_t entries = NVME_CAP_MQES(cap) < 0xffff ? NVME_CAP_MQES(cap) + 1 : 0xffff;
+
+    if (cap == UINT64_MAX)
+        return -ENODEV;
+    if (((cap ^ nvme->cap) & fixed) != 0 || entries < 2) {
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: its registers are others after its reset (CAP 0x%016llx, was 0x%016llx)",
+                  nvme->name, (unsigned long long)cap, (unsigned long long)nvme->cap);
+        return -EPROTO;
+    }
+    if (entries < nvme->info.max_queue_entries)
+        nvme->info.max_queue_entries = (uint16_t)entries;
+    nvme->info.version = chalk_mmio_read32(&nvme->registers, NVME_VS);
+    /* What it offers now and did not before is left alone. */
+    nvme->cap =
+        (cap & ~(NVME_CAP_CSS_ALL | NVME_CAP_CMBS)) | (cap & nvme->cap & (NVME_CAP_CSS_ALL | NVME_CAP_CMBS));
+    if (time_to_become_ready(nvme) > nvme->ready_ns)
+        nvme->ready_ns = time_to_become_ready(nvme);
+    return 0;
+}
+
 /* Gives the controller its admin queue and starts it [Base 3.5.1]. */
 int chalk_nvme_enable(struct chalk_nvme *nvme)
 {
@@ -333,10 +359,11 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     if (error == 0)
         error = chalk_nvme_admin_open(nvme);
     if (error == 0)
-        error = chalk_dma_get(nvme->memory, nvme->info.page_size, nvme->info.page_size, &nvme->answer);
+        error = chalk_dma_get(nvme->memory, 2 * (size_t)nvme->info.page_size, nvme->info.page_size,
+                              &nvme->answer);
     if (error == -ENOMEM)
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %u KiB of shared memory",
-                  nvme->name, 3 * nvme->info.page_size / 1024);
+                  nvme->name, 4 * nvme->info.page_size / 1024);
     if (error == -EINVAL) { /* within larger pages than the program's, iovas are not as addresses */
         chalk_log(CHALK_ERROR,
                   "NVMe %s: not supported: it needs pages of %u KiB; give the program huge pages", nvme->name,

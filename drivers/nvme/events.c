@@ -10,6 +10,10 @@
  * A reset ends what is under way, as it ends any admin command. The next step sends the requests anew;
  * which events are wanted is part of the settings that a reset makes again. Namespaces may have changed
  * meanwhile, and some controllers tell of none again before that was read: so it is asked for.
+ *
+ * Queues end when their namespace gets another shape (shape.c), and have to hear of that. While no program
+ * watches, the controller is asked for changes of namespaces alone, and the sweeps of queues take those
+ * steps.
  */
 #include "nvme.h"
 #include "structures.h"
@@ -22,6 +26,9 @@ static void answered(struct nvme_admin_call *call)
     struct nvme_event_request *request = (struct nvme_event_request *)call;
 
     request->turn = atomic_fetch_add_explicit(&request->events->answered, 1, memory_order_relaxed);
+    if (call->error == 0 && NVME_EVENT_TYPE(call->result) == CHALK_NVME_EVENT_NOTICE &&
+        NVME_EVENT_LOG(call->result) == CHALK_NVME_LOG_CHANGED)
+        atomic_fetch_add_explicit(&request->events->changes, 1, memory_order_release);
     atomic_store_explicit(&call->finished, true, memory_order_release);
 }
 
@@ -165,6 +172,31 @@ static bool log_is_read(struct chalk_nvme *nvme, int *error)
     if (!atomic_load_explicit(&events->reading.finished, memory_order_acquire))
         return false;
     *error = events->reading.error;
+    if (*error == 0 && NVME_EVENT_LOG(events->told) == CHALK_NVME_LOG_CHANGED &&
+        chalk_dma_load32(events->log.va) != 0)
+        atomic_fetch_add_explicit(&events->changes, 1, memory_order_release);
+    return true;
+}
+
+/* Does what can be done now. Returns whether there is an event, in told and about; *error says why its log
+ * page could not be read, or why there is none: -EAGAIN, or as chalk_nvme_next_event(). */
+static bool step(struct chalk_nvme *nvme, int *error)
+{
+    struct nvme_events *events = &nvme->events;
+
+    if (events->state == NVME_EVENT_NONE && (has_missed(nvme) || take_answer(nvme)))
+        events->state = NVME_EVENT_TOLD;
+    *error = send_requests(nvme);
+    if (events->state == NVME_EVENT_NONE) {
+        if (*error == 0)
+            *error = -EAGAIN;
+        return false;
+    }
+    if (!log_is_read(nvme, error)) {
+        *error = -EAGAIN;
+        return false;
+    }
+    events->state = NVME_EVENT_NONE;
     return true;
 }
 
@@ -206,26 +238,95 @@ int chalk_nvme_events_configure(struct chalk_nvme *nvme)
     return call.status != 0 ? 0 : error;
 }
 
-int chalk_nvme_watch(struct chalk_nvme *nvme, uint32_t wanted)
+/* The page for log pages, and how many requests there may be. Errors: -ENOMEM. */
+static int prepare(struct chalk_nvme *nvme)
 {
     struct nvme_events *events = &nvme->events;
     unsigned requests = nvme->info.event_requests;
     int error;
 
-    wanted &= NVME_EVENTS_WARNINGS | (nvme->info.version >= 0x010400 ? NVME_EVENTS_WARNING_PMR : 0) |
-              (nvme->info.notices & ~0xffu);
-    if (events->log.va == NULL) {
-        error = chalk_dma_get(nvme->memory, nvme->info.page_size, nvme->info.page_size, &events->log);
-        if (error != 0)
-            return error;
-        chalk_grant_check(nvme->domain, events->log.iova, events->log.size);
-        events->usable = (1u << (requests < NVME_EVENT_REQUESTS ? requests : NVME_EVENT_REQUESTS)) - 1;
-    }
+    if (events->log.va != NULL)
+        return 0;
+    error = chalk_dma_get(nvme->memory, nvme->info.page_size, nvme->info.page_size, &events->log);
+    if (error != 0)
+        return error;
+    chalk_grant_check(nvme->domain, events->log.iova, events->log.size);
+    events->usable = (1u << (requests < NVME_EVENT_REQUESTS ? requests : NVME_EVENT_REQUESTS)) - 1;
+    return 0;
+}
+
+/* Has the controller report these, and what changed before that. */
+static int want(struct chalk_nvme *nvme, uint32_t wanted)
+{
+    struct nvme_events *events = &nvme->events;
+    int error;
+
     events->epoch = 0;
     /* First, for one who resets the controller meanwhile. */
     atomic_store_explicit(&events->wanted, wanted, memory_order_relaxed);
     error = chalk_nvme_set_feature(nvme, CHALK_NVME_FEATURE_EVENTS, false, 0, wanted);
     return error == 0 ? send_requests(nvme) : error;
+}
+
+int chalk_nvme_watch(struct chalk_nvme *nvme, uint32_t wanted)
+{
+    struct nvme_events *events = &nvme->events;
+    int error = prepare(nvme);
+
+    if (error != 0)
+        return error;
+    wanted &= NVME_EVENTS_WARNINGS | (nvme->info.version >= 0x010400 ? NVME_EVENTS_WARNING_PMR : 0) |
+              (nvme->info.notices & ~0xffu);
+    nvme_lock(&events->tending); /* a queue may be at it; from now on none is */
+    atomic_store_explicit(&events->watched, true, memory_order_relaxed);
+    nvme_unlock(&events->tending);
+    events->asked = wanted;
+    return want(nvme, wanted | (events->of_queues ? CHALK_NVME_WATCH_NAMESPACES : 0));
+}
+
+/* Waits until the list of namespaces that have changed before is read. Each command has a deadline. */
+static void read_what_is_missed(struct chalk_nvme *nvme)
+{
+    struct nvme_events *events = &nvme->events;
+    uint64_t deadline = chalk_deadline(nvme->timeout_ns);
+    int error;
+
+    do {
+        chalk_nvme_admin_poll(nvme);
+        (void)step(nvme, &error);
+    } while (events->state != NVME_EVENT_NONE && nvme_state(nvme) != NVME_STOPPED &&
+             !chalk_expired(deadline));
+}
+
+void chalk_nvme_events_begin(struct chalk_nvme *nvme)
+{
+    struct nvme_events *events = &nvme->events;
+    uint32_t before = atomic_load_explicit(&events->wanted, memory_order_relaxed);
+
+    if ((nvme->info.notices & CHALK_NVME_WATCH_NAMESPACES) == 0 || prepare(nvme) != 0)
+        return;
+    events->of_queues = true;
+    if ((before & CHALK_NVME_WATCH_NAMESPACES) != 0)
+        return;
+    nvme_lock(&events->tending);
+    if (want(nvme, before | CHALK_NVME_WATCH_NAMESPACES) == 0 &&
+        !atomic_load_explicit(&events->watched, memory_order_relaxed))
+        read_what_is_missed(nvme);
+    nvme_unlock(&events->tending);
+}
+
+void chalk_nvme_events_tend(struct chalk_nvme *nvme)
+{
+    struct nvme_events *events = &nvme->events;
+    int error;
+
+    if (atomic_load_explicit(&events->watched, memory_order_relaxed) ||
+        (atomic_load_explicit(&events->wanted, memory_order_relaxed) & CHALK_NVME_WATCH_NAMESPACES) == 0 ||
+        atomic_flag_test_and_set_explicit(&events->tending, memory_order_acquire))
+        return;
+    if (!atomic_load_explicit(&events->watched, memory_order_relaxed))
+        (void)step(nvme, &error);
+    nvme_unlock(&events->tending);
 }
 
 /* Fills in what was told. Whether it is an event. */
@@ -243,6 +344,9 @@ static bool tell(struct chalk_nvme *nvme, int error, struct chalk_nvme_event *ev
         chalk_dma_observe(nvme->identity, events->log.va, size_of(nvme, event->log));
         parse(nvme, event);
     }
+    if (event->type == CHALK_NVME_EVENT_NOTICE && event->log == CHALK_NVME_LOG_CHANGED &&
+        (events->asked & CHALK_NVME_WATCH_NAMESPACES) == 0)
+        return false; /* the queues', and not the program's */
     return !events->untold || event->count != 0;
 }
 
@@ -251,16 +355,10 @@ int chalk_nvme_next_event(struct chalk_nvme *nvme, struct chalk_nvme_event *even
     struct nvme_events *events = &nvme->events;
     int error;
 
-    chalk_assert(events->log.va != NULL); /* chalk_nvme_watch() comes first */
+    chalk_assert(atomic_load(&events->watched)); /* chalk_nvme_watch() comes first */
     chalk_nvme_admin_poll(nvme);
-    if (events->state == NVME_EVENT_NONE && (has_missed(nvme) || take_answer(nvme)))
-        events->state = NVME_EVENT_TOLD;
-    error = send_requests(nvme);
-    if (events->state == NVME_EVENT_NONE)
-        return error != 0 ? error : -EAGAIN;
-    if (!log_is_read(nvme, &error))
-        return -EAGAIN;
-    events->state = NVME_EVENT_NONE;
+    if (!step(nvme, &error))
+        return error;
     return tell(nvme, error, event) ? 0 : -EAGAIN;
 }
 

@@ -32,6 +32,24 @@ int chalk_nvme_identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32
     return error;
 }
 
+/* The same in a reset, on whichever core: the answer is in nvme->renewed. The other page may have data of a
+ * command that another core is about to send. */
+static int identify_again(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, const char *what)
+{
+    const size_t offset = nvme->info.page_size;
+    const struct nvme_command command = {
+        .cdw0 = NVME_IDENTIFY, .prp1 = nvme->answer.iova + offset, .cdw10 = (uint32_t)cns};
+    struct nvme_admin_call call = {.what = what, .mends = true};
+    void *page = (char *)nvme->answer.va + offset;
+    int error;
+
+    memset(page, 0, sizeof nvme->renewed);
+    error = chalk_nvme_admin_run(nvme, &call, &command);
+    if (error == 0)
+        chalk_dma_observe(nvme->renewed, page, sizeof nvme->renewed);
+    return call.status != 0 && error != 0 ? 1 : error;
+}
+
 /* What is the same in all command sets, or the NVM command set's. */
 static int identify(struct chalk_nvme *nvme, enum chalk_nvme_cns cns, uint32_t nsid, const char *what)
 {
@@ -58,14 +76,9 @@ static uint32_t max_transfer(const struct chalk_nvme *nvme, uint8_t mdts)
     return nvme->info.page_size << mdts;
 }
 
-int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
+/* Whether it is a controller that this driver can use. Errors, logged: -EPROTO, -ENOTSUP. */
+static int check_controller(const struct chalk_nvme *nvme, const struct nvme_identify_controller *id)
 {
-    const struct nvme_identify_controller *id = (const void *)nvme->identity;
-    struct chalk_nvme_info *info = &nvme->info;
-    int error = identify(nvme, CHALK_NVME_CNS_CONTROLLER, 0, "Identify (controller)");
-
-    if (error != 0)
-        return error;
     if (id->vid == 0 && id->sqes == 0 && id->nn == 0) {
         chalk_log(CHALK_ERROR,
                   "NVMe %s: its answer never arrived in memory: is it shared with the device's domain?",
@@ -82,6 +95,14 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
         chalk_log(CHALK_ERROR, "NVMe %s: not an I/O controller (type %u)", nvme->name, id->cntrltype);
         return -ENOTSUP;
     }
+    return 0;
+}
+
+/* Fills in nvme->info and what follows from it. */
+static void adopt_controller(struct chalk_nvme *nvme, const struct nvme_identify_controller *id)
+{
+    struct chalk_nvme_info *info = &nvme->info;
+
     info->vendor = id->vid;
     info->subsystem_vendor = id->ssvid;
     chalk_nvme_text(info->serial, id->sn, sizeof id->sn);
@@ -113,7 +134,18 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
         nvme->shutdown_ns = 5 * CHALK_S;
     if (nvme->shutdown_ns > 60 * CHALK_S)
         nvme->shutdown_ns = 60 * CHALK_S;
-    return 0;
+}
+
+int chalk_nvme_identify_controller(struct chalk_nvme *nvme)
+{
+    const struct nvme_identify_controller *id = (const void *)nvme->identity;
+    int error = identify(nvme, CHALK_NVME_CNS_CONTROLLER, 0, "Identify (controller)");
+
+    if (error == 0)
+        error = check_controller(nvme, id);
+    if (error == 0)
+        adopt_controller(nvme, id);
+    return error;
 }
 
 static uint64_t limit_of(const struct chalk_nvme *nvme, uint8_t shift)
@@ -127,10 +159,17 @@ static uint64_t lower(uint64_t one, uint64_t other)
     return one < other ? one : other;
 }
 
+static void adopt_limits(struct chalk_nvme *nvme, const struct nvme_identify_limits *id)
+{
+    nvme->verify_bytes = limit_of(nvme, id->vsl);
+    nvme->zeroes_bytes = limit_of(nvme, id->wzsl);
+    nvme->discard_blocks =
+        lower(id->dmrsl != 0 ? id->dmrsl : UINT64_MAX, id->dmsl != 0 ? id->dmsl : UINT64_MAX);
+}
+
 /* Controllers before NVMe 2.0 have no such limits to tell; a later one may refuse to. */
 int chalk_nvme_identify_limits(struct chalk_nvme *nvme)
 {
-    const struct nvme_identify_limits *id = (const void *)nvme->identity;
     int error = 0;
 
     memset(nvme->identity, 0, sizeof nvme->identity);
@@ -138,11 +177,71 @@ int chalk_nvme_identify_limits(struct chalk_nvme *nvme)
         error = identify(nvme, CHALK_NVME_CNS_CSI_CONTROLLER, 0, NULL);
     if (error != 0 && nvme_state(nvme) != NVME_LIVE)
         return error;
-    nvme->verify_bytes = limit_of(nvme, id->vsl);
-    nvme->zeroes_bytes = limit_of(nvme, id->wzsl);
-    nvme->discard_blocks =
-        lower(id->dmrsl != 0 ? id->dmrsl : UINT64_MAX, id->dmsl != 0 ? id->dmsl : UINT64_MAX);
+    adopt_limits(nvme, (const void *)nvme->identity);
     return 0;
+}
+
+/* ---- after a reset --------------------------------------------------------------------------------- */
+
+/* Programs and queues were told of what the controller could do before: it may be less now, but not more. */
+static void shrink(struct chalk_nvme_info *info, const struct chalk_nvme_info *before)
+{
+    if (info->max_transfer > before->max_transfer)
+        info->max_transfer = before->max_transfer;
+    info->optional_commands &= before->optional_commands;
+    if (before->sgl_align == 0 || (info->sgl_align != 0 && info->sgl_align < before->sgl_align))
+        info->sgl_align = before->sgl_align;
+}
+
+static int renew_limits(struct chalk_nvme *nvme)
+{
+    uint64_t verify = nvme->verify_bytes, zeroes = nvme->zeroes_bytes, discard = nvme->discard_blocks;
+    int error = 0;
+
+    memset(nvme->renewed, 0, sizeof nvme->renewed);
+    if (nvme->info.version >= 0x020000)
+        error = identify_again(nvme, CHALK_NVME_CNS_CSI_CONTROLLER, NULL);
+    if (error < 0)
+        return error;
+    adopt_limits(nvme, (const void *)nvme->renewed);
+    nvme->verify_bytes = lower(nvme->verify_bytes, verify);
+    nvme->zeroes_bytes = lower(nvme->zeroes_bytes, zeroes);
+    nvme->discard_blocks = lower(nvme->discard_blocks, discard);
+    return 0;
+}
+
+/* A device with another serial number has other data. */
+static bool is_another(const struct chalk_nvme *nvme, const struct nvme_identify_controller *id)
+{
+    const char *before = nvme->info.serial;
+    char serial[sizeof nvme->info.serial];
+
+    chalk_nvme_text(serial, id->sn, sizeof id->sn);
+    if (memcmp(serial, before, strlen(before) + 1) == 0)
+        return false;
+    chalk_log(CHALK_ERROR, "NVMe %s: after its reset it has the serial number %s, and had %s: another device",
+              nvme->name, serial, before);
+    return true;
+}
+
+int chalk_nvme_renew(struct chalk_nvme *nvme)
+{
+    const struct nvme_identify_controller *id = (const void *)nvme->renewed;
+    const struct chalk_nvme_info before = nvme->info;
+    int error = identify_again(nvme, CHALK_NVME_CNS_CONTROLLER, "Identify (controller)");
+
+    if (error == 0)
+        error = check_controller(nvme, id);
+    if (error == 0 && is_another(nvme, id))
+        error = -EPROTO;
+    if (error != 0)
+        return error > 0 ? -EIO : error;
+    adopt_controller(nvme, id);
+    shrink(&nvme->info, &before);
+    if (memcmp(nvme->info.firmware, before.firmware, strlen(before.firmware) + 1) != 0)
+        chalk_log(CHALK_WARNING, "NVMe %s: the reset has started firmware %s, after %s", nvme->name,
+                  nvme->info.firmware, before.firmware);
+    return renew_limits(nvme);
 }
 
 /* ---- namespaces ------------------------------------------------------------------------------------ */
@@ -154,6 +253,13 @@ static uint32_t block_size(uint32_t lbaf)
     unsigned shift = NVME_LBAF_LBADS(lbaf);
 
     return shift >= 9 && shift <= 30 ? 1u << shift : 0;
+}
+
+/* The index of a format, below 64: bits 6:5 of FLBAS are above 3:0 where there are more than 16
+ * [NVM 4.1.5.1]. */
+static unsigned format_in_use(uint8_t nlbaf, uint8_t flbas)
+{
+    return (flbas & 0xfu) | (nlbaf > 15 ? (flbas >> 5 & 3u) << 4 : 0);
 }
 
 /* `what` as for chalk_nvme_admin(): NULL, and nothing is logged. */
@@ -173,9 +279,7 @@ static int identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, const char
     if (id->nsze == 0 && NVME_LBAF_LBADS(id->lbaf[0]) == 0)
         return -ENOENT;
 
-    format = id->flbas & 0xf;
-    if (id->nlbaf > 15)
-        format |= (id->flbas >> 5 & 3u) << 4;
+    format = format_in_use(id->nlbaf, id->flbas);
     if (id->nlbaf >= NVME_FORMATS || format > id->nlbaf || block_size(id->lbaf[format]) == 0) {
         if (what != NULL)
             chalk_log(CHALK_ERROR, "NVMe %s: namespace %u: its format %u of %u is invalid", nvme->name, nsid,
@@ -200,6 +304,24 @@ static int identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, const char
         ns->formats[i].metadata_size = NVME_LBAF_MS(id->lbaf[i]);
     }
     return 0;
+}
+
+void chalk_nvme_parse_shape(const void *page, struct nvme_shape *shape)
+{
+    const struct nvme_identify_namespace *id = page;
+    uint32_t formats = chalk_dma_load32((const char *)page + 24), in_use; /* NSFEAT, NLBAF, FLBAS, MC */
+    uint32_t protection = chalk_dma_load32((const char *)page + 28);      /* DPC, DPS, and others */
+    unsigned format = format_in_use((uint8_t)(formats >> 8), (uint8_t)(formats >> 16));
+
+    in_use = chalk_dma_load32(&id->lbaf[format]);
+    *shape = (struct nvme_shape){
+        .size = chalk_dma_load64(&id->nsze),
+        .block_size = block_size(in_use),
+        .metadata_size = NVME_LBAF_MS(in_use),
+        .interleaved = (formats >> 16 & NVME_FLBAS_INTERLEAVED) != 0,
+        .protection = NVME_DPS_TYPE(protection >> 8),
+        .protection_first = (protection >> 8 & NVME_DPS_FIRST) != 0,
+    };
 }
 
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)

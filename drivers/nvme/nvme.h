@@ -179,6 +179,11 @@ struct nvme_event_request {
 struct nvme_events {
     _Atomic(uint32_t) wanted;   /* as the feature; looked at by whoever resets the controller */
     _Atomic(uint32_t) answered; /* counted by whoever finds the answers */
+    _Atomic(uint32_t) changes;  /* of namespaces, that were reported; counted likewise */
+    _Atomic(bool) watched;      /* by a program; else by the queues, one at a time */
+    atomic_flag tending;        /* of what follows, while it is the queues' */
+    uint32_t asked;             /* of `wanted`, what the program asked for */
+    bool of_queues;             /* queues want to know of changes of namespaces */
     struct nvme_event_request requests[NVME_EVENT_REQUESTS];
     uint32_t usable;      /* bit n: the controller takes requests[n] */
     uint32_t sent;        /* bit n: it has it, or has answered it */
@@ -205,7 +210,9 @@ struct chalk_nvme {
     struct nvme_cmb cmb;
     struct nvme_events events;
     struct chalk_dma behaviour; /* a feature's data; va is NULL: the controller need not know */
-    struct chalk_dma answer;    /* one page, into which the controller writes identify structures */
+    /* Two pages, into which the controller writes identify structures: of commands that programs run, and of
+     * a reset's. */
+    struct chalk_dma answer;
     struct chalk_nvme_info info;
     uint64_t cap;
     uint64_t queue_ids;                   /* bit n: queue n is in use */
@@ -234,7 +241,7 @@ struct chalk_nvme {
     unsigned core;
     bool interrupts;
     char name[CHALK_NAME_SIZE];
-    _Alignas(8) uint8_t identity[4096]; /* what was read from `answer`, once */
+    _Alignas(8) uint8_t identity[4096], renewed[4096]; /* what was read from those, once */
 };
 
 /*
@@ -271,6 +278,15 @@ struct nvme_shadow {
     struct chalk_mmio doorbell; /* the register */
     void *memory, *event;       /* its value, and up to which the controller wants to be told */
     uint32_t value;             /* what was written last */
+};
+
+/* What a queue relies on of its namespace. */
+struct nvme_shape {
+    uint64_t size;       /* blocks */
+    uint32_t block_size; /* bytes; 0: of a format without sense */
+    uint16_t metadata_size;
+    bool interleaved, protection_first;
+    uint8_t protection;
 };
 
 struct nvme_queue {
@@ -340,7 +356,14 @@ struct nvme_queue {
     struct chalk_nvme_request zone_request; /* zns.c's, one at a time, and where a report goes */
     struct chalk_dma zone_segment;
     struct chalk_dma command_memory, completion_memory, list_memory;
-    size_t size; /* bytes of this structure, its slots and its stack */
+    /* shape.c */
+    struct nvme_shape shape;
+    uint32_t shape_epoch;        /* of the controller, in which the namespace was seen to have it */
+    uint32_t changes;            /* of namespaces, that were reported by then */
+    struct nvme_admin_call look; /* at the namespace, while the queue is in use */
+    bool looking;                /* that is under way */
+    bool unfit;                  /* the namespace has another shape: the queue ends */
+    size_t size;                 /* bytes of this structure, its slots and its stack */
 };
 _Static_assert(sizeof(struct nvme_slot) == 16, "four slots share a cache line");
 _Static_assert(offsetof(struct nvme_queue, commands) % 64 == 0 &&
@@ -454,6 +477,10 @@ void chalk_nvme_cmb_doorbell(struct chalk_mmio *doorbell, struct chalk_mmio *win
 
 /* controller.c */
 
+/* In a reset: whether the registers say what they said when the controller was opened, as far as that
+ * matters. Errors, logged: -EPROTO, -ENODEV. */
+int chalk_nvme_reread_capabilities(struct chalk_nvme *nvme);
+
 /* Maps a part of BAR 0. Errors: as chalk_window_map(), and said. */
 int chalk_nvme_window(struct chalk_nvme *nvme, size_t offset, size_t size, struct chalk_mmio *window);
 
@@ -563,6 +590,16 @@ int chalk_nvme_identify_controller(struct chalk_nvme *nvme);
  * where there is no answer. */
 int chalk_nvme_identify_limits(struct chalk_nvme *nvme);
 
+/*
+ * In a reset, by the core that is about it: nvme->info says what the controller is now, but claims no more
+ * than before of what queues use. Errors: -EPROTO (it is another controller, or makes no sense), -ENOTSUP,
+ * -EIO (refused), as chalk_nvme_admin_run().
+ */
+int chalk_nvme_renew(struct chalk_nvme *nvme);
+
+/* The shape in a page that the controller has written. One that is not active has no blocks. */
+void chalk_nvme_parse_shape(const void *page, struct nvme_shape *shape);
+
 /* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);
 
@@ -605,6 +642,13 @@ int chalk_nvme_behaviour_configure(struct chalk_nvme *nvme);
 /* Tells a controller that was enabled which events are wanted, if any are. Errors: as chalk_nvme_admin_run()
  * where there is no answer; a refusal is said, and no error. */
 int chalk_nvme_events_configure(struct chalk_nvme *nvme);
+
+/* A queue is open: has the controller report changes of namespaces, if it can, though the program does not
+ * watch. That it cannot is no error. */
+void chalk_nvme_events_begin(struct chalk_nvme *nvme);
+
+/* In a sweep, on any core: does what a program that watches does by chalk_nvme_next_event(), if none does. */
+void chalk_nvme_events_tend(struct chalk_nvme *nvme);
 
 /* zns.c */
 
@@ -712,6 +756,9 @@ void chalk_nvme_wind_up(struct nvme_queue *queue);
 
 /* queue.c */
 
+/* Computes the queue's limits from its shape and from what the controller can do. */
+void chalk_nvme_limit(struct nvme_queue *queue);
+
 /* Makes the controller know the pair, as one in which nothing has happened. Errors: -EPROTO (it makes no pair
  * and does not forget the half of it; it was reset), as chalk_nvme_admin_run(). */
 int chalk_nvme_pair_create(struct nvme_queue *queue);
@@ -726,6 +773,20 @@ void chalk_nvme_pair_delete(struct nvme_queue *queue);
  * Returns 0, or -EBUSY (logged): a queue of such a namespace is open. */
 int chalk_nvme_check_unused(const struct chalk_nvme *nvme, const struct chalk_nvme_command *command,
                             const void *data, size_t size);
+
+/* Notes what the queue relies on. */
+void chalk_nvme_take_shape(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns);
+
+/*
+ * Of a queue without a pair, before it gets one: adopts what the controller can do no more since it was
+ * reset. Returns 0; 1 if the queue does not fit any more, which is logged, and it has to end; or as
+ * chalk_nvme_admin_run() where the controller does not answer.
+ */
+int chalk_nvme_refit(struct nvme_queue *queue);
+
+/* In a sweep: whether the queue has to end because its namespace has changed. Does not wait: it asks the
+ * controller when a change was reported, and a later sweep sees the answer. */
+bool chalk_nvme_shape_is_lost(struct nvme_queue *queue);
 
 /* vector.c */
 

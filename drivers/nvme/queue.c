@@ -108,7 +108,7 @@ static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned dep
     return queue;
 }
 
-/* The rings, and a list for each request. */
+/* The rings, a list for each request, and a page behind them for shape.c. */
 static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
 {
     size_t page = nvme->info.page_size;
@@ -126,12 +126,13 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
         error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_completion), page,
                               &queue->completion_memory);
     if (error == 0)
-        error = chalk_dma_get(nvme->memory, (size_t)queue->depth * NVME_LIST_SIZE, page, &queue->list_memory);
+        error = chalk_dma_get(nvme->memory, (queue->depth + (size_t)1) * NVME_LIST_SIZE, page,
+                              &queue->list_memory);
     if (error != 0) {
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a queue of %u: it needs %zu KiB of shared memory",
                   nvme->name, queue->depth,
                   (queue->entries * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) +
-                   (size_t)queue->depth * NVME_LIST_SIZE) /
+                   (queue->depth + (size_t)1) * NVME_LIST_SIZE) /
                           1024 +
                       3 * page / 1024);
         return error;
@@ -198,14 +199,8 @@ static uint32_t blocks_in(uint64_t bytes, uint32_t block_size, uint32_t limit)
 static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns,
                      enum chalk_nvme_protection protection)
 {
-    const struct chalk_nvme *nvme = queue->nvme;
-    const struct chalk_nvme_info *info = &nvme->info;
-    uint32_t discard = nvme->discard_blocks < UINT32_MAX ? (uint32_t)nvme->discard_blocks : UINT32_MAX;
-    uint32_t ops = operations(info->optional_commands);
+    const struct chalk_nvme_info *info = &queue->nvme->info;
     bool moved = ns->metadata_size != 0 && protection != CHALK_NVME_PROTECT_CONTROLLER;
-
-    if (protection == CHALK_NVME_PROTECT_CONTROLLER)
-        ops &= ~(1u << CHALK_BLOCK_COMPARE); /* it has nothing to compare with [NVM 3.2.1] */
 
     queue->nsid = ns->nsid;
     queue->read_head = (uint64_t)ns->nsid << 32 | NVME_READ;
@@ -213,29 +208,43 @@ static void describe(struct nvme_queue *queue, const struct chalk_nvme_namespace
     queue->page_mask = info->page_size - 1;
     queue->block_shift = (uint8_t)__builtin_ctz(ns->block_size);
     queue->block_count = ns->size;
-    queue->command_blocks = at_most(info->max_transfer / ns->block_size, ns->size, true); /* <= 2048 */
-    queue->verify_blocks = blocks_in(nvme->verify_bytes, ns->block_size, queue->command_blocks);
-    queue->zeroes_blocks = blocks_in(nvme->zeroes_bytes, ns->block_size, NVME_BLOCKS);
     queue->block.info = (struct chalk_block_info){
         .block_count = ns->size,
         .block_size = ns->block_size,
         .max_blocks = at_most(UINT32_MAX, ns->size, true),
-        .command_blocks = queue->command_blocks,
-        .segment_align = queue->sgl_align != 0 ? queue->sgl_align : 4, /* [Base 4.1.1] */
-        .boundary = queue->sgl_align != 0 ? 1 : info->page_size,
         .depth = queue->depth,
-        .operations = ops,
         .flags = CHALK_BLOCK_FUA | CHALK_BLOCK_REPEATABLE,
-        .max_discard = at_most(discard, ns->size, (ops >> CHALK_BLOCK_DISCARD & 1) != 0),
-        .max_zeroes = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0),
-        .max_verify = at_most(UINT32_MAX, ns->size, (ops >> CHALK_BLOCK_VERIFY & 1) != 0),
         .metadata_size = moved ? ns->metadata_size : 0,
-        .volatile_cache = info->volatile_cache,
     };
     queue->protection = protection;
     queue->protection_at = (uint16_t)(ns->protection_first ? 0 : ns->metadata_size - 8);
-    if (ns->metadata_size != 0)
-        queue->command_blocks = 0; /* no request is a plain one */
+    chalk_nvme_take_shape(queue, ns);
+    chalk_nvme_limit(queue);
+}
+
+void chalk_nvme_limit(struct nvme_queue *queue)
+{
+    const struct chalk_nvme *nvme = queue->nvme;
+    struct chalk_block_info *info = &queue->block.info;
+    uint32_t ops = operations(nvme->info.optional_commands), blocks;
+    uint32_t discard = nvme->discard_blocks < UINT32_MAX ? (uint32_t)nvme->discard_blocks : UINT32_MAX;
+
+    if (queue->protection == CHALK_NVME_PROTECT_CONTROLLER)
+        ops &= ~(1u << CHALK_BLOCK_COMPARE); /* it has nothing to compare with [NVM 3.2.1] */
+    if (queue->sgl_align != 0)
+        queue->sgl_align = nvme->info.sgl_align;
+    blocks = at_most(nvme->info.max_transfer / info->block_size, info->block_count, true); /* <= 2048 */
+    queue->verify_blocks = blocks_in(nvme->verify_bytes, info->block_size, blocks);
+    queue->zeroes_blocks = blocks_in(nvme->zeroes_bytes, info->block_size, NVME_BLOCKS);
+    queue->command_blocks = queue->shape.metadata_size != 0 ? 0 : blocks; /* 0: no request is a plain one */
+    info->command_blocks = blocks;
+    info->segment_align = queue->sgl_align != 0 ? queue->sgl_align : 4; /* [Base 4.1.1] */
+    info->boundary = queue->sgl_align != 0 ? 1 : queue->page;
+    info->operations = ops;
+    info->max_discard = at_most(discard, info->block_count, (ops >> CHALK_BLOCK_DISCARD & 1) != 0);
+    info->max_zeroes = at_most(UINT32_MAX, info->block_count, (ops >> CHALK_BLOCK_WRITE_ZEROES & 1) != 0);
+    info->max_verify = at_most(UINT32_MAX, info->block_count, (ops >> CHALK_BLOCK_VERIFY & 1) != 0);
+    info->volatile_cache = nvme->info.volatile_cache;
 }
 
 /* As it is before the first request; the controller does not know the pair. */
@@ -335,14 +344,16 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     unsigned depth = options->depth != 0 ? options->depth : 128;
     struct chalk_nvme_namespace ns;
     struct nvme_queue *queue;
-    uint32_t stride, epoch = nvme_epoch(nvme);
+    uint32_t stride, epoch = nvme_epoch(nvme), seen = epoch;
+    uint32_t changes = atomic_load_explicit(&nvme->events.changes, memory_order_relaxed);
     uint64_t deadline = chalk_deadline(nvme->timeout_ns + nvme->ready_ns);
     uint16_t id;
     int error;
 
-    do
+    do {
+        seen = epoch;
         error = pick_namespace(nvme, options, &ns);
-    while (error == -EIO && was_reset(nvme, &epoch, deadline));
+    } while (error == -EIO && was_reset(nvme, &epoch, deadline));
     if (error == 0)
         error = pick_identifier(nvme, &id);
     if (error != 0)
@@ -357,6 +368,8 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
         return -ENOMEM;
     }
 
+    queue->shape_epoch = seen;
+    queue->changes = changes;
     queue->id = id;
     queue->origin = (uint32_t)id << 16;
     stride = nvme->info.doorbell_stride;
@@ -377,17 +390,20 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     if (error == 0 && options->interrupts == CHALK_NVME_ADAPTIVE && queue->vector != NULL)
         chalk_nvme_adapt(queue, options->patience_ns);
     if (error == 0)
-        do
-            error = chalk_nvme_pair_create(queue);
-        while (error == -EIO && was_reset(nvme, &epoch, deadline));
+        do {
+            error = chalk_nvme_refit(queue);
+            if (error == 0)
+                error = chalk_nvme_pair_create(queue);
+        } while (error == -EIO && was_reset(nvme, &epoch, deadline));
     if (error != 0) {
         release(queue);
-        return error;
+        return error < 0 ? error : -EIO;
     }
     nvme->cores[id] = options->core;
     atomic_store_explicit(&nvme->nsids[id], options->nsid, memory_order_relaxed);
     nvme->queue_ids |= 1ull << id;
     queue->block.ops = queue->live;
+    chalk_nvme_events_begin(nvme);
     *opened = &queue->block;
     return 0;
 }

@@ -237,7 +237,10 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
             complain(queue, newly, csts, "aborting it");
         abort_next(queue);
         chalk_nvme_admin_poll(nvme);
-        return submit_kept(queue);
+        chalk_nvme_events_tend(nvme);
+        if (!chalk_nvme_shape_is_lost(queue))
+            return submit_kept(queue);
+        queue->block.ops = &mending_ops;
     }
     return 0;
 }
@@ -326,6 +329,15 @@ static void try_again(struct nvme_queue *queue, uint32_t epoch, int error)
                   queue->id, NVME_STRIKES, chalk_error_name(error));
 }
 
+/* The queue does not fit its namespace or its controller any more. The controller does not know its pair. */
+static int end(struct nvme_queue *queue, unsigned found, unsigned max)
+{
+    queue->error = -EIO;
+    atomic_store_explicit(&queue->nvme->nsids[queue->id], 0, memory_order_relaxed);
+    queue->block.ops = &dead_ops;
+    return found != 0 ? (int)found : queue->block.ops->poll(&queue->block, max);
+}
+
 /*
  * Gives the controller a pair again. What it finished with the old one is found first, and called back;
  * requests that are submitted by callbacks are kept.
@@ -356,7 +368,11 @@ static int mend(struct nvme_queue *queue, unsigned max)
     if (found == limit)
         return (int)found;
 
-    error = chalk_nvme_pair_create(queue);
+    error = chalk_nvme_refit(queue);
+    if (error > 0)
+        return end(queue, found, max);
+    if (error == 0)
+        error = chalk_nvme_pair_create(queue);
     if (error != 0) {
         try_again(queue, epoch, error);
         return (int)found;
@@ -445,6 +461,7 @@ void chalk_nvme_wind_up(struct nvme_queue *queue)
     while (chalk_nvme_collect(queue, UINT_MAX) != 0)
         ;
     (void)cancel(queue, 0, -ECANCELED);
-    while (queue->aborting && !atomic_load_explicit(&queue->abort.finished, memory_order_acquire))
-        chalk_nvme_admin_poll(queue->nvme); /* it has a deadline */
+    while ((queue->aborting && !atomic_load_explicit(&queue->abort.finished, memory_order_acquire)) ||
+           (queue->looking && !atomic_load_explicit(&queue->look.finished, memory_order_acquire)))
+        chalk_nvme_admin_poll(queue->nvme); /* they have deadlines */
 }

@@ -279,13 +279,23 @@ static int submit_any(struct nvme_queue *queue, struct chalk_block_request *requ
     return submit_range(queue, request);
 }
 
+/* Errors: -EIO: since a reset the controller takes less in one command than the part has. */
+static int submit_part(struct nvme_queue *queue, struct nvme_part *part)
+{
+    uint32_t most, most_at_once;
+
+    limits(queue, part->request.op, &most, &most_at_once);
+    if (part->request.count > most_at_once)
+        return -EIO;
+    return submit_blocks(queue, &part->request, &part->data, part->metadata);
+}
+
 int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request *request)
 {
     int error;
 
     if (nvme_is_part(request))
-        return submit_blocks(queue, request, &((struct nvme_part *)request)->data,
-                             ((struct nvme_part *)request)->metadata);
+        return submit_part(queue, (struct nvme_part *)request);
     error = submit_any(queue, request);
     if (error == -EINVAL)
         chalk_nvme_explain(queue, request);

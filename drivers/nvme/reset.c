@@ -63,7 +63,11 @@ static int revive(struct chalk_nvme *nvme)
 
     chalk_nvme_admin_cancel(nvme, -EIO);
     chalk_nvme_admin_rewind(nvme);
-    error = chalk_nvme_enable(nvme);
+    error = chalk_nvme_reread_capabilities(nvme);
+    if (error == 0)
+        error = chalk_nvme_enable(nvme);
+    if (error == 0)
+        error = chalk_nvme_renew(nvme);
     return error == 0 ? chalk_nvme_configure(nvme) : error;
 }
 

@@ -5,7 +5,9 @@
  * A queue has the block size, the number of blocks, the metadata and the protection of its namespace in its
  * own fields, and computes from them how much memory a command is about. If the namespace has another shape,
  * the controller reads and writes more memory than the request has. So a command that changes the shape of a
- * namespace is refused while a queue of it is open.
+ * namespace is refused while a queue of it is open. What others have changed, through another controller or
+ * while this one was reset, ends the queue: the shape is looked at after each reset, and when the controller
+ * reports that namespaces have changed.
  */
 #include "nvme.h"
 #include "structures.h"
@@ -81,4 +83,131 @@ int chalk_nvme_check_unused(const struct chalk_nvme *nvme, const struct chalk_nv
         "close the queue first",
         nvme->name, command->opcode, command->nsid);
     return -EBUSY;
+}
+
+/* ---- changes by others ----------------------------------------------------------------------------- */
+
+void chalk_nvme_take_shape(struct nvme_queue *queue, const struct chalk_nvme_namespace *ns)
+{
+    queue->shape = (struct nvme_shape){
+        .size = ns->size,
+        .block_size = ns->block_size,
+        .metadata_size = ns->metadata_size,
+        .interleaved = ns->interleaved,
+        .protection = ns->protection,
+        .protection_first = ns->protection_first,
+    };
+}
+
+static bool is_same(const struct nvme_shape *one, const struct nvme_shape *other)
+{
+    return one->size == other->size && one->block_size == other->block_size &&
+           one->metadata_size == other->metadata_size && one->interleaved == other->interleaved &&
+           one->protection == other->protection && one->protection_first == other->protection_first;
+}
+
+/* The page behind the lists, for the controller's answer. */
+static void *page(const struct nvme_queue *queue, uint64_t *iova)
+{
+    *iova = queue->lists_iova + (uint64_t)queue->depth * NVME_LIST_SIZE;
+    return (char *)queue->lists + (size_t)queue->depth * NVME_LIST_SIZE;
+}
+
+static struct nvme_command ask(struct nvme_queue *queue)
+{
+    struct nvme_command command = {
+        .cdw0 = NVME_IDENTIFY, .nsid = queue->nsid, .cdw10 = CHALK_NVME_CNS_NAMESPACE};
+
+    memset(page(queue, &command.prp1), 0, NVME_LIST_SIZE);
+    return command;
+}
+
+/* What the answer of a call says: whether the queue still has the shape of its namespace. If not, logged. */
+static bool still_has(const struct nvme_queue *queue, const struct nvme_admin_call *call)
+{
+    const struct nvme_shape *before = &queue->shape;
+    struct nvme_shape now;
+    uint64_t iova;
+
+    if (call->error != 0) {
+        chalk_log(CHALK_ERROR, "NVMe %s: queue %u ends: its namespace %u cannot be identified any more: %s",
+                  queue->nvme->name, queue->id, queue->nsid, chalk_nvme_status_name(call->status));
+        return false;
+    }
+    chalk_nvme_parse_shape(page(queue, &iova), &now);
+    if (is_same(before, &now))
+        return true;
+    chalk_log(
+        CHALK_ERROR,
+        "NVMe %s: queue %u ends: its namespace %u has %llu blocks of %u bytes and %u of metadata, protection "
+        "%u, instead of %llu of %u and %u, protection %u",
+        queue->nvme->name, queue->id, queue->nsid, (unsigned long long)now.size, now.block_size,
+        now.metadata_size, now.protection, (unsigned long long)before->size, before->block_size,
+        before->metadata_size, before->protection);
+    return false;
+}
+
+/* Whether the queue is more than the controller can do since it was reset. */
+static bool is_too_much(const struct nvme_queue *queue)
+{
+    const struct chalk_nvme_info *info = &queue->nvme->info;
+    const char *what = NULL;
+
+    if (queue->id > info->queues)
+        what = "it grants fewer queues now";
+    else if (queue->entries > info->max_queue_entries)
+        what = "its queues have fewer entries now";
+    else if (queue->shape.block_size > info->max_transfer)
+        what = "it transfers less than a block now";
+    if (what != NULL)
+        chalk_log(CHALK_ERROR, "NVMe %s: queue %u ends: %s", queue->nvme->name, queue->id, what);
+    return what != NULL;
+}
+
+int chalk_nvme_refit(struct nvme_queue *queue)
+{
+    uint32_t epoch = nvme_epoch(queue->nvme);
+    struct nvme_admin_call call = {.epoch = epoch, .awake = true, .again = true};
+    struct nvme_command command;
+    int error;
+
+    if (queue->unfit)
+        return 1;
+    if (queue->shape_epoch == epoch)
+        return 0;
+    queue->looking = false; /* a reset has ended that */
+    if (is_too_much(queue))
+        return 1;
+    command = ask(queue);
+    error = chalk_nvme_admin_run(queue->nvme, &call, &command);
+    if (error != 0 && call.status == 0)
+        return error;
+    if (!still_has(queue, &call))
+        return 1;
+    chalk_nvme_limit(queue);
+    queue->shape_epoch = epoch;
+    return 0;
+}
+
+bool chalk_nvme_shape_is_lost(struct nvme_queue *queue)
+{
+    uint32_t changes = atomic_load_explicit(&queue->nvme->events.changes, memory_order_acquire);
+
+    if (!queue->looking) {
+        if (changes == queue->changes)
+            return false;
+        const struct nvme_command command = ask(queue);
+        queue->look = (struct nvme_admin_call){.epoch = queue->epoch};
+        queue->looking = chalk_nvme_admin_start(queue->nvme, &queue->look, &command) == 0;
+        if (queue->looking)
+            queue->changes = changes;
+        return false;
+    }
+    if (!atomic_load_explicit(&queue->look.finished, memory_order_acquire))
+        return false;
+    queue->looking = false;
+    if (queue->look.error != 0 && queue->look.status == 0)
+        return false; /* a reset has ended it, after which it is looked at in any case */
+    queue->unfit = !still_has(queue, &queue->look);
+    return queue->unfit;
 }

@@ -34,6 +34,8 @@ static uint32_t next_blocks(const struct nvme_queue *queue, const struct nvme_sp
     const struct nvme_data *data = &split->data;
     uint64_t fit = 0;
 
+    if (data->bytes != 0 && most > queue->block.info.command_blocks)
+        most = queue->block.info.command_blocks;   /* less than when it began: the controller was reset */
     if (data->bytes == 0 || queue->sgl_align == 0) /* of pages there is always room for all */
         return most;
     for (unsigned i = 0; i < data->count && i < NVME_LIST_PIECES; i++) {

@@ -296,7 +296,7 @@ static void watch(uint8_t how)
 
     if ((how & 1) != 0) {
         (void)chalk_nvme_watch(nvme, CHALK_NVME_WATCH_ALL);
-    } else if (nvme->events.log.va != NULL && chalk_nvme_next_event(nvme, &event) == 0) {
+    } else if (nvme->events.watched && chalk_nvme_next_event(nvme, &event) == 0) {
         REQUIRE(chalk_nvme_event_name(&event) != NULL);
         REQUIRE(event.count <= (event.log == CHALK_NVME_LOG_ERRORS ? 16 : 1024) || event.count == UINT32_MAX);
     }

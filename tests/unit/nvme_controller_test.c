@@ -325,7 +325,7 @@ static void reports_too_little_memory(void **state)
     assert_int_equal(chalk_dma_get(memory, SESSION_MEMORY - 2 * CHALK_PAGE, CHALK_PAGE, &hog), 0);
     assert_int_equal(open_controller(), -ENOMEM);
     assert_true(fake_console_has("NVMe " MODEL_NAME
-                                 ": no memory for a controller: it needs 12 KiB of shared memory"));
+                                 ": no memory for a controller: it needs 16 KiB of shared memory"));
     chalk_dma_put(memory, &hog);
 
     void *rest = chalk_memory_get(memory, (1 << 20) - CHALK_PAGE);

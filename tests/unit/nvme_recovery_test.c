@@ -635,7 +635,7 @@ static void a_status_is_not_the_error_of_a_stopped_controller(void **state)
 
     (void)state;
     for (unsigned i = 0; i < sizeof statuses / sizeof *statuses; i++) {
-        fail_next_admin(NVME_SET_FEATURES, statuses[i], UINT_MAX);
+        fail_next_admin(NVME_IDENTIFY, statuses[i], UINT_MAX);
         assert_int_equal(chalk_nvme_reset(nvme), -EIO);
         assert_int_equal(chalk_nvme_reset(nvme), -EIO);
         assert_int_equal(chalk_nvme_next_namespace(nvme, 0, &ns), -EIO);

@@ -24,7 +24,8 @@ static bool count_changes(struct nvme_model *self, unsigned id, const struct nvm
 static int open_queue(uint32_t nsid)
 {
     return chalk_nvme_queue_open(
-        nvme, &(struct chalk_nvme_queue_options){.nsid = nsid, .depth = 4, .timeout_ns = 6400 * CHALK_MS}, &queue);
+        nvme, &(struct chalk_nvme_queue_options){.nsid = nsid, .depth = 4, .timeout_ns = 6400 * CHALK_MS},
+        &queue);
 }
 
 static int setup(void **state)
@@ -132,6 +133,339 @@ static void a_format_of_all_is_one_of_those_in_use(void **state)
     chalk_nvme_close(nvme);
 }
 
+/* ---- changes by others ----------------------------------------------------------------------------- */
+
+static struct chalk_dma data;
+static struct chalk_block_request request;
+static int status;
+static unsigned ended;
+
+static void done(struct chalk_block_request *r, int result)
+{
+    (void)r;
+    ended++;
+    status = result;
+}
+
+static int submit(enum chalk_block_op op, uint32_t count)
+{
+    struct chalk_block_request *pointer = &request;
+
+    request = (struct chalk_block_request){
+        .op = (uint8_t)op, .count = count, .segments = &data, .segment_count = 1, .done = done};
+    data.size = (size_t)count * queue->info.block_size;
+    ended = 0;
+    return chalk_block_submit(queue, &pointer, 1);
+}
+
+static int run(enum chalk_block_op op, uint32_t count)
+{
+    int taken = submit(op, count);
+
+    if (taken != 1)
+        return taken;
+    chalk_block_kick(queue);
+    while (ended == 0)
+        (void)chalk_block_poll(queue, 0);
+    return status;
+}
+
+static int setup_queue(void **state)
+{
+    int error = setup(state);
+
+    if (error == 0)
+        error = chalk_dma_get(memory, 1 << 20, CHALK_PAGE, &data);
+    model->execute = NULL;
+    model->controller.oaes = CHALK_NVME_WATCH_NAMESPACES;
+    model->controller.sgls = NVME_SGLS_ANY;
+    if (error == 0)
+        error = open_controller();
+    return error == 0 ? open_queue(1) : error;
+}
+
+static int teardown_queue(void **state)
+{
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    data.size = 1 << 20;
+    chalk_dma_put(memory, &data);
+    return session_teardown(state);
+}
+
+/* What somebody else does to namespace 1. */
+static void enlarge_blocks(struct nvme_identify_namespace *ns)
+{
+    ns->lbaf[0] = 12u << 16;
+    ns->nsze /= 8;
+}
+
+static void cut(struct nvme_identify_namespace *ns)
+{
+    ns->nsze -= 8;
+}
+
+static void grow(struct nvme_identify_namespace *ns)
+{
+    ns->nsze += 8;
+}
+
+static void add_metadata(struct nvme_identify_namespace *ns)
+{
+    ns->lbaf[0] |= 8;
+}
+
+static void protect(struct nvme_identify_namespace *ns)
+{
+    ns->dps = 1;
+}
+
+static void detach(struct nvme_identify_namespace *ns)
+{
+    memset(ns, 0, sizeof *ns);
+}
+
+static void spoil(struct nvme_identify_namespace *ns)
+{
+    ns->lbaf[0] = 3u << 16;
+}
+
+static void (*const changes[])(struct nvme_identify_namespace *) = {
+    enlarge_blocks, cut, grow, add_metadata, protect, detach, spoil};
+#define CHANGES (sizeof changes / sizeof *changes)
+
+/* The queue is at its end, with nothing that the controller could still do, and in nobody's way. */
+static void expect_end(void)
+{
+    assert_true(fake_console_has("queue 1 ends: "));
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+    assert_int_equal(submit(CHALK_BLOCK_READ, 1), -EIO);
+    assert_int_equal(model->queues[1].entries, 0);
+    assert_int_equal(format(1, 0), -ENOTSUP); /* says the model, and not the driver */
+}
+
+static void a_reset_that_finds_another_shape_ends_the_queue(void **state)
+{
+    const struct nvme_identify_namespace before = model->namespaces[0];
+    unsigned commands;
+
+    (void)state;
+    for (unsigned i = 0; i < CHANGES; i++) {
+        model->hold = true;
+        assert_int_equal(submit(CHALK_BLOCK_READ, 1), 1); /* could be submitted again, and must not */
+        chalk_block_kick(queue);
+        changes[i](&model->namespaces[0]);
+        assert_int_equal(chalk_nvme_reset(nvme), 0);
+        model->hold = false;
+        commands = model->commands;
+        assert_int_equal(chalk_block_poll(queue, 0), 1);
+        assert_int_equal(status, -EIO);
+        assert_int_equal(model->commands, commands);
+        expect_end();
+        chalk_nvme_queue_close(queue);
+        model->namespaces[0] = before;
+        fake_console_clear();
+        assert_int_equal(open_queue(1), 0);
+        assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+    }
+    /* One that is as before goes on. */
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+}
+
+/* Polls for as long as a few sweeps take, with a request in flight that the controller does not answer. */
+static void poll_for_a_while(void)
+{
+    for (uint64_t end = fake.now + 1000 * CHALK_MS; fake.now < end && chalk_block_poll(queue, 0) >= 0;)
+        fake.now += 10 * CHALK_MS;
+}
+
+static void an_event_that_finds_another_shape_ends_the_queue(void **state)
+{
+    const uint32_t told = 2 | CHALK_NVME_LOG_CHANGED << 16;
+    const struct nvme_identify_namespace before = model->namespaces[0];
+
+    (void)state;
+    assert_int_equal(chalk_nvme_watch(nvme, CHALK_NVME_WATCH_NAMESPACES), 0);
+    static struct chalk_nvme_event event;
+    (void)chalk_nvme_next_event(nvme, &event);
+    for (unsigned i = 0; i < CHANGES; i++) {
+        model->hold = true;
+        assert_int_equal(submit(CHALK_BLOCK_WRITE, 1), 1);
+        chalk_block_kick(queue);
+        assert_true(model_event(model, told, 0)); /* of another namespace: it goes on */
+        poll_for_a_while();
+        assert_int_equal(ended, 0);
+        for (unsigned j = 0; j < 4; j++)
+            (void)chalk_nvme_next_event(nvme, &event);
+
+        changes[i](&model->namespaces[0]);
+        assert_true(model_event(model, told, 0));
+        poll_for_a_while();
+        model->hold = false;
+        assert_int_equal(ended, 1);
+        assert_int_equal(status, -EIO);
+        expect_end();
+        chalk_nvme_queue_close(queue);
+        model->namespaces[0] = before;
+        fake_console_clear();
+        assert_int_equal(open_queue(1), 0);
+        assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+        for (unsigned j = 0; j < 4; j++)
+            (void)chalk_nvme_next_event(nvme, &event);
+    }
+    assert_int_equal(model->enables, 1);
+}
+
+/* Though no program watches, the queue has the controller report it; also after a reset. */
+static void a_queue_watches_by_itself(void **state)
+{
+    const uint32_t told = 2 | CHALK_NVME_LOG_CHANGED << 16;
+
+    (void)state;
+    assert_int_equal(model->events_wanted, CHALK_NVME_WATCH_NAMESPACES);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(model->events_wanted, CHALK_NVME_WATCH_NAMESPACES);
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+    model->hold = true;
+    assert_int_equal(submit(CHALK_BLOCK_WRITE, 1), 1);
+    chalk_block_kick(queue);
+    poll_for_a_while();
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(model_event(model, told, 0)); /* of others: it goes on, and asks again each time */
+        poll_for_a_while();
+        assert_int_equal(ended, 0);
+    }
+    cut(&model->namespaces[0]);
+    assert_true(model_event(model, told, 0));
+    poll_for_a_while();
+    model->hold = false;
+    assert_int_equal(ended, 1);
+    expect_end();
+}
+
+/* A program that watches for something else is told of that alone. */
+static void a_program_is_not_told_of_what_the_queue_watches(void **state)
+{
+    static struct chalk_nvme_event event;
+    unsigned told = 0;
+
+    (void)state;
+    assert_int_equal(chalk_nvme_watch(nvme, CHALK_NVME_WARNS_TEMPERATURE), 0);
+    assert_int_equal(model->events_wanted, CHALK_NVME_WATCH_NAMESPACES | CHALK_NVME_WARNS_TEMPERATURE);
+    assert_true(model_event(model, 2 | CHALK_NVME_LOG_CHANGED << 16, 0));
+    for (unsigned i = 0; i < 10; i++)
+        told += chalk_nvme_next_event(nvme, &event) == 0;
+    assert_int_equal(told, 0);
+    cut(&model->namespaces[0]);
+    model->hold = true;
+    assert_int_equal(submit(CHALK_BLOCK_WRITE, 1), 1);
+    chalk_block_kick(queue);
+    poll_for_a_while();
+    model->hold = false;
+    expect_end();
+}
+
+/* ---- other firmware -------------------------------------------------------------------------------- */
+
+static void a_reset_tells_what_is_true_now(void **state)
+{
+    (void)state;
+    memcpy(model->controller.fr, "2.0     ", 8);
+    model->controller.mdts = 3; /* 32 KiB */
+    model->controller.sgls = 0;
+    model->controller.oncs = NVME_ONCS_WRITE_ZEROES;
+    assert_true((queue->info.operations >> CHALK_BLOCK_DISCARD & 1) != 0);
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_string_equal(chalk_nvme_get_info(nvme)->firmware, "2.0");
+    assert_int_equal(chalk_nvme_get_info(nvme)->max_transfer, 32 << 10);
+    assert_true(fake_console_has("started firmware 2.0, after 1.0"));
+
+    /* A request may still be as long as before; the model counts a command that is longer as a fault. */
+    assert_int_equal(run(CHALK_BLOCK_READ, 256), 0);
+    assert_int_equal(model->faults, 0);
+    assert_int_equal(queue->info.command_blocks, 64);
+    assert_int_equal(queue->info.boundary, 4096);
+    assert_int_equal(run(CHALK_BLOCK_COMPARE, 1), -ENOTSUP);
+    assert_int_equal(queue->info.max_discard, 0);
+    assert_int_equal(run(CHALK_BLOCK_WRITE_ZEROES, 1), 0);
+
+    /* What it can do more than before is left alone: lists and limits were made for less. */
+    model->controller.mdts = 7;
+    model->controller.oncs = UINT16_MAX;
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(run(CHALK_BLOCK_READ, 256), 0);
+    assert_int_equal(chalk_nvme_get_info(nvme)->max_transfer, 32 << 10);
+    assert_int_equal(queue->info.command_blocks, 64);
+    assert_int_equal(run(CHALK_BLOCK_COMPARE, 1), -ENOTSUP);
+}
+
+/* Parts of requests that were on their way, too. */
+static void a_request_in_flight_is_cut_anew(void **state)
+{
+    (void)state;
+    model->hold = true;
+    assert_int_equal(submit(CHALK_BLOCK_READ, 1024), 1); /* in parts of 256 */
+    chalk_block_kick(queue);
+    model->controller.mdts = 3;
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    model->hold = false;
+    while (ended == 0)
+        (void)chalk_block_poll(queue, 0);
+    assert_int_equal(status, -EIO); /* its first parts do not fit any more */
+    assert_int_equal(model->faults, 0);
+    assert_int_equal(run(CHALK_BLOCK_READ, 1024), 0);
+    assert_int_equal(model->faults, 0);
+}
+
+static void queues_that_it_grants_no_more_end(void **state)
+{
+    struct chalk_block_queue *first = queue;
+
+    (void)state;
+    assert_int_equal(open_queue(3), 0);
+    model->granted = 0; /* one */
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+    assert_true(fake_console_has("queue 2 ends: it grants fewer queues now"));
+    chalk_nvme_queue_close(queue);
+    queue = first;
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+    assert_int_equal(open_queue(3), -ENOSPC);
+    queue = first;
+}
+
+static void queues_that_are_too_long_end(void **state)
+{
+    (void)state;
+    model->cap = (model->cap & ~0xffffull) | 3;
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+    assert_true(fake_console_has("queue 1 ends: its queues have fewer entries now"));
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(open_queue(1), 0);
+    assert_int_equal(queue->info.depth, 3);
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+}
+
+static void another_device_is_not_used(void **state)
+{
+    (void)state;
+    memcpy(model->controller.sn, "S2", 2);
+    assert_int_equal(chalk_nvme_reset(nvme), -EPROTO);
+    assert_true(fake_console_has("serial number S2, and had S1: another device"));
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+}
+
+static void other_registers_are_not_used(void **state)
+{
+    (void)state;
+    model->cap |= 1ull << 32;
+    assert_int_equal(chalk_nvme_reset(nvme), -EPROTO);
+    assert_true(fake_console_has("its registers are others after its reset"));
+    assert_int_equal(chalk_block_poll(queue, 0), -EIO);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, session_teardown)
@@ -139,6 +473,18 @@ int main(void)
         TEST(a_namespace_in_use_keeps_its_shape),
         TEST(a_list_of_controllers_in_segments_is_looked_at),
         TEST(a_format_of_all_is_one_of_those_in_use),
+#undef TEST
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_queue, teardown_queue)
+        TEST(a_reset_that_finds_another_shape_ends_the_queue),
+        TEST(an_event_that_finds_another_shape_ends_the_queue),
+        TEST(a_queue_watches_by_itself),
+        TEST(a_program_is_not_told_of_what_the_queue_watches),
+        TEST(a_reset_tells_what_is_true_now),
+        TEST(a_request_in_flight_is_cut_anew),
+        TEST(queues_that_it_grants_no_more_end),
+        TEST(queues_that_are_too_long_end),
+        TEST(another_device_is_not_used),
+        TEST(other_registers_are_not_used),
     };
 
     return cmocka_run_group_tests_name("nvme_shape", tests, NULL, NULL);

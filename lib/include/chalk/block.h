@@ -74,7 +74,8 @@ struct chalk_block_request {
     uint16_t tag, tag_mask;
 };
 
-/* What the device is. Constant while it is open. */
+/* What the device is. Constant while it is open; but a reset of the device can take operations away, and
+ * lower what may be in one command or needs no alignment, if it has started other firmware. */
 struct chalk_block_info {
     uint64_t block_count;
     uint32_t block_size;     /* bytes */

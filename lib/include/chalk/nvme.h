@@ -62,8 +62,10 @@ void chalk_nvme_close(struct chalk_nvme *nvme);
  * flight, and writes that may be repeated, are submitted again by the queues, each at its owner's next poll;
  * requests whose outcome the reset makes unknown end with -EIO; a queue's owner has nothing else to do. Admin
  * commands under way end with -EIO. The driver does the same of its own accord to a controller that does not
- * answer: see docs/nvme.md. Takes as long as the controller does, at most a few times CAP.TO. Errors: the
- * controller has failed, now or before: -EIO, -ENODEV (gone), -EPROTO, -ETIMEDOUT.
+ * answer: see docs/nvme.md. Takes as long as the controller does, at most a few times CAP.TO. The controller
+ * is identified again, so that struct chalk_nvme_info says what is true of it now; a queue whose namespace
+ * has another shape, or for which the controller is too small now, ends with -EIO, and a message says why.
+ * Errors: the controller has failed, now or before: -EIO, -ENODEV (gone), -EPROTO, -ETIMEDOUT.
  */
 int chalk_nvme_reset(struct chalk_nvme *nvme);
 
@@ -107,6 +109,7 @@ struct chalk_nvme_info {
     } controller_memory;
     bool persistent_memory; /* it has a region of it (PMR), of which this driver makes no use */
 };
+/* It may change in a reset of the controller, which starts other firmware perhaps. */
 const struct chalk_nvme_info *chalk_nvme_get_info(const struct chalk_nvme *nvme);
 
 struct chalk_nvme_namespace {
