@@ -252,9 +252,11 @@ static int irq_info(struct chalk_device *device, struct vfio_irq_info *info)
 }
 
 /* `fds` are one for each of its vectors, or none. */
-static int send_set(struct chalk_device *device, struct vfio_irq_set set, const int32_t *fds,
+static int send_set(struct chalk_device *device, const struct vfio_irq_set *wanted, const int32_t *fds,
                     unsigned fd_count)
 {
+    struct vfio_irq_set set = *wanted;
+
     set.argsz = sizeof set;
     return ask(device, &(struct question){
                            .command = VFIO_USER_DEVICE_SET_IRQS,
@@ -280,7 +282,7 @@ static int set_eventfds(struct chalk_device *device, const struct vfio_irq_set *
         run.start = set->start + i;
         run.count = count;
         if (!silent || device->irq_enabled) /* else it is silent already */
-            error = send_set(device, run, fds + i, silent ? 0 : count);
+            error = send_set(device, &run, fds + i, silent ? 0 : count);
     }
     return error;
 }
@@ -288,7 +290,7 @@ static int set_eventfds(struct chalk_device *device, const struct vfio_irq_set *
 static int set_irqs(struct chalk_device *device, const struct vfio_irq_set *set)
 {
     return (set->flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 ? set_eventfds(device, set)
-                                                         : send_set(device, *set, NULL, 0);
+                                                         : send_set(device, set, NULL, 0);
 }
 
 const struct transport hosted_vfio_user = {
