@@ -235,11 +235,29 @@ def mistakes(test, places):
         if program not in ('nvme-identify', 'nvme-log', 'nvme-features'):
             for number, parts in {'0': ['must be from 1'], 'x': ['not a whole number']}.items():
                 mistake(test, f'{program} --namespace {number}', run(program, '--namespace', number), 2, parts)
+    few = 4 << 30  # bytes: what depth and sizes ask for is twice that, and is not asked for in vain
+    done = run('nvme-verify', '--depth', '65534', 'nonsense',
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (few, few)))
+    mistake(test, 'nvme-verify --depth 65534 nonsense', done, 1, ['PCI address'])
     for command, (status, parts) in MISTAKES.items():
         program, *arguments = command.split()
         if program == 'nvme-verify':
             arguments = ['--depth', '4', *arguments]  # memory for the default is claimed first, and takes a second
         mistake(test, command, run(program, *(places.fill(word) for word in arguments)), status, parts)
+
+
+def in_use(test, places):
+    """A device process has one client; the next one is told so."""
+    first = subprocess.Popen([os.path.join(BUILD, 'nvme-log'), '--watch', '30', places.names['disk']], env=ENVIRONMENT,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, **worlds.ordinary())
+    try:
+        first.stdout.readline()  # not before the controller is its
+        process = run('nvme-identify', places.names['disk'])
+    finally:
+        first.send_signal(signal.SIGTERM)
+        said = first.communicate(timeout=30)[0]
+    mistake(test, 'nvme-identify of a disk in use', process, 1, ['is in use', 'another program'])
+    test.equal((first.returncode, said), (130, '  0 in all\n'), 'nvme-log --watch, interrupted, ends with 130')
 
 
 def helped(test):
@@ -393,6 +411,7 @@ def main():
             mistakes(test, places)
             parsed(test, places)
             different(test, places)
+            in_use(test, places)
             full(test, places)
         helped(test)
         versions(test)

@@ -132,8 +132,7 @@ static bool make_slots(struct disk *disk)
     disk->piece = most < SLOT_SIZE ? (uint32_t)most : SLOT_SIZE;
     disk->piece -= disk->piece % info->block_size;
     if (disk->piece == 0) {
-        complain("blocks of %" PRIu32 " bytes are larger than what this moves at once, %u", info->block_size,
-                 SLOT_SIZE);
+        complain("blocks of %" PRIu32 " bytes are not supported, but up to %u", info->block_size, SLOT_SIZE);
         return false;
     }
     if (chalk_dma_get(disk->session.memory, (size_t)count * SLOT_SIZE, CHALK_PAGE, &memory) != 0) {

@@ -94,6 +94,7 @@ static int watch(const struct session *session, uint64_t nanoseconds, uint64_t c
     }
     if (!json)
         printf("Events\n");
+    fflush(stdout);
     while (total < count && !chalk_expired(deadline) && !chalk_exit_requested()) {
         uint32_t seen = atomic_load(session->events);
 

@@ -333,6 +333,8 @@ static int open_workers(struct perf *p)
     unsigned queues = chalk_nvme_get_info(p->session.nvme)->queues;
     int status = EXIT_GOOD;
 
+    if (!session_has_plain_blocks(&p->session))
+        return EXIT_BAD;
     if (p->cores > queues) {
         complain("--cores %u: %s grants only %u queues, and each core needs one", p->cores,
                  p->session.bus.name, queues);

@@ -86,13 +86,14 @@ bool session_open(struct session *session, const struct session_options *options
 
     const char *address = session->bus.name;
 
+    /* The device first: a deep queue of large requests needs gigabytes, in vain if there is no device. */
+    if ((error = chalk_device_open(address, &session->domain, &session->device)) != 0) {
+        complain("cannot open %s: %s", address, chalk_error_name(error));
+        goto failed;
+    }
     if ((error = chalk_memory_create(&memory, &session->memory)) != 0) {
         complain("cannot claim %zu KiB of memory for devices: %s", memory.shared_size >> 10,
                  chalk_error_name(error));
-        goto failed;
-    }
-    if ((error = chalk_device_open(address, &session->domain, &session->device)) != 0) {
-        complain("cannot open %s: %s", address, chalk_error_name(error));
         goto failed;
     }
     if ((error = chalk_memory_share(session->memory, session->domain)) != 0) {
@@ -153,6 +154,19 @@ void session_close(struct session *session)
     if (session->memory)
         chalk_memory_destroy(session->memory);
     memset(session, 0, sizeof(*session));
+}
+
+bool session_has_plain_blocks(const struct session *session)
+{
+    const struct chalk_nvme_namespace *ns = &session->ns;
+
+    if (ns->metadata_size == 0)
+        return true;
+    complain("namespace %" PRIu32
+             " of %s has %u bytes of metadata with each block, which this program cannot "
+             "write; a format without metadata destroys its data: nvme-format --block-size %" PRIu32,
+             ns->nsid, session->bus.name, ns->metadata_size, ns->block_size);
+    return false;
 }
 
 bool session_may_write(const struct session *session, uint64_t start, uint64_t blocks, bool overwrite)

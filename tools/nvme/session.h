@@ -47,6 +47,9 @@ bool session_open(struct session *session, const struct session_options *options
 /* Fills in session->ns: the namespace `nsid`, or the first active one if that is 0. False, and said: none. */
 bool session_find_namespace(struct session *session, uint32_t nsid);
 
+/* Whether the blocks have no metadata (logged if they have): requests without any are refused otherwise. */
+bool session_has_plain_blocks(const struct session *session);
+
 /* Closes everything, also of a session that was opened in part. */
 void session_close(struct session *session);
 

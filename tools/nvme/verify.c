@@ -622,7 +622,9 @@ int chalk_main(int argc, char *argv[])
 
     v.info = &v.session.queue->info;
     status = EXIT_USAGE;
-    if (depth > v.info->depth)
+    if (!session_has_plain_blocks(&v.session))
+        status = EXIT_BAD;
+    else if (depth > v.info->depth)
         complain("--depth %" PRIu64 ": the controller's queues hold at most %u requests", depth,
                  v.info->depth);
     else if (fit_range(&v) && fit_sizes(&v.sizes, v.info, sizes == NULL) &&
