@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -146,11 +147,28 @@ def fills(test, setup):
     test.equal(done.stdout.splitlines()[-1], 'lock', 'a disk that fills up: nothing is left')
 
 
+def runners(test, folder):
+    """What the runners say where it is missing, or where nothing serves a device."""
+    path, file = os.path.join(folder, 'socket'), os.path.join(folder, 'file')
+    open(file, 'w').close()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        cases = {'no newer QEMU': (path, ['newer QEMU', 'tools/setup --judges']),
+                 'no such socket': (path + '2', ['no such file', 'chalk-model']), 'not a socket': (file, ['not a socket'])}
+        for name, (device, parts) in cases.items():
+            for runner in (worlds.VM, worlds.METAL):
+                done = subprocess.run([runner, '--device', f'vfio-user:{device}', '--', '/bin/true'], stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                                      env={**os.environ, 'XDG_CACHE_HOME': os.path.join(folder, 'empty')})
+                worlds.refused(test, f'{os.path.basename(runner)}, {name}', worlds.Result(done.returncode, done.stdout), parts)
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         os.mkdir(os.path.join(folder, 'mirror'))
         mirror = Mirror(os.path.join(folder, 'mirror'))
         setup = Setup(folder, mirror)
+        runners(test, folder)
         result = setup.run('--check')
         test.equal((result.status, 'missing' in result.output), (1, True), 'a check says that it is missing')
         refuses(test, setup, 'apt has no mirror', ['no mirror'], uri='')
@@ -158,7 +176,7 @@ def main():
         refuses(test, setup, 'a key that is not known', ['trixie', 'not signed'],
                 keyring='/usr/share/keyrings/debian-archive-keyring.gpg')
         refuses(test, setup, 'no keyring', ['debian-archive-keyring'], keyring=os.path.join(folder, 'absent'))
-        refuses(test, setup, 'a disk that is nearly full', ['MiB are free'], free=1 << 60)
+        refuses(test, setup, 'a disk that is nearly full', ['MiB free'], free=1 << 60)
         mirror.package('echo no; exit 1')
         refuses(test, setup, 'a QEMU that does not start', ['does not run here'])
         mirror.package()

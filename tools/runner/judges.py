@@ -26,7 +26,7 @@ CURE = 'run tools/setup --judges'
 
 
 def kept():
-    """The folder of the newest one in the cache, or None. One that is there is whole."""
+    """The folder of the newest one in the cache, or None. A folder of this name is complete."""
     names = [name for name in os.listdir(cache.folder()) if name.startswith(f'qemu-{LAYOUT}-')]
     return os.path.join(cache.folder(), max(names, key=guest.numbers)) if names else None
 
@@ -38,7 +38,10 @@ def command():
 
 
 def words(root):
-    """Its linker is named, since the kernel would take this machine's; its modules, since QEMU would, too."""
+    """
+    By itself the kernel would run it with this machine's dynamic linker, and QEMU would load this machine's modules:
+    both are named.
+    """
     linker = only(root, 'usr/lib64', r'ld-linux-.*\.so\.\d+')
     libraries = only(root, 'usr/lib', r'\w+-linux-gnu')
     return ['env', f'QEMU_MODULE_DIR={libraries}/qemu', linker, '--library-path', libraries,
@@ -61,12 +64,12 @@ def fetch(say):
     for program, package in (('apt-get', 'apt'), ('apt-config', 'apt'), ('dpkg-deb', 'dpkg')):
         guest.tool(program, package)
     if not os.path.exists(KEYRING):
-        raise Failure(f"{KEYRING}: not there, and nothing is taken unchecked: 'sudo apt-get install "
+        raise Failure(f"{KEYRING} is missing, and packages are checked by it: 'sudo apt-get install "
                       "debian-archive-keyring'")
     mirror = find_mirror()
     free = shutil.disk_usage(cache.folder()).free
     if free < FREE_BYTES:
-        raise Failure(f'{cache.folder()}: {free >> 20} MiB are free on its disk, and {FREE_BYTES >> 20} are needed')
+        raise Failure(f'{cache.folder()}: its disk has {free >> 20} MiB free, and {FREE_BYTES >> 20} MiB are needed')
     say(f'fetching {PACKAGE} of {SUITES[-1]} and its libraries into {cache.folder()} (once, about 50 MB)')
     with cache.working(os.path.join(cache.folder(), 'any')) as work:
         packages = download(work, mirror)
@@ -92,7 +95,7 @@ def find_mirror():
             suite, uri, label = line.split(' ', 2)
             if not uri.startswith('cdrom:') and (label == 'Debian' or release and suite == release[1]):
                 return uri
-    raise Failure("apt has no mirror of Debian in its sources, from which to fetch a newer QEMU")
+    raise Failure("apt's sources name no mirror of Debian, from which to fetch a newer QEMU")
 
 
 def download(work, mirror):
@@ -124,7 +127,7 @@ def download(work, mirror):
 
 
 def try_out(root):
-    """It starts here, and has what it was fetched for."""
+    """Fails unless it starts here and has the device that it is fetched for."""
     run([*words(root), '-device', f'{DEVICE},help'], UNPACK_S, f"the {PACKAGE} of {SUITES[-1]} does not run here")
 
 
