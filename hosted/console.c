@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The console: standard error out, standard input in, and places in the program as people read them. It needs
- * nothing started, and is safe in a signal handler. */
+/* The console: standard error out, standard input in. It needs nothing started, and is safe in a signal
+ * handler. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
 
 #include <chalk/platform.h>
-#include <chalk/stack.h>
 
 static long write_all(const char *bytes, size_t size)
 {
@@ -44,16 +42,4 @@ static long read_some(char *bytes, size_t size)
 long chalk_console(void *bytes, size_t size, bool write)
 {
     return write ? write_all(bytes, size) : read_some(bytes, size);
-}
-
-/* As backtrace_symbols(3): addr2line takes the offset, wherever the executable was loaded. */
-void chalk_stack_name(uintptr_t place, char *text, size_t size)
-{
-    Dl_info in;
-
-    if (dladdr((const void *)place, &in) != 0 && in.dli_fname != NULL)
-        chalk_format(text, size, "%s(+0x%lx)", in.dli_fname,
-                     (unsigned long)(place - (uintptr_t)in.dli_fbase));
-    else
-        chalk_format(text, size, "0x%lx", (unsigned long)place);
 }

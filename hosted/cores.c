@@ -6,8 +6,8 @@
  */
 #define _GNU_SOURCE
 #include "cores.h"
+#include "crash.h"
 #include "events.h"
-#include "guard.h"
 #include "state.h"
 #include "sysfs.h"
 
@@ -136,7 +136,7 @@ static void *run(void *argument)
         unpin(); /* from where it was started */
     else
         pin(core);
-    hosted_guard_enter();
+    hosted_crash_enter();
     error = hosted_events_open(core);
     if (error == 0) {
         core->entry(number, core->argument);
@@ -144,7 +144,7 @@ static void *run(void *argument)
     } else {
         chalk_log(CHALK_ERROR, "core %u cannot start: %s", number, strerror(-error));
     }
-    hosted_guard_leave();
+    hosted_crash_leave();
     atomic_store(&core->state, CORE_ENDED);
     return NULL;
 }
@@ -194,7 +194,7 @@ static int adopt(unsigned number)
         return error;
     atomic_store(&cores[number].state, CORE_ADOPTED);
     pin(&cores[number]);
-    hosted_guard_enter();
+    hosted_crash_enter();
     return (int)number;
 }
 
@@ -216,7 +216,7 @@ static void leave(struct core *core)
 {
     chalk_assert(atomic_load(&core->state) == CORE_ADOPTED && pthread_equal(core->thread, pthread_self()));
     hosted_events_close(core);
-    hosted_guard_leave();
+    hosted_crash_leave();
     if (core->processor != NO_PROCESSOR)
         unpin();
     atomic_store(&core->state, CORE_FREE);

@@ -4,7 +4,6 @@
 #define _GNU_SOURCE
 #include "guard.h"
 #include "memory.h"
-#include "signals.h"
 #include "state.h"
 
 #include <errno.h>
@@ -28,8 +27,6 @@ struct table {
 };
 
 static struct table root;
-static struct sigaction earlier;
-static bool handling;
 
 /* Where the name of the page at `address` is kept. NULL: nowhere (yet), or, with `make`, no memory. */
 static _Atomic(void *) *entry_of(uintptr_t address, bool make)
@@ -95,50 +92,20 @@ int chalk_page_guard(void *page, const char *name)
     return error;
 }
 
-static void on_fault(int signal, siginfo_t *info, void *context)
+const char *hosted_guard_name(uintptr_t address)
 {
-    _Atomic(void *) *entry = entry_of((uintptr_t)info->si_addr, false);
-    const char *name = entry != NULL ? atomic_load(entry) : NULL;
+    _Atomic(void *) *entry = entry_of(address, false);
+
+    return entry != NULL ? atomic_load(entry) : NULL;
+}
+
+void hosted_guard_tell(uintptr_t address)
+{
+    const char *name = hosted_guard_name(address);
 
     if (name != NULL)
         chalk_log(CHALK_ERROR, "the guard page of the %s was touched at %p: it has overflowed", name,
-                  info->si_addr);
-    /* Without an earlier handler the access is repeated, and ends the process as if this one had never been
-     * there. */
-    if (!hosted_signal_chain(&earlier, signal, info, context))
-        sigaction(signal, &earlier, NULL);
-}
-
-/* A handler cannot run on the stack that has just overflowed. */
-static _Thread_local void *handler_stack;
-
-void hosted_guard_enter(void)
-{
-    stack_t stack = {.ss_size = 32768};
-    stack_t before;
-
-    if (!handling || sigaltstack(NULL, &before) != 0 || (before.ss_flags & SS_DISABLE) == 0)
-        return;
-    stack.ss_sp = malloc(stack.ss_size);
-    if (stack.ss_sp != NULL && sigaltstack(&stack, NULL) == 0)
-        handler_stack = stack.ss_sp;
-    else
-        free(stack.ss_sp);
-}
-
-void hosted_guard_leave(void)
-{
-    if (handler_stack == NULL)
-        return;
-    sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
-    free(handler_stack);
-    handler_stack = NULL;
-}
-
-void hosted_guard_start(void)
-{
-    handling = hosted_signal_take(SIGSEGV, on_fault, SA_ONSTACK, &earlier);
-    hosted_guard_enter();
+                  (void *)address);
 }
 
 static void forget(struct table *table, unsigned level)
@@ -155,9 +122,5 @@ static void forget(struct table *table, unsigned level)
 
 void hosted_guard_stop(void)
 {
-    if (handling)
-        hosted_signal_release(SIGSEGV, on_fault, &earlier);
-    hosted_guard_leave();
-    handling = false;
     forget(&root, LEVELS);
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Guard pages, and the fault that names them. */
+/* Guard pages, and what they guard: for the handler of a crash, which is what calls both. */
 #ifndef HOSTED_GUARD_H
 #define HOSTED_GUARD_H
 
-/* From here on a touched guard page is named before the process ends; without it the fault is a bare SIGSEGV.
- */
-void hosted_guard_start(void);
-void hosted_guard_stop(void);
+#include <stdint.h>
 
-/* The calling thread can report even the overflow of its own stack, until it leaves. Needs
- * hosted_guard_start(). */
-void hosted_guard_enter(void);
-void hosted_guard_leave(void);
+/* What the guard page around `address` guards, such as "stack of task 3"; NULL if there is none. */
+const char *hosted_guard_name(uintptr_t address);
+
+/* Logs that it was touched, if there is one. */
+void hosted_guard_tell(uintptr_t address);
+
+/* Forgets all of them. */
+void hosted_guard_stop(void);
 
 #endif

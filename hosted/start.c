@@ -5,6 +5,7 @@
  */
 #include "clock.h"
 #include "cores.h"
+#include "crash.h"
 #include "device.h"
 #include "guard.h"
 #include "iova.h"
@@ -51,7 +52,7 @@ static int start(void)
     }
     if (hosted_options()->handle_signals) {
         hosted_signals_start();
-        hosted_guard_start();
+        hosted_crash_start();
     }
     if (hosted_options()->handle_removal)
         hosted_watch_start();
@@ -85,6 +86,7 @@ void chalk_stop(void)
     if (alone) { /* else other cores still use all of this */
         hosted_devices_stop();
         hosted_signals_stop(); /* its handler wakes a core */
+        hosted_crash_stop();
         hosted_guard_stop();
         hosted_watch_stop();
         hosted_cores_stop();

@@ -26,6 +26,18 @@ LOANS = {
 }
 
 
+# What fault.c does, and what both worlds say of it.
+FAULTS = {
+    'null': ['page fault', '0x0', 'read_null'],
+    'text': ['page fault', 'write_text'],
+    'data': ['page fault', 'run_data'],
+    'stack': ['stack', 'exhaust_stack'],
+    'task': ['stack of task digger', 'exhaust_stack'],
+    'opcode': ['invalid opcode', 'run_nonsense'],
+    'abort': ['abort'],
+}
+
+
 def guest(cases, devices=(), programs=(), options=(), timeout=300):
     """Runs shell commands in one Linux guest, in order: {name: command} -> {name: Result}.
 

@@ -51,13 +51,7 @@ def size(test, folder):
 
 def panics(test):
     """Each fault ends in a panic that names it, with a backtrace that names the function."""
-    for fault, parts in (('null', ['page fault', '0x0', 'read_null']),
-                         ('text', ['page fault', 'write_text']),
-                         ('data', ['page fault', 'run_data']),
-                         ('stack', ['stack', 'exhaust_stack']),
-                         ('task', ['stack of task digger', 'exhaust_stack']),
-                         ('opcode', ['invalid opcode', 'run_nonsense']),
-                         ('abort', ['abort'])):
+    for fault, parts in worlds.FAULTS.items():
         run = worlds.metal(image('fault'), [fault], timeout=30)
         missing = [part for part in parts if part.lower() not in run.output.lower()]
         test.result(run.status not in (0, 124) and not missing, f'panic: {fault}',

@@ -15,8 +15,10 @@ extern "C" {
 #endif
 
 struct chalk_start_options {
-    bool handle_signals; /* SIGINT and SIGTERM request an exit (the second one ends at once); earlier handlers
-                            are chained */
+    bool
+        handle_signals; /* SIGINT and SIGTERM request an exit (the second one ends at once); a crash (SIGSEGV,
+                           SIGBUS, SIGILL, SIGFPE, SIGABRT) shows registers and callers before it ends the
+                           process; earlier handlers are chained, and of a crash it is theirs to tell */
     bool handle_removal; /* a device that Linux wants back, or whose registers are gone (SIGBUS; earlier
                             handlers are chained), reads as all ones, as an unplugged one does, and does no
                             DMA: its driver ends, and Linux goes on when it is closed. A thread a device

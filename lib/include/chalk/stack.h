@@ -28,8 +28,9 @@ void chalk_stack_take(struct chalk_stack *stack);
 void chalk_stack_log(enum chalk_level level, const struct chalk_stack *stack);
 
 /*
- * Describes a place in the program's text. Bare metal knows names; hosted it is an offset in the executable,
- * for addr2line -e. Without a platform that knows more, it is the address.
+ * Describes a place in the program's text: its function, if the program was not stripped; hosted also the
+ * address in the executable or library, for addr2line -e. Without a platform that knows more, it is the
+ * address.
  */
 void chalk_stack_name(uintptr_t place, char *text, size_t size);
 
