@@ -2,7 +2,8 @@
 /*
  * A hostile vfio-user server: what it answers to each command comes from the fuzzer, but for the identifier
  * and, mostly, the size. The client opens the device, uses what it was told is there, and closes it. Bytes
- * are used up in the order of the commands: first one that says what is wrong, then the length of the
+ * are used up in the order of the commands: first what the server asks for before it answers, as it would of
+ * memory (and the client's replies are judged), then a byte that says what is wrong, then the length of the
  * payload, then the payload.
  */
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,12 +100,92 @@ static size_t honest(const struct vfio_user_header *command, const char *body, c
     }
 }
 
+/* ---- what it asks for ---- */
+
+enum { WRITES = 1, ANY_COMMAND = 2, ANYWHERE = 4, ANY_COUNT = 8, OTHER_SIZE = 16, QUIETLY = 32 };
+
+/* Of what the client has ever lent. */
+static uint64_t lent_address, lent_size;
+
+static bool is_lent(const struct vfio_user_dma_access *access)
+{
+    return access->address - lent_address < lent_size &&
+           access->count <= lent_size - (access->address - lent_address);
+}
+
+/* The reply is one to this command: an error alone, or the access and the data that were asked for. */
+static bool take_reply(int client, const struct vfio_user_header *command,
+                       const struct vfio_user_dma_access *access)
+{
+    static char reply[sizeof *access + VFIO_USER_DATA_MAX];
+    struct vfio_user_header header;
+    struct descriptors none;
+
+    if (message_receive(client, &header, &none, CHALK_FOREVER) != 0)
+        return false;
+    if (header.id != command->id || header.command != command->command ||
+        (header.flags & VFIO_USER_TYPE) != VFIO_USER_REPLY || none.count != 0 || header.size < sizeof header)
+        abort();
+    if ((header.flags & VFIO_USER_ERROR) != 0)
+        return header.size == sizeof header && header.error != 0 ? true : (abort(), false);
+    if (header.size - sizeof header !=
+            sizeof *access + (command->command == VFIO_USER_DMA_READ ? access->count : 0) ||
+        (access->count != 0 && !is_lent(access)))
+        abort();
+    return message_receive_bytes(client, reply, header.size - sizeof header, CHALK_FOREVER) == 0;
+}
+
+/* A command before an answer. Returns whether the connection goes on. */
+static bool ask(int client)
+{
+    static char bytes[2 * 8192];
+    struct vfio_user_dma_access access = {.address = lent_address};
+    struct vfio_user_header header = {.id = 77, .command = VFIO_USER_DMA_READ};
+    struct iovec parts[] = {{&access, sizeof access}, {bytes, 0}};
+    uint16_t offset, count, size;
+    uint8_t kind;
+
+    take(&kind, 1);
+    take(&offset, 2);
+    take(&count, 2);
+    access.address += offset % 8192u;
+    access.count = count % 8192u;
+    if ((kind & WRITES) != 0)
+        header.command = VFIO_USER_DMA_WRITE;
+    if ((kind & ANY_COMMAND) != 0)
+        take(&header.command, sizeof header.command);
+    if ((kind & ANYWHERE) != 0)
+        take(&access.address, sizeof access.address);
+    if ((kind & ANY_COUNT) != 0)
+        take(&access.count, sizeof access.count);
+    parts[1].iov_len =
+        header.command == VFIO_USER_DMA_WRITE && access.count < sizeof bytes ? access.count : 0;
+    if ((kind & OTHER_SIZE) != 0) {
+        take(&size, sizeof size);
+        parts[1].iov_len = size % sizeof bytes;
+    }
+    header.flags = (kind & QUIETLY) != 0 ? VFIO_USER_NO_REPLY : 0;
+    if (message_send(client, &header, parts, 2, NULL, 0, CHALK_FOREVER) != 0)
+        return false;
+    return (kind & QUIETLY) != 0 || take_reply(client, &header, &access);
+}
+
+/* ---- what it answers ---- */
+
+static void note_memory(const struct vfio_user_header *command, const char *body)
+{
+    if (command->command != VFIO_USER_DMA_MAP)
+        return;
+    memcpy(&lent_address, body + offsetof(struct vfio_user_dma_map, address), sizeof lent_address);
+    memcpy(&lent_size, body + offsetof(struct vfio_user_dma_map, size), sizeof lent_size);
+}
+
 static bool serve(int client)
 {
     struct vfio_user_header command, header;
     struct descriptors descriptors;
     char body[4096], answer[8192] = {0};
-    uint8_t what, change[2];
+    uint8_t asks, what, change[2];
     uint16_t size;
     int fd = -1;
 
@@ -115,6 +197,11 @@ static bool serve(int client)
         return false;
     if ((command.flags & VFIO_USER_NO_REPLY) != 0)
         return true;
+    note_memory(&command, body);
+    take(&asks, 1);
+    for (unsigned i = 0; i < asks % 4u; i++)
+        if (!ask(client))
+            return false;
     take(&what, 1);
     size = (uint16_t)honest(&command, body, answer);
     header = (struct vfio_user_header){
