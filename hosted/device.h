@@ -99,6 +99,7 @@ struct chalk_device {
 
     /* of vfio_user/ */
     struct peer *peer;
+    struct book *book; /* NULL: a process that ends is not waited for */
 };
 
 /* Errors are negative errno values: -ENODEV if the device has gone. */
@@ -186,6 +187,9 @@ void hosted_regions_close(struct chalk_device *device);
 /* What is mapped of the device reads as all ones from here on. From any thread, and from signal handlers.
  * False, and said: not all of it. */
 bool hosted_windows_lose(struct chalk_device *device);
+/* Maps what is mapped of the device again, from its regions' files, which are others now. Errors: as mmap(2).
+ */
+int hosted_windows_remap(struct chalk_device *device);
 /* Whose registers are at that address; NULL: nobody's. The same. */
 struct chalk_device *hosted_windows_owner(const void *address);
 

@@ -32,17 +32,21 @@ static void take_log_level(void)
         (void)chalk_log_level_named(name); /* which says what is wrong with it */
 }
 
+static bool seconds(const char *list)
+{
+    if (patience_valid(list))
+        return true;
+    chalk_log(CHALK_ERROR, "'%s' is not a list of seconds, such as 60 or 60,vfio-user:/run/disk=600", list);
+    return false;
+}
+
 static int start(void)
 {
     int error;
 
     hosted_level_link();
-    if (!patience_valid(hosted_options()->patience)) {
-        chalk_log(CHALK_ERROR,
-                  "patience '%s' is not a list of seconds, such as 60 or 60,vfio-user:/run/disk=600",
-                  hosted_options()->patience);
+    if (!seconds(hosted_options()->patience) || !seconds(hosted_options()->reconnect))
         return -EINVAL;
-    }
     hosted_clock_start();
     hosted_iova_start();
     error = hosted_cores_start();

@@ -117,6 +117,20 @@ bool hosted_windows_lose(struct chalk_device *device)
     return done;
 }
 
+int hosted_windows_remap(struct chalk_device *device)
+{
+    int error = 0;
+
+    lock();
+    for (const struct window *window = windows; window != NULL; window = window->next)
+        if (window->region->device == device &&
+            mmap(window->va, window->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, window->region->fd,
+                 (off_t)(window->region->offset + window->offset)) == MAP_FAILED)
+            error = -errno;
+    unlock();
+    return error;
+}
+
 struct chalk_device *hosted_windows_owner(const void *address)
 {
     struct chalk_device *owner = NULL;

@@ -4,15 +4,26 @@
  * side by descriptor, so that its DMA is a load or a store; interrupts come back through eventfds, and
  * registers that it shares are mapped.
  */
+#define _GNU_SOURCE
 #include "../memory.h"
+#include "../state.h"
+#include "book.h"
+#include "patience.h"
 #include "peer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <chalk/clock.h>
+#include <chalk/device.h>
 #include <chalk/log.h>
+
+/* Of a description of a region: a hundred areas. */
+#define REGION_ROOM 4096u
 
 /* For everything but a reset, which has a deadline of its own. */
 static uint64_t patience(const struct chalk_device *device)
@@ -27,6 +38,18 @@ static int ask(struct chalk_device *device, struct question *question)
 
 /* ---- memory ---- */
 
+static int ask_to_map(struct chalk_device *device, const struct vfio_user_dma_map *map, int fd)
+{
+    struct vfio_user_dma_map sent = *map;
+
+    return ask(device, &(struct question){
+                           .command = VFIO_USER_DMA_MAP,
+                           .parts = {{&sent, sizeof sent}},
+                           .fds = &fd,
+                           .fd_count = fd >= 0,
+                       });
+}
+
 static int map_for(struct chalk_device *device, const struct mapping *mapping)
 {
     struct vfio_user_dma_map map = {
@@ -37,13 +60,13 @@ static int map_for(struct chalk_device *device, const struct mapping *mapping)
         .size = mapping->size,
     };
     int fd = mapping->by_file ? hosted_memory_file(mapping->va, &map.offset) : -1;
-    int error = ask(device, &(struct question){
-                                .command = VFIO_USER_DMA_MAP,
-                                .parts = {{&map, sizeof map}},
-                                .fds = &fd,
-                                .fd_count = fd >= 0,
-                            });
+    int error;
 
+    peer_lock(device->peer);
+    error = ask_to_map(device, &map, fd);
+    if (error == 0 && device->book != NULL)
+        error = book_add_map(device->book, &map, fd);
+    peer_unlock(device->peer);
     if (error != 0 && !peer_gone(device->peer))
         chalk_log(CHALK_ERROR, "%s: %zu KiB cannot be mapped at device address 0x%llx: %s", device->name,
                   mapping->size / 1024, (unsigned long long)mapping->iova, strerror(-error));
@@ -55,12 +78,17 @@ static void unmap_for(struct chalk_device *device, const struct mapping *mapping
 {
     struct vfio_user_dma_unmap unmap = {
         .argsz = sizeof unmap, .address = mapping->iova, .size = mapping->size};
-    int error = ask(device, &(struct question){
-                                .command = VFIO_USER_DMA_UNMAP,
-                                .parts = {{&unmap, sizeof unmap}},
-                                .reply = {{&unmap, sizeof unmap}},
-                            });
+    int error;
 
+    peer_lock(device->peer);
+    error = ask(device, &(struct question){
+                            .command = VFIO_USER_DMA_UNMAP,
+                            .parts = {{&unmap, sizeof unmap}},
+                            .reply = {{&unmap, sizeof unmap}},
+                        });
+    if (device->book != NULL)
+        book_remove_map(device->book, mapping->iova);
+    peer_unlock(device->peer);
     if (error != 0 && !peer_gone(device->peer))
         peer_give_up(device->peer, "it does not unmap memory");
 }
@@ -124,6 +152,8 @@ static int map_all(struct chalk_device *device)
     return error;
 }
 
+static int expect_again(struct chalk_device *device);
+
 static int open_device(struct chalk_device *device, struct chalk_domain *domain)
 {
     struct vfio_user_device_info info = {.argsz = sizeof info};
@@ -150,7 +180,8 @@ static int open_device(struct chalk_device *device, struct chalk_domain *domain)
         return -ENXIO;
     }
     device->has_reset = (info.flags & VFIO_DEVICE_FLAGS_RESET) != 0;
-    return map_all(device);
+    error = expect_again(device);
+    return error != 0 ? error : map_all(device);
 }
 
 static void close_device(struct chalk_device *device)
@@ -158,6 +189,8 @@ static void close_device(struct chalk_device *device)
     if (device->peer != NULL)
         peer_close(device->peer);
     device->peer = NULL;
+    book_free(device->book);
+    device->book = NULL;
 }
 
 /* Each process lets go of what it has mapped when its connection ends. */
@@ -227,11 +260,15 @@ static int write_region(const struct region *region, uint64_t offset, const void
 {
     struct vfio_user_access access = {.offset = offset, .region = region->index, .count = (uint32_t)size};
 
-    if (region->index == VFIO_PCI_CONFIG_REGION_INDEX)
+    if (region->index == VFIO_PCI_CONFIG_REGION_INDEX) {
+        if (region->device->book != NULL && offset == CHALK_PCI_COMMAND && size >= 2)
+            memcpy(&region->device->book->command, bytes, 2);
         return move(region, offset, VFIO_USER_REGION_WRITE, (void *)(uintptr_t)bytes, size);
+    }
     return peer_tell(region->device->peer,
                      &(struct question){
                          .command = VFIO_USER_REGION_WRITE,
+                         .once = true,
                          .parts = {{&access, sizeof access}, {(void *)(uintptr_t)bytes, size}},
                          .reply = {{&access, sizeof access}},
                          .least = sizeof access,
@@ -256,14 +293,20 @@ static int send_set(struct chalk_device *device, const struct vfio_irq_set *want
                     unsigned fd_count)
 {
     struct vfio_irq_set set = *wanted;
+    int error;
 
     set.argsz = sizeof set;
-    return ask(device, &(struct question){
-                           .command = VFIO_USER_DEVICE_SET_IRQS,
-                           .parts = {{&set, sizeof set}},
-                           .fds = fds,
-                           .fd_count = fd_count,
-                       });
+    peer_lock(device->peer);
+    error = ask(device, &(struct question){
+                            .command = VFIO_USER_DEVICE_SET_IRQS,
+                            .parts = {{&set, sizeof set}},
+                            .fds = fds,
+                            .fd_count = fd_count,
+                        });
+    if (error == 0 && device->book != NULL && (set.flags & VFIO_IRQ_SET_ACTION_TRIGGER) != 0)
+        error = book_set_irqs(device->book, &set, fd_count != 0 ? fds : NULL);
+    peer_unlock(device->peer);
+    return error;
 }
 
 /* There is no descriptor of -1 in a message: silence is a set of vectors without any. */
@@ -291,6 +334,101 @@ static int set_irqs(struct chalk_device *device, const struct vfio_irq_set *set)
 {
     return (set->flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0 ? set_eventfds(device, set)
                                                          : send_set(device, set, NULL, 0);
+}
+
+/* ---- a process that has come back ---- */
+
+#define CLASS 0x08 /* and revision (PCI 3.0 6.2.1) */
+
+static int read_identity(struct chalk_device *device, uint32_t identity[2])
+{
+    const struct region config = {.device = device, .index = VFIO_PCI_CONFIG_REGION_INDEX};
+    int error = read_region(&config, 0, &identity[0], 4);
+
+    return error != 0 ? error : read_region(&config, CLASS, &identity[1], 4);
+}
+
+/* The same region, in the file that comes with it now. */
+static int restore_region(struct chalk_device *device, struct region *region)
+{
+    struct vfio_region_info *info = calloc(1, REGION_ROOM);
+    int fd = -1, error = -ENOMEM;
+    struct stat status;
+
+    if (info != NULL) {
+        info->argsz = REGION_ROOM;
+        info->index = region->index;
+        error = region_info(device, info, &fd);
+    }
+    if (error == 0 && (info->size != region->size || info->offset != region->offset))
+        error = -EPROTO;
+    for (unsigned i = 0; error == 0 && i < region->area_count; i++)
+        if (fd < 0 || fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) != 0 ||
+            (uint64_t)status.st_size <= region->offset + region->areas[i].last)
+            error = -EPROTO;
+    if (error == 0 && region->area_count != 0 && dup3(fd, region->fd, O_CLOEXEC) < 0)
+        error = -errno;
+    if (fd >= 0)
+        close(fd);
+    free(info);
+    return error;
+}
+
+static int restore_irq(struct chalk_device *device, const struct book_irq *irq)
+{
+    struct vfio_irq_set set = {.argsz = sizeof set,
+                               .flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+                               .index = irq->index,
+                               .start = irq->vector,
+                               .count = 1};
+
+    return ask(device, &(struct question){.command = VFIO_USER_DEVICE_SET_IRQS,
+                                          .parts = {{&set, sizeof set}},
+                                          .fds = &irq->fd,
+                                          .fd_count = 1});
+}
+
+static int restore(struct chalk_device *device)
+{
+    const struct region config = {.device = device, .index = VFIO_PCI_CONFIG_REGION_INDEX};
+    const struct book *book = device->book;
+    uint32_t identity[2];
+    int error = read_identity(device, identity);
+
+    if (error == 0 && memcmp(identity, book->identity, sizeof identity) != 0)
+        error = -EPROTO;
+    for (unsigned bar = 0; bar < REGION_BARS && error == 0; bar++)
+        if (device->regions[bar].size != 0)
+            error = restore_region(device, &device->regions[bar]);
+    if (error == 0)
+        error = hosted_windows_remap(device);
+    for (size_t i = 0; i < book->map_count && error == 0; i++)
+        error = ask_to_map(device, &book->maps[i].map, book->maps[i].fd);
+    for (size_t i = 0; i < book->irq_count && error == 0; i++)
+        error = restore_irq(device, &book->irqs[i]);
+    if (error != 0)
+        return error;
+    return move(&config, CHALK_PCI_COMMAND, VFIO_USER_REGION_WRITE, (void *)(uintptr_t)&book->command, 2);
+}
+
+/* If it is to be waited for when it ends. */
+static int expect_again(struct chalk_device *device)
+{
+    uint64_t ns = patience_for(hosted_options()->reconnect, device->name, 0);
+    int error;
+
+    if (ns == 0)
+        return 0;
+    device->book = calloc(1, sizeof *device->book);
+    if (device->book == NULL)
+        return -ENOMEM;
+    error = read_identity(device, device->book->identity);
+    if (error == 0)
+        peer_reconnects(device->peer, ns, restore);
+    else if (!peer_gone(device->peer))
+        chalk_log(CHALK_ERROR, "%s cannot be opened: its process does not say what it is: %s", device->name,
+                  strerror(-error));
+    return error;
 }
 
 const struct transport hosted_vfio_user = {

@@ -7,12 +7,14 @@
  */
 #define _GNU_SOURCE
 #include "peer.h"
+#include "../cores.h"
 #include "../state.h"
 #include "../thread.h"
 #include "json.h"
 #include "patience.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -25,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <chalk/clock.h>
@@ -43,16 +46,22 @@
 struct peer {
     struct chalk_device *device;
     int socket;
-    int twin; /* where its commands come; -1: on the socket */
-    pthread_mutex_t lock;
-    uint64_t patience; /* ns */
-    pid_t pid;         /* of who listened; 0 if it is not to be seen from here */
-    uint16_t id;       /* of the last question */
+    int twin;                /* where its commands come; -1: on the socket */
+    pthread_mutex_t lock;    /* recursive */
+    pthread_mutex_t serving; /* the twin: a command of its is under way */
+    uint64_t patience;       /* ns */
+    pid_t pid;               /* of who listened; 0 if it is not to be seen from here */
+    uint16_t id;             /* of the last question */
     atomic_bool gone, closing;
+    uint64_t reconnect; /* ns; 0: it is not waited for */
+    int (*restore)(struct chalk_device *device);
+    atomic_bool down; /* it has ended, and may come back */
+    bool restoring;
+    bool quiet;   /* it is only tried whether it has come back */
     bool refused; /* one of its commands */
     uint32_t max_fds, max_data, max_maps;
     pthread_t thread;
-    int stop; /* an eventfd that ends the thread; -1: there is no thread */
+    int kick; /* an eventfd that wakes the thread; -1: there is no thread */
 };
 
 bool peer_gone(const struct peer *peer)
@@ -80,15 +89,49 @@ uint64_t peer_patience(const struct peer *peer)
     return peer->patience;
 }
 
+void peer_lock(struct peer *peer)
+{
+    pthread_mutex_lock(&peer->lock);
+}
+
+void peer_unlock(struct peer *peer)
+{
+    pthread_mutex_unlock(&peer->lock);
+}
+
+void peer_reconnects(struct peer *peer, uint64_t ns, int (*restore)(struct chalk_device *device))
+{
+    peer_lock(peer);
+    peer->restore = restore;
+    peer->reconnect = ns;
+    peer_unlock(peer);
+}
+
 /* What the caller hears of an error on the socket: who has closed it is gone. */
 static int outcome(int error)
 {
     return error == -ECONNRESET ? -ENODEV : error;
 }
 
+/* What is said of a process that may come back. Returns -ERESTART, which is not for callers. */
+static int wait_for_it(struct peer *peer)
+{
+    if (!atomic_exchange(&peer->down, true))
+        chalk_log(CHALK_WARNING,
+                  "%s: its process has closed the connection; %llu s are waited for it to come back",
+                  peer->device->name, (unsigned long long)(peer->reconnect / CHALK_S));
+    return -ERESTART;
+}
+
 /* Ends the connection, and says why, unless it has ended. Returns the error. */
 static int break_off(struct peer *peer, int error, const char *what)
 {
+    if (peer->quiet) {
+        atomic_store(&peer->gone, true);
+        return outcome(error);
+    }
+    if (error == -ECONNRESET && peer->reconnect != 0 && !peer_gone(peer) && !atomic_load(&peer->closing))
+        return wait_for_it(peer);
     if (atomic_exchange(&peer->gone, true) || atomic_load(&peer->closing))
         return outcome(error);
     if (error == -ECONNRESET)
@@ -196,26 +239,38 @@ static int serve_next(struct peer *peer, int socket)
 static void serve_between(struct peer *peer)
 {
     pthread_mutex_lock(&peer->lock);
-    if (!peer_gone(peer) && message_waits(peer->socket))
+    if (!peer_gone(peer) && !atomic_load(&peer->down) && message_waits(peer->socket))
         serve_next(peer, peer->socket);
     pthread_mutex_unlock(&peer->lock);
 }
 
+static int come_back(struct peer *peer);
+
 static void *serve_all(void *argument)
 {
     struct peer *peer = argument;
-    struct pollfd polls[] = {{.fd = peer->stop, .events = POLLIN},
+    struct pollfd polls[] = {{.fd = peer->kick, .events = POLLIN},
                              {.fd = peer->twin >= 0 ? peer->twin : peer->socket, .events = POLLIN}};
+    eventfd_t kicks;
 
     while (!peer_gone(peer)) {
         if (poll(polls, 2, -1) <= 0)
             continue;
-        if (polls[0].revents != 0)
+        if (polls[0].revents != 0 && eventfd_read(peer->kick, &kicks) == 0 && atomic_load(&peer->closing))
             break;
-        if (peer->twin >= 0)
-            serve_next(peer, peer->twin);
-        else
+        if (atomic_load(&peer->down)) {
+            peer_lock(peer);
+            (void)come_back(peer);
+            peer_unlock(peer);
+        } else if (peer->twin >= 0) {
+            pthread_mutex_lock(&peer->serving);
+            if (!atomic_load(&peer->down) &&
+                message_waits(peer->twin)) /* it may be another one than was polled */
+                serve_next(peer, peer->twin);
+            pthread_mutex_unlock(&peer->serving);
+        } else {
             serve_between(peer);
+        }
     }
     return NULL;
 }
@@ -224,13 +279,13 @@ static int start_serving(struct peer *peer)
 {
     int error;
 
-    peer->stop = eventfd(0, EFD_CLOEXEC);
-    if (peer->stop < 0)
+    peer->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (peer->kick < 0)
         return -errno;
     error = hosted_thread_start(&peer->thread, serve_all, peer);
     if (error != 0) {
-        close(peer->stop);
-        peer->stop = -1;
+        close(peer->kick);
+        peer->kick = -1;
     }
     return error;
 }
@@ -386,30 +441,51 @@ static int send_question(struct peer *peer, const struct question *question, uin
     return error != 0 ? break_off(peer, error, NULL) : 0;
 }
 
+/* Whether it can be asked; it may have to come back first. */
+static int ready(struct peer *peer)
+{
+    return peer_gone(peer) ? -ENODEV : atomic_load(&peer->down) ? come_back(peer) : 0;
+}
+
+/* Who has come back is asked again, but for what was to be done once. */
+static int ask(struct peer *peer, struct question *question, uint32_t flags, uint64_t deadline)
+{
+    int error;
+
+    for (;;) {
+        error = ready(peer);
+        if (error == 0)
+            error = send_question(peer, question, flags, deadline);
+        if (error == 0 && (flags & VFIO_USER_NO_REPLY) == 0)
+            error = receive_reply(peer, question, deadline);
+        if (error != -ERESTART)
+            return error;
+        if (peer->restoring)
+            return -ECONNRESET;
+        if (question->once)
+            return ready(peer);
+        deadline = chalk_deadline(peer->patience);
+    }
+}
+
 int peer_ask(struct peer *peer, struct question *question, uint64_t deadline)
 {
-    int error = -ENODEV;
+    int error;
 
-    pthread_mutex_lock(&peer->lock);
-    if (!peer_gone(peer))
-        error = send_question(peer, question, 0, deadline);
-    if (error == 0)
-        error = receive_reply(peer, question, deadline);
-    pthread_mutex_unlock(&peer->lock);
+    peer_lock(peer);
+    error = ask(peer, question, 0, deadline);
+    peer_unlock(peer);
     return error;
 }
 
 /* Without a twin it could wait for us to serve a command while we wait for it to read. */
 int peer_tell(struct peer *peer, struct question *question, uint64_t deadline)
 {
-    int error = -ENODEV;
+    int error;
 
-    if (peer->twin < 0)
-        return peer_ask(peer, question, deadline);
-    pthread_mutex_lock(&peer->lock);
-    if (!peer_gone(peer))
-        error = send_question(peer, question, VFIO_USER_NO_REPLY, deadline);
-    pthread_mutex_unlock(&peer->lock);
+    peer_lock(peer);
+    error = ask(peer, question, peer->twin < 0 ? 0 : VFIO_USER_NO_REPLY, deadline);
+    peer_unlock(peer);
     return error;
 }
 
@@ -447,14 +523,16 @@ static int cannot_connect(struct peer *peer, const char *path, int error)
 static int connect_to(struct peer *peer, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int error = -EINVAL;
 
-    if (strlen(path) >= sizeof address.sun_path || path[0] == '\0')
-        return cannot_connect(peer, path, -EINVAL);
-    strcpy(address.sun_path, path);
-    peer->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (peer->socket < 0 || connect(peer->socket, (struct sockaddr *)&address, sizeof address) != 0)
-        return cannot_connect(peer, path, -errno);
-    return 0;
+    if (strlen(path) < sizeof address.sun_path && path[0] != '\0') {
+        strcpy(address.sun_path, path);
+        peer->socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (peer->socket >= 0 && connect(peer->socket, (struct sockaddr *)&address, sizeof address) == 0)
+            return 0;
+        error = -errno;
+    }
+    return peer->quiet ? error : cannot_connect(peer, path, error);
 }
 
 /*
@@ -471,6 +549,8 @@ static int check_listener(struct peer *peer)
     peer->pid = who.pid;
     if (who.uid == 0 || who.uid == geteuid())
         return 0;
+    if (peer->quiet)
+        return -EACCES;
     chalk_log(
         CHALK_ERROR,
         "%s cannot be opened: process %d of user %u listens there, and it would get memory of this program;\n"
@@ -519,6 +599,10 @@ static int agree(struct peer *peer)
                          },
                          chalk_deadline(peer->patience));
 
+    if (error != 0 && peer->quiet) {
+        message_drop(&descriptors);
+        return error;
+    }
     if (error == 0 && (version.major != VFIO_USER_MAJOR || version.minor > VFIO_USER_MINOR)) {
         chalk_log(CHALK_ERROR, "%s: its process speaks version %u.%u of vfio-user, and Chalk %u.%u",
                   peer->device->name, version.major, version.minor, VFIO_USER_MAJOR, VFIO_USER_MINOR);
@@ -536,25 +620,44 @@ static int agree(struct peer *peer)
     return error;
 }
 
-int peer_open(struct chalk_device *device, const char *path, struct peer **peer)
+static struct peer *make(struct chalk_device *device)
 {
     struct peer *made = calloc(1, sizeof *made);
+    pthread_mutexattr_t recursive;
+
+    if (made == NULL)
+        return NULL;
+    made->device = device;
+    made->patience = patience_for(hosted_options()->patience, device->name, DEFAULT_PATIENCE);
+    made->socket = made->twin = made->kick = -1;
+    made->max_fds = VFIO_USER_FDS_MAX;
+    made->max_data = VFIO_USER_DATA_MAX;
+    made->max_maps = VFIO_USER_MAPS_MAX;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&made->lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+    pthread_mutex_init(&made->serving, NULL);
+    return made;
+}
+
+static int begin(struct peer *peer, const char *path)
+{
+    int error = connect_to(peer, path);
+
+    if (error == 0)
+        error = check_listener(peer);
+    return error == 0 ? agree(peer) : error;
+}
+
+int peer_open(struct chalk_device *device, const char *path, struct peer **peer)
+{
+    struct peer *made = make(device);
     int error;
 
     if (made == NULL)
         return -ENOMEM;
-    made->device = device;
-    made->patience = patience_for(hosted_options()->patience, device->name, DEFAULT_PATIENCE);
-    made->socket = made->twin = made->stop = -1;
-    made->max_fds = VFIO_USER_FDS_MAX;
-    made->max_data = VFIO_USER_DATA_MAX;
-    made->max_maps = VFIO_USER_MAPS_MAX;
-    pthread_mutex_init(&made->lock, NULL);
-    error = connect_to(made, path);
-    if (error == 0)
-        error = check_listener(made);
-    if (error == 0)
-        error = agree(made);
+    error = begin(made, path);
     if (error == 0)
         error = start_serving(made);
     if (error != 0) {
@@ -571,15 +674,99 @@ void peer_close(struct peer *peer)
     shutdown(peer->socket, SHUT_RDWR); /* whatever the thread waits for comes to an end */
     if (peer->twin >= 0)
         shutdown(peer->twin, SHUT_RDWR);
-    if (peer->stop >= 0) {
-        eventfd_write(peer->stop, 1);
+    if (peer->kick >= 0) {
+        eventfd_write(peer->kick, 1);
         pthread_join(peer->thread, NULL);
-        close(peer->stop);
+        close(peer->kick);
     }
     if (peer->twin >= 0)
         close(peer->twin);
     if (peer->socket >= 0)
         close(peer->socket);
     pthread_mutex_destroy(&peer->lock);
+    pthread_mutex_destroy(&peer->serving);
     free(peer);
+}
+
+/* ---- again ---- */
+
+/* How often it is tried. */
+#define TRY_EVERY (50 * CHALK_MS)
+
+/* The new connection takes the old one's descriptors, which the thread polls. */
+static int replace_sockets(struct peer *peer, const struct peer *fresh)
+{
+    if ((peer->twin < 0) != (fresh->twin < 0))
+        return -EPROTO;
+    if (dup3(fresh->socket, peer->socket, O_CLOEXEC) < 0 ||
+        (peer->twin >= 0 && dup3(fresh->twin, peer->twin, O_CLOEXEC) < 0))
+        return -errno;
+    eventfd_write(peer->kick, 1); /* a poll goes on with the sockets that it began with */
+    peer->max_fds = fresh->max_fds;
+    peer->max_data = fresh->max_data;
+    peer->max_maps = fresh->max_maps;
+    peer->pid = fresh->pid;
+    return 0;
+}
+
+/* What it was connected to stays so, through other descriptors. */
+static void discard(struct peer *fresh)
+{
+    if (fresh->socket >= 0)
+        close(fresh->socket);
+    if (fresh->twin >= 0)
+        close(fresh->twin);
+    pthread_mutex_destroy(&fresh->lock);
+    pthread_mutex_destroy(&fresh->serving);
+    free(fresh);
+}
+
+static int try_once(struct peer *peer)
+{
+    struct peer *fresh = make(peer->device);
+    int error = -ENOMEM;
+
+    if (fresh != NULL) {
+        fresh->quiet = true;
+        error = begin(fresh, peer->device->name + strlen(HOSTED_VFIO_USER));
+        if (error == 0)
+            error = replace_sockets(peer, fresh);
+        discard(fresh);
+    }
+    if (error != 0)
+        return error;
+    atomic_store(&peer->down, false);
+    peer->restoring = true;
+    error = peer->restore(peer->device);
+    peer->restoring = false;
+    if (error != 0 && !peer_gone(peer))
+        atomic_store(&peer->down, true);
+    return error;
+}
+
+/* Under the lock: whoever asks something waits, too. */
+static int come_back(struct peer *peer)
+{
+    uint64_t deadline = chalk_deadline(peer->reconnect);
+    int error = -ETIMEDOUT;
+
+    pthread_mutex_lock(&peer->serving);
+    while (atomic_load(&peer->down) && !peer_gone(peer)) {
+        if (chalk_expired(deadline) || atomic_load(&peer->closing) || chalk_exit_requested() ||
+            error == -EPROTO) {
+            peer->reconnect = 0; /* it is gone */
+            (void)break_off(peer, -ECONNRESET, NULL);
+            break;
+        }
+        error = try_once(peer);
+        if (error != 0)
+            nanosleep(&(struct timespec){.tv_nsec = TRY_EVERY}, NULL);
+    }
+    pthread_mutex_unlock(&peer->serving);
+    if (peer_gone(peer) || error != 0)
+        return -ENODEV;
+    chalk_log(CHALK_WARNING, "%s: its process has come back; the device is as after a reset",
+              peer->device->name);
+    hosted_cores_wake();
+    return 0;
 }

@@ -17,6 +17,7 @@ struct peer;
 /* What to send, and where the reply goes. */
 struct question {
     enum vfio_user_command command;
+    bool once;             /* it is not for a process that has come back: done, then */
     struct iovec parts[2]; /* unused ones are empty */
     const int *fds;
     unsigned fd_count;
@@ -30,6 +31,18 @@ struct question {
  * chalk_device_open(), said why. */
 int peer_open(struct chalk_device *device, const char *path, struct peer **peer);
 void peer_close(struct peer *peer);
+
+/*
+ * From now on, when the process ends, it is waited for: reconnected to within `ns`, and told by `restore`
+ * what it has to know before anything else is asked. -EPROTO of that: it is another device, and the old one
+ * is gone.
+ */
+void peer_reconnects(struct peer *peer, uint64_t ns, int (*restore)(struct chalk_device *device));
+
+/* Between them nothing else is asked, and the process does not come back: for what is asked and its record.
+ */
+void peer_lock(struct peer *peer);
+void peer_unlock(struct peer *peer);
 
 /* Errors: the other side's own; -ETIMEDOUT, -EPROTO, -ENODEV with the connection. */
 int peer_ask(struct peer *peer, struct question *question, uint64_t deadline);

@@ -434,6 +434,9 @@ static struct chalk_domain *domain;
 static struct chalk_device *device;
 static char name[80];
 
+/* A test sees to eventfds, so all are run with io_uring, and without. */
+static bool no_uring;
+
 static int start(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -462,7 +465,19 @@ static int start(void **state)
         return -1;
     descriptors = open_descriptors();
     return chalk_start(
-        &(struct chalk_start_options){.ordinary_pages = true, .no_uring = true, .patience = "5"});
+        &(struct chalk_start_options){.ordinary_pages = true, .no_uring = no_uring, .patience = "5"});
+}
+
+static int start_poll(void **state)
+{
+    no_uring = true;
+    return start(state);
+}
+
+static int start_ring(void **state)
+{
+    no_uring = false;
+    return start(state);
 }
 
 /* The server notices that a client has gone a little after it went. */
@@ -650,8 +665,9 @@ static void a_file_that_is_cut_short_reads_as_all_ones(void **state)
 
     (void)state;
     chalk_stop(); /* to start in the test, because CMocka handles signals itself while one runs */
-    assert_int_equal(
-        chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .handle_removal = true}), 0);
+    assert_int_equal(chalk_start(&(struct chalk_start_options){
+                         .ordinary_pages = true, .no_uring = no_uring, .handle_removal = true}),
+                     0);
     share_registers(&window);
     assert_int_equal(ftruncate(peer.bar_file, 0), 0);
     assert_int_equal(chalk_mmio_read32(&window, 4096), UINT32_MAX);
@@ -747,7 +763,7 @@ static void hugepages_cannot_be_cut_short_by_the_device_either(void **state)
 
     (void)state;
     chalk_stop();
-    assert_int_equal(chalk_start(&(struct chalk_start_options){.no_uring = true}), 0);
+    assert_int_equal(chalk_start(&(struct chalk_start_options){.no_uring = no_uring}), 0);
     open_it();
     assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
     if (span.page == 4096) {
@@ -795,6 +811,7 @@ static void what_a_core_may_still_use_stays_open(void **state)
     uint32_t value;
 
     (void)state;
+    end = false;
     open_it();
     if (chalk_core_start_any(linger, &end) < 0)
         skip();
@@ -916,7 +933,9 @@ static void open_then(unsigned command, enum fault fault)
 static void start_with_patience(const char *list)
 {
     chalk_stop();
-    assert_int_equal(chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .patience = list}), 0);
+    assert_int_equal(chalk_start(&(struct chalk_start_options){
+                         .ordinary_pages = true, .no_uring = no_uring, .patience = list}),
+                     0);
     open_it();
 }
 
@@ -961,6 +980,97 @@ static void patience_is_for_each_device(void **state)
     assert_int_equal(chalk_start(&(struct chalk_start_options){.patience = "5"}), 0);
 }
 
+static void come_back_or_not(const char *text)
+{
+    for (unsigned i = 0; i < 2000 && !said(text); i++)
+        usleep(2000);
+    if (!said(text))
+        print_message("no '%s' in:\n%s", text, console.text);
+    assert_true(said(text));
+}
+
+/* It ends, and another one serves the same device at the same path: what the first was told, the second is.
+ */
+static void who_comes_back_is_told_again(void **state)
+{
+    struct chalk_mmio window, served;
+    _Atomic(uint32_t) counter = 0;
+    struct chalk_span span;
+    uint32_t value = 0;
+
+    (void)state;
+    for (unsigned twin = 0; twin < 2; twin++) {
+        chalk_stop();
+        console_clear();
+        peer.twin = twin != 0;
+        peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
+        peer.areas[0] = (struct vfio_region_sparse_mmap_area){4096, 4096};
+        peer.area_count = 1;
+        peer.file_size = sizeof peer.bar;
+        memcpy(peer.config, "\x34\x12\xe8\x11", 4);
+        assert_int_equal(chalk_start(&(struct chalk_start_options){
+                             .ordinary_pages = true, .no_uring = no_uring, .reconnect = "20"}),
+                         0);
+        domain = NULL;
+        open_it();
+        assert_int_equal(chalk_window_map(device, 0, 4096, 4096, CHALK_UNCACHED, &window), 0);
+        assert_int_equal(chalk_window_map(device, 0, 0, 64, CHALK_UNCACHED, &served), 0);
+        assert_int_equal(chalk_span_grow(16384, 0, 0, UINT64_MAX, &span), 0);
+        assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0);
+        assert_int_equal(chalk_dma_map(domain, (char *)span.va + 8192, 4096, span.iova + 8192, 3), 0);
+        assert_int_equal(chalk_dma_unmap(domain, span.iova, 4096), 0);
+        assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), 0);
+        assert_int_equal(chalk_pci_bus_master(device, true), 0);
+        for (unsigned round = 0; round < 3; round++) {
+            console_clear();
+            peer.config[CHALK_PCI_COMMAND] = 0;
+            atomic_store(&peer.maps, 0);
+            shutdown(peer.client, SHUT_RDWR);
+            if (round % 2 == 0) /* who asks, waits; else the thread sees it */
+                assert_int_equal(chalk_config_read(device, 0, 2, &value), 0);
+            come_back_or_not("has come back");
+            assert_int_equal(chalk_config_read(device, 0, 2, &value), 0);
+            assert_int_equal(value, 0x1234);
+            assert_int_equal(peer.maps, 1);
+            assert_int_equal(peer.memory_offset, 8192);
+            assert_true(peer.memory >= 0 && peer.eventfds[2] >= 0 && peer.eventfds[0] < 0);
+            assert_int_equal(peer.config[CHALK_PCI_COMMAND],
+                             CHALK_PCI_COMMAND_MASTER | CHALK_PCI_COMMAND_MEMORY);
+            chalk_mmio_write32(&window, 0, 5 + round); /* the new file is mapped */
+            assert_int_equal(pread(peer.bar_file, &value, 4, 4096), 4);
+            assert_int_equal(value, 5 + round);
+            chalk_mmio_write32(&served, 4, 7);
+            assert_int_equal(chalk_mmio_read32(&served, 4), 7);
+        }
+        console_clear();
+        peer.config[0] = 0x35; /* another device */
+        shutdown(peer.client, SHUT_RDWR);
+        come_back_or_not("the process that has this device has closed the connection");
+        assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
+        chalk_device_close(device);
+        device = NULL;
+    }
+}
+
+/* And who does not come back in time is gone. */
+static void who_stays_away_is_gone(void **state)
+{
+    uint32_t value;
+
+    (void)state;
+    chalk_stop();
+    assert_int_equal(chalk_start(&(struct chalk_start_options){
+                         .ordinary_pages = true, .no_uring = no_uring, .reconnect = "1"}),
+                     0);
+    open_it();
+    assert_int_equal(rename(peer.path, "/tmp/chalk-vfio-user-away"), 0);
+    shutdown(peer.client, SHUT_RDWR);
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
+    assert_true(said("1 s are waited for it to come back"));
+    assert_true(hosted_device_lost(device));
+    assert_int_equal(rename("/tmp/chalk-vfio-user-away", peer.path), 0);
+}
+
 /* Who waits for an answer when the other socket ends the connection hears what everybody hears from then on.
  */
 static void a_twin_that_breaks_ends_a_question(void **state)
@@ -998,7 +1108,9 @@ static void a_walk_goes_on_when_another_has_ended(void **state)
     (void)state;
     chalk_stop();
     snprintf(bus, sizeof bus, "%s,%s", name, name);
-    assert_int_equal(chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .bus = bus}), 0);
+    assert_int_equal(
+        chalk_start(&(struct chalk_start_options){.ordinary_pages = true, .no_uring = no_uring, .bus = bus}),
+        0);
     assert_int_equal(chalk_bus_next(&info), 0);
     assert_int_equal(chalk_bus_find(CHALK_CLASS_NVME, &other), -ENOENT);
     assert_int_equal(chalk_bus_next(&info), 0);
@@ -1226,7 +1338,9 @@ static void json_is_read_as_far_as_it_is_valid(void **state)
 
 int main(void)
 {
-#define ONE(test) cmocka_unit_test_setup_teardown(test, start, stop)
+#define ONE(test)                                                                                            \
+    cmocka_unit_test_setup_teardown(test, start_poll, stop),                                                 \
+        cmocka_unit_test_setup_teardown(test, start_ring, stop)
     const struct CMUnitTest tests[] = {
         ONE(registers_are_read_and_written_by_messages),
         ONE(a_domain_of_processes_has_no_others),
@@ -1249,6 +1363,8 @@ int main(void)
         ONE(a_command_that_makes_no_sense_ends_the_connection),
         ONE(who_is_slow_is_waited_for),
         ONE(patience_is_for_each_device),
+        ONE(who_comes_back_is_told_again),
+        ONE(who_stays_away_is_gone),
         ONE(a_twin_that_breaks_ends_a_question),
         ONE(commands_do_not_put_an_answer_off),
         ONE(who_is_gone_after_a_reset_is_not_waited_for),

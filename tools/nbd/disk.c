@@ -161,8 +161,9 @@ static bool bring_up(struct disk *disk)
         .interrupts = !disk->options.poll,
         .buffer_size = SLOTS * SLOT_SIZE,
     };
-    int error = chalk_start(
-        &(struct chalk_start_options){.handle_removal = true, .patience = getenv("CHALK_PATIENCE")});
+    int error = chalk_start(&(struct chalk_start_options){.handle_removal = true,
+                                                          .patience = getenv("CHALK_PATIENCE"),
+                                                          .reconnect = getenv("CHALK_RECONNECT")});
 
     if (error != 0) {
         complain("cannot start the platform: %s", chalk_error_name(error));

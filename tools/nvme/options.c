@@ -158,6 +158,8 @@ static const char chalk_environment[] =
     "  CHALK_CORES=LIST             the processors that become cores, such as 2-5,8\n"
     "  CHALK_PATIENCE=SECONDS       how long the process of such a device may take for an answer; 60 if "
     "absent\n"
+    "  CHALK_RECONNECT=SECONDS      how long it may take to come back when it has ended; it is gone at once "
+    "if absent\n"
     "  CHALK_UNPINNED=1             leave cores to Linux's scheduler, and not to a processor each\n"
     "  CHALK_LOG=LEVEL              error, warning, info or trace: the least important messages to show\n";
 

@@ -33,9 +33,12 @@ struct chalk_start_options {
                           chalk_core_adopt(); at most 65536 */
     const char *bus; /* the devices that chalk_bus_next() shows, such as "vfio-user:/run/a,vfio-user:/run/b";
                         NULL: those of the machine. It stays valid until chalk_stop() */
-    const char *patience; /* seconds that the process of a device may take for an answer while its socket is
-                             open, and those of single devices, such as "60,vfio-user:/run/slow=600";
-                             NULL: 60. A reset has its caller's deadline. It stays valid until chalk_stop() */
+    const char *patience;  /* seconds that the process of a device may take for an answer while its socket is
+                              open, and those of single devices, such as "60,vfio-user:/run/slow=600";
+                              NULL: 60. A reset has its caller's deadline. It stays valid until chalk_stop() */
+    const char *reconnect; /* such a list: seconds that the process of a device which has ended may take to
+                              come back, at the same path. Its device is then as after a reset, and its driver
+                              recovers it. NULL: it is gone at once */
 };
 
 /*
