@@ -402,7 +402,7 @@ int chalk_main(int argc, char *argv[])
 
     (void)argc;
     (void)argv;
-    if (!open_nvme(16u << 20, &w.memory, &w.domain, &w.device))
+    if (!open_nvme(32u << 20, &w.memory, &w.domain, &w.device))
         return 1;
     for (unsigned round = 0; round < 3; round++) {
         const struct chalk_nvme_options options = {
