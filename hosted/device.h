@@ -122,6 +122,7 @@ struct transport {
     int (*write)(const struct region *region, uint64_t offset, const void *bytes, size_t size);
     bool takes_files; /* map() may hand out the file of the memory */
     bool ports;       /* a BAR of I/O ports is no other than one of memory */
+    bool tells_loss;  /* by itself, when a device goes */
 
     int (*irq_info)(struct chalk_device *device, struct vfio_irq_info *info);
     /* Returns also how many vectors are to be had, if that is fewer. An eventfd of -1 is silence. */

@@ -96,6 +96,11 @@ int hosted_watch_open(struct chalk_device *device)
     return error;
 }
 
+bool hosted_watch_listens(const struct chalk_device *device)
+{
+    return device->watch != NULL && device->watch->started;
+}
+
 void hosted_watch_close(struct chalk_device *device)
 {
     struct watch *made = device->watch;

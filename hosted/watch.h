@@ -9,6 +9,8 @@
  * -EAGAIN. */
 int hosted_watch_open(struct chalk_device *device);
 void hosted_watch_close(struct chalk_device *device);
+/* Whether a thread waits for such requests. */
+bool hosted_watch_listens(const struct chalk_device *device);
 
 /* From here on an access to a register that Linux answers with SIGBUS reads as all ones. */
 void hosted_watch_start(void);

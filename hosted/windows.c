@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include "device.h"
 #include "state.h"
+#include "watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -239,6 +240,8 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     if (size == 0 || offset > region->size || size > region->size - offset)
         return -ERANGE;
     *window = (struct chalk_mmio){.size = size, .owner = region, .origin = offset};
+    if (device->transport->tells_loss || hosted_watch_listens(device))
+        window->lost = &device->lost;
     hosted_lock();
     if (mappable(region, offset, size))
         error = map_window(region, offset, window);

@@ -261,6 +261,11 @@ void chalk_core_wait(unsigned core, uint32_t seen, uint64_t deadline)
     (void)core, (void)seen, (void)deadline;
 }
 
+bool chalk_exit_requested(void)
+{
+    return false;
+}
+
 void chalk_core_wake(unsigned core)
 {
     (void)core;

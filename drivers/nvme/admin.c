@@ -106,6 +106,8 @@ int chalk_nvme_admin_start(struct chalk_nvme *nvme, struct nvme_admin_call *call
     lock(&nvme->admin);
     error = start(nvme, call, command);
     unlock(&nvme->admin);
+    if (error == 0)
+        atomic_store_explicit(&nvme->admin.look_after, chalk_deadline(NVME_LOOK_NS), memory_order_relaxed);
     return error;
 }
 
@@ -198,15 +200,26 @@ static void say_stray(const struct chalk_nvme *nvme, uint16_t cid, const char *t
 
 static void owes(struct chalk_nvme *nvme, uint32_t epoch, const char *what, unsigned timeout_ms)
 {
-    uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
+    uint32_t csts;
 
-    if (csts == NVME_GONE) {
-        if (chalk_nvme_fail(nvme, epoch, -ENODEV))
-            chalk_log(CHALK_ERROR, "NVMe %s: gone during %s", nvme->name, what);
-    } else if (nvme_epoch(nvme) == epoch) {
+    if (chalk_nvme_look(nvme, epoch, what, &csts) && nvme_epoch(nvme) == epoch) {
         say_silent(nvme, what, timeout_ms, csts, nvme->open ? "resetting it" : "stopped");
         (void)chalk_nvme_recover(nvme, epoch, -ETIMEDOUT);
     }
+}
+
+/* When whoever waits for commands looks next whether the controller is there. */
+static uint64_t next_look(const struct chalk_nvme *nvme)
+{
+    uint64_t after = atomic_load_explicit(&nvme->admin.look_after, memory_order_relaxed);
+    uint64_t next = atomic_load_explicit(&nvme->next_look, memory_order_relaxed);
+
+    return after > next ? after : next;
+}
+
+static bool is_time_to_look(const struct chalk_nvme *nvme, uint64_t now)
+{
+    return now >= next_look(nvme) || nvme_is_lost(nvme);
 }
 
 /* Ends the calls that were answered. False: there was an answer to a call that is not under way. */
@@ -248,6 +261,8 @@ void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
     what = late(&nvme->admin, now, &timeout_ms);
     if (what != NULL)
         owes(nvme, epoch, what, timeout_ms);
+    else if (is_time_to_look(nvme, now))
+        (void)chalk_nvme_glance(nvme, epoch, "an admin command");
 }
 
 void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)
@@ -274,6 +289,7 @@ void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)
 static void mending_poll(struct chalk_nvme *nvme, struct nvme_admin_call *call)
 {
     bool expired = chalk_expired(call->deadline);
+    uint64_t now = chalk_ticks();
     uint16_t stray;
 
     if (!reap(nvme, &stray)) {
@@ -283,6 +299,12 @@ static void mending_poll(struct chalk_nvme *nvme, struct nvme_admin_call *call)
         say_silent(nvme, call->what, (unsigned)(call->timeout_ns / CHALK_MS),
                    chalk_mmio_read32(&nvme->registers, NVME_CSTS), "so the reset has failed");
         chalk_nvme_admin_cancel(nvme, -ETIMEDOUT);
+    } else if (is_time_to_look(nvme, now)) {
+        nvme_look_later(nvme);
+        if (!chalk_nvme_is_gone(nvme))
+            return;
+        chalk_log(CHALK_ERROR, "NVMe %s: gone during %s", nvme->name, call->what);
+        chalk_nvme_admin_cancel(nvme, -ENODEV);
     }
 }
 
@@ -304,6 +326,22 @@ static int start_in_time(struct chalk_nvme *nvme, struct nvme_admin_call *call,
     return error;
 }
 
+/* The program is to end, and a command has taken a while: nobody waits longer for it. It may still be under
+ * way, with memory that is the caller's from now on, so the controller is reset. */
+static void interrupt(struct chalk_nvme *nvme, uint32_t epoch, struct nvme_admin_call *call)
+{
+    chalk_log(CHALK_WARNING, "NVMe %s: interrupted during %s; resetting it, which may leave that half done",
+              nvme->name, call->what != NULL ? call->what : "an admin command");
+    (void)chalk_nvme_recover(nvme, epoch, -EIO);
+    if (call->status == 0 && call->error == -EIO)
+        call->error = -ECANCELED;
+}
+
+static uint64_t sooner(uint64_t one, uint64_t other)
+{
+    return one < other ? one : other;
+}
+
 /* Sends a command once. Errors: as chalk_nvme_admin_start(); else its end is in the call. */
 static int run_once(struct chalk_nvme *nvme, struct nvme_admin_call *call, const struct nvme_command *command)
 {
@@ -311,11 +349,12 @@ static int run_once(struct chalk_nvme *nvme, struct nvme_admin_call *call, const
     bool asleep =
         nvme->interrupts && !call->awake && !call->mends && chalk_core_get_info(nvme->core, &core) == 0;
     int error = start_in_time(nvme, call, command);
+    uint64_t look = chalk_deadline(NVME_LOOK_NS);
 
     if (error != 0)
         return error;
     for (;;) {
-        uint32_t seen = asleep ? atomic_load(core.events) : 0;
+        uint32_t seen = asleep ? atomic_load(core.events) : 0, epoch = nvme_epoch(nvme);
 
         if (call->mends)
             mending_poll(nvme, call);
@@ -323,8 +362,12 @@ static int run_once(struct chalk_nvme *nvme, struct nvme_admin_call *call, const
             chalk_nvme_admin_poll(nvme);
         if (atomic_load_explicit(&call->finished, memory_order_acquire))
             return 0;
-        if (asleep)
-            chalk_core_wait(nvme->core, seen, call->deadline);
+        if (chalk_expired(look)) {
+            look = chalk_deadline(NVME_LOOK_NS);
+            if (!call->mends && chalk_exit_requested())
+                interrupt(nvme, epoch, call);
+        } else if (asleep)
+            chalk_core_wait(nvme->core, seen, sooner(sooner(call->deadline, look), next_look(nvme)));
         else
             chalk_pause();
     }
@@ -362,8 +405,12 @@ static bool may_try_again(struct chalk_nvme *nvme, struct nvme_admin_call *call,
         chalk_log(CHALK_WARNING, "NVMe %s: %s failed: %s (status 0x%03x); trying again", nvme->name,
                   call->what != NULL ? call->what : "an admin command", chalk_nvme_status_name(call->status),
                   NVME_STATUS_CODE(call->status));
-    for (deadline = chalk_deadline(rest); !chalk_expired(deadline);)
-        chalk_pause();
+    for (deadline = chalk_deadline(rest); !chalk_expired(deadline); chalk_pause())
+        if (nvme_is_time_to_look(nvme, chalk_ticks())) {
+            nvme_look_later(nvme);
+            if (chalk_nvme_is_gone(nvme))
+                return false;
+        }
     call->error = 0;
     call->status = 0;
     call->result = call->more = 0;

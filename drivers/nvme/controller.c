@@ -335,6 +335,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
         return -ENOMEM;
     }
     atomic_init(&nvme->epoch, NVME_STOPPED);
+    nvme_look_later(nvme);
     nvme->error = -EIO;
     nvme->device = device;
     nvme->domain = options->domain;

@@ -182,9 +182,13 @@ static void kick(struct chalk_block_queue *block)
     ensures is_sound(queue); */
 static inline unsigned look_at_time(struct nvme_queue *queue)
 {
-    if (queue->in_flight == 0 || chalk_ticks() < queue->next_sweep)
-        return 0;
-    return chalk_nvme_sweep(queue);
+    uint64_t now = chalk_ticks();
+    unsigned found = 0;
+
+    if ((queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now))
+        found = chalk_nvme_sweep(queue);
+    chalk_nvme_limit_wait(queue);
+    return found;
 }
 
 /* The request of a completion has left the device: its slot is free, and the entry read. */

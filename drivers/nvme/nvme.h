@@ -75,6 +75,9 @@ _Static_assert(NVME_MAX_TRANSFER / 4096 * sizeof(uint64_t) <= NVME_LIST_SIZE - s
 /* Keeps command identifiers within 15 bits, with some left to tell old from new: see struct nvme_slot. */
 #define NVME_MAX_DEPTH 4095
 
+/* Somebody looks so often whether the controller is there, when nothing else would tell. */
+#define NVME_LOOK_NS CHALK_S
+
 /* A request is late when it has seen this many sweeps, so its deadline is kept to one part in that many. */
 #define NVME_SWEEPS 64
 
@@ -143,6 +146,7 @@ struct nvme_admin_queue {
     struct chalk_mmio doorbells;
     atomic_flag lock; /* of what follows */
     uint32_t tail, head, phase;
+    _Atomic(uint64_t) look_after; /* ticks: before, nobody who waits for a command looks: it is too new */
     struct nvme_admin_slot slots[NVME_ADMIN_CALLS];
 };
 
@@ -199,7 +203,9 @@ struct chalk_nvme {
     _Atomic(uint32_t) epoch;   /* NVME_EPOCH(); every queue looks at it when it is idle */
     int error;                 /* valid once stopped: -ENODEV, -EPROTO, -ETIMEDOUT, -EIO */
     _Atomic(uint32_t) strikes; /* resets since a request succeeded */
-    bool open;                 /* wholly; before that, what fails is not mended */
+    /* Ticks: when a poll that finds nothing, on any core, looks whether the controller is there. */
+    _Atomic(uint64_t) next_look;
+    bool open; /* wholly; before that, what fails is not mended */
     struct chalk_device *device;
     struct chalk_domain *domain;
     struct chalk_memory *memory;
@@ -313,7 +319,7 @@ struct nvme_queue {
     uint32_t phase;      /* NVME_PHASE when that is new, else 0 */
     uint32_t origin;     /* this queue's identifier << 16 */
     uint32_t depth;
-    uint64_t next_sweep; /* ticks */
+    uint64_t next_sweep; /* ticks; of requests in flight */
     struct chalk_nvme *nvme;
     const struct nvme_completion *completions;
     uint32_t epoch;  /* of the controller, when it got to know this pair; 0: it does not know it */
@@ -503,6 +509,29 @@ static inline uint32_t nvme_epoch(const struct chalk_nvme *nvme)
     return atomic_load_explicit(&nvme->epoch, memory_order_acquire);
 }
 
+/* Whether the platform has told that the device is lost. */
+/*@ requires \valid_read(nvme);
+    assigns \nothing; */
+static inline bool nvme_is_lost(const struct chalk_nvme *nvme)
+{
+    const _Atomic(bool) *lost = nvme->registers.lost;
+
+    return lost != NULL && atomic_load_explicit(lost, memory_order_relaxed);
+}
+
+/* Whether nobody has looked for a while, or the device is lost. */
+/*@ requires \valid_read(nvme);
+    assigns \nothing; */
+static inline bool nvme_is_time_to_look(const struct chalk_nvme *nvme, uint64_t now)
+{
+    return now >= atomic_load_explicit(&nvme->next_look, memory_order_relaxed) || nvme_is_lost(nvme);
+}
+
+static inline void nvme_look_later(struct chalk_nvme *nvme)
+{
+    atomic_store_explicit(&nvme->next_look, chalk_deadline(NVME_LOOK_NS), memory_order_relaxed);
+}
+
 static inline enum nvme_state nvme_state(const struct chalk_nvme *nvme)
 {
     return NVME_STATE(nvme_epoch(nvme));
@@ -530,6 +559,21 @@ int chalk_nvme_map_doorbells(struct chalk_nvme *nvme);
  */
 bool chalk_nvme_fail(struct chalk_nvme *nvme, uint32_t seen, int error);
 bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error);
+
+/*
+ * Looks whether the controller is there and well, and deals with it if not: one that has gone fails with
+ * -ENODEV, another one is reset. Returns whether it is well; if not, or if another core has dealt with it
+ * since `seen`, it is no longer in that epoch. `*csts` is its status, UINT32_MAX if it has gone. `what` is
+ * under way, for messages.
+ */
+bool chalk_nvme_look(struct chalk_nvme *nvme, uint32_t seen, const char *what, uint32_t *csts);
+
+/* The same, at leisure: reads a register only where that costs no message to another process, or the platform
+ * does not tell when the device is lost. */
+bool chalk_nvme_glance(struct chalk_nvme *nvme, uint32_t seen, const char *what);
+
+/* Whether it has gone: for a core that is about to reset it. */
+bool chalk_nvme_is_gone(const struct chalk_nvme *nvme);
 
 /* What a controller that stops because of `error` fails with from then on: -ENODEV, -EPROTO, -ETIMEDOUT, or
  * -EIO for all others. A status of one command is no property of the controller. */
@@ -716,14 +760,20 @@ int chalk_nvme_cancel(struct chalk_block_queue *block, struct chalk_block_reques
 /* recovery.c */
 
 /*
- * Looks whether the controller is well, and ages the requests in flight: so a submission needs no time stamp.
- * One that has seen more sweeps than make up its time limit is late. Returns how many requests it called
- * back.
+ * Looks whether the controller is well, and if it is time for a sweep ages the requests in flight: so a
+ * submission needs no time stamp. One that has seen more sweeps than make up its time limit is late. Returns
+ * how many requests it called back.
  */
 /*@ requires is_sound(queue);
     assigns *queue, queue->slots[0 .. queue->slot_mask], queue->cids[0 .. queue->depth - 1];
     ensures is_sound(queue); */
 __attribute__((cold)) unsigned chalk_nvme_sweep(struct nvme_queue *queue);
+
+/* Says in wait_ns when the next sweep or look is due. */
+/*@ requires is_sound(queue);
+    assigns queue->block.wait_ns;
+    ensures is_sound(queue); */
+void chalk_nvme_limit_wait(struct nvme_queue *queue);
 
 /*
  * A request, whose slot was just freed, has failed. Returns the errno for it, and now and then tells of it:

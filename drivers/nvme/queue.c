@@ -379,8 +379,9 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     chalk_nvme_shadow_doorbell(nvme, &queue->tail_shadow, 2u * id, &queue->tail_doorbell);
     chalk_nvme_shadow_doorbell(nvme, &queue->head_shadow, 2u * id + 1, &queue->head_doorbell);
     queue->timeout_ns = options->timeout_ns != 0 ? options->timeout_ns : 30 * CHALK_S;
-    queue->block.wait_ns = queue->timeout_ns / NVME_SWEEPS;
-    queue->sweep_ticks = chalk_ns_to_ticks(queue->block.wait_ns);
+    queue->sweep_ticks = chalk_ns_to_ticks(queue->timeout_ns / NVME_SWEEPS);
+    queue->block.wait_ns =
+        queue->timeout_ns / NVME_SWEEPS < NVME_LOOK_NS ? queue->timeout_ns / NVME_SWEEPS : NVME_LOOK_NS;
     queue->sgl_align = options->pages_only ? 0 : nvme->info.sgl_align;
     describe(queue, &ns, options->protection);
     error = allocate_shared(nvme, queue);

@@ -185,29 +185,11 @@ static unsigned submit_kept(struct nvme_queue *queue)
     return found;
 }
 
-/* Nobody's registers read as all ones; behind some bridges, as behind QEMU's, they read as zeroes, but its
- * configuration does not. */
-static bool gone(const struct chalk_nvme *nvme, uint32_t csts)
+/* Makes the requests in flight a sweep older. */
+static void grow_older(struct nvme_queue *queue, const struct chalk_block_request **newly,
+                       const struct chalk_block_request **hopeless)
 {
-    uint32_t identity = 0;
-
-    return csts == NVME_GONE || (csts == 0 && (chalk_config_read(nvme->device, 0, 4, &identity) == -ENODEV ||
-                                               identity == UINT32_MAX));
-}
-
-unsigned chalk_nvme_sweep(struct nvme_queue *queue)
-{
-    struct chalk_nvme *nvme = queue->nvme;
-    uint32_t csts = chalk_mmio_read32(&nvme->registers, NVME_CSTS);
-    bool well = (csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY;
-    const struct chalk_block_request *newly = NULL, *hopeless = NULL;
-
-    if (!well && nvme_epoch(nvme) != queue->epoch)
-        return 0; /* another core is about it */
-    if (queue->block.counters.completed != queue->swept)
-        atomic_store_explicit(&nvme->strikes, 0, memory_order_relaxed);
-    queue->swept = queue->block.counters.completed;
-    queue->next_sweep = chalk_ticks() + queue->sweep_ticks;
+    *newly = *hopeless = NULL;
     for (unsigned i = 0; i < queue->depth; i++) {
         struct nvme_slot *slot = &queue->slots[i];
 
@@ -217,31 +199,60 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
         if (late(slot))
             slot->marks |= NVME_MARK_UNWANTED;
         if (slot->age == NVME_SWEEPS + 1)
-            newly = slot->request;
+            *newly = slot->request;
         if (slot->age > NVME_SWEEPS + NVME_GRACE)
-            hopeless = slot->request;
+            *hopeless = slot->request;
     }
-    if (!well && gone(nvme, csts)) {
-        if (chalk_nvme_fail(nvme, queue->epoch, -ENODEV))
-            chalk_log(CHALK_ERROR, "NVMe %s: gone; was it unplugged?", nvme->name);
-    } else if (!well) {
-        chalk_log(CHALK_ERROR, "NVMe %s: %s 0x%08x; resetting it", nvme->name,
-                  (csts & NVME_CSTS_CFS) != 0 ? "fatal status" : "it has stopped by itself, status", csts);
-        (void)chalk_nvme_recover(nvme, queue->epoch, -EIO);
+}
+
+/* Nothing is late: is the controller there? */
+static unsigned look_only(struct nvme_queue *queue)
+{
+    if (!chalk_nvme_glance(queue->nvme, queue->epoch, NULL))
         queue->block.ops = &mending_ops;
-    } else if (hopeless != NULL) {
+    return 0;
+}
+
+void chalk_nvme_limit_wait(struct nvme_queue *queue)
+{
+    uint64_t due = atomic_load_explicit(&queue->nvme->next_look, memory_order_relaxed), now = chalk_ticks();
+
+    if (queue->in_flight != 0 && queue->next_sweep < due)
+        due = queue->next_sweep;
+    queue->block.wait_ns = due > now ? chalk_ticks_to_ns(due - now) + 1 : 1; /* 0 would be for ever */
+}
+
+unsigned chalk_nvme_sweep(struct nvme_queue *queue)
+{
+    struct chalk_nvme *nvme = queue->nvme;
+    uint64_t now = chalk_ticks();
+    const struct chalk_block_request *newly, *hopeless;
+    uint32_t csts;
+
+    if (queue->in_flight == 0 || (now < queue->next_sweep && !nvme_is_lost(nvme)))
+        return look_only(queue);
+    queue->next_sweep = now + queue->sweep_ticks;
+    if (queue->block.counters.completed != queue->swept)
+        atomic_store_explicit(&nvme->strikes, 0, memory_order_relaxed);
+    queue->swept = queue->block.counters.completed;
+    if (!chalk_nvme_look(nvme, queue->epoch, NULL, &csts)) {
+        queue->block.ops = &mending_ops;
+        return 0;
+    }
+    grow_older(queue, &newly, &hopeless);
+    if (hopeless != NULL) {
         complain(queue, hopeless, csts, "deleting its queue");
         queue->block.ops = &mending_ops;
-    } else {
-        if (newly != NULL)
-            complain(queue, newly, csts, "aborting it");
-        abort_next(queue);
-        chalk_nvme_admin_poll(nvme);
-        chalk_nvme_events_tend(nvme);
-        if (!chalk_nvme_shape_is_lost(queue))
-            return submit_kept(queue);
-        queue->block.ops = &mending_ops;
+        return 0;
     }
+    if (newly != NULL)
+        complain(queue, newly, csts, "aborting it");
+    abort_next(queue);
+    chalk_nvme_admin_poll(nvme);
+    chalk_nvme_events_tend(nvme);
+    if (!chalk_nvme_shape_is_lost(queue))
+        return submit_kept(queue);
+    queue->block.ops = &mending_ops;
     return 0;
 }
 

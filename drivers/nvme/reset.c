@@ -117,6 +117,54 @@ bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error)
     return true;
 }
 
+/* ---- is it there? ---------------------------------------------------------------------------------- */
+
+/* Nobody's registers read as all ones; behind some bridges, as behind QEMU's, they read as zeroes, but its
+ * configuration does not. */
+static bool gone(const struct chalk_nvme *nvme, uint32_t csts)
+{
+    uint32_t identity = 0;
+
+    return csts == NVME_GONE || (csts == 0 && (chalk_config_read(nvme->device, 0, 4, &identity) == -ENODEV ||
+                                               identity == UINT32_MAX));
+}
+
+bool chalk_nvme_is_gone(const struct chalk_nvme *nvme)
+{
+    return nvme_is_lost(nvme) || gone(nvme, chalk_mmio_read32(&nvme->registers, NVME_CSTS));
+}
+
+bool chalk_nvme_look(struct chalk_nvme *nvme, uint32_t seen, const char *what, uint32_t *csts)
+{
+    nvme_look_later(nvme);
+    *csts = nvme_is_lost(nvme) ? NVME_GONE : chalk_mmio_read32(&nvme->registers, NVME_CSTS);
+    if ((*csts & (NVME_CSTS_RDY | NVME_CSTS_CFS)) == NVME_CSTS_RDY)
+        return true;
+    if (nvme_epoch(nvme) != seen)
+        return false; /* another core is about it */
+    if (gone(nvme, *csts)) {
+        *csts = NVME_GONE;
+        if (chalk_nvme_fail(nvme, seen, -ENODEV))
+            chalk_log(CHALK_ERROR, "NVMe %s: gone%s%s; was it unplugged?", nvme->name,
+                      what != NULL ? " during " : "", what != NULL ? what : "");
+    } else {
+        chalk_log(CHALK_ERROR, "NVMe %s: %s 0x%08x; %s", nvme->name,
+                  (*csts & NVME_CSTS_CFS) != 0 ? "fatal status" : "it has stopped by itself, status", *csts,
+                  nvme->open ? "resetting it" : "stopped");
+        (void)chalk_nvme_recover(nvme, seen, -EIO);
+    }
+    return false;
+}
+
+bool chalk_nvme_glance(struct chalk_nvme *nvme, uint32_t seen, const char *what)
+{
+    bool by_message = nvme->registers.ops != NULL && nvme->registers.lost != NULL;
+    uint32_t csts;
+
+    nvme_look_later(nvme);
+    return (by_message && !nvme_is_lost(nvme)) || chalk_nvme_look(nvme, seen, what, &csts);
+}
+
 int chalk_nvme_reset(struct chalk_nvme *nvme)
 {
     if (take_over(nvme, nvme_epoch(nvme)))

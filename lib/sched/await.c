@@ -80,7 +80,7 @@ static unsigned poll_queue(struct chalk_poller *poller)
     polled = chalk_block_poll(queue, 0);
     under_way = polled >= 0 && queue->counters.submitted != queue->counters.completed;
     poller->awake = under_way && !queue->may_wait;
-    poller->due = under_way && queue->wait_ns != 0 && polled == 0 ? chalk_deadline(queue->wait_ns) : 0;
+    poller->due = polled == 0 && queue->wait_ns != 0 ? chalk_deadline(queue->wait_ns) : 0;
     return polled > 0 ? (unsigned)polled : 0;
 }
 

@@ -866,6 +866,7 @@ static void open_for_use(struct chalk_mmio *mapped, struct chalk_mmio *served)
     assert_non_null(served->ops);
     assert_int_equal(chalk_pci_bus_master(device, true), 0);
     assert_int_equal(chalk_mmio_read32(mapped, 4096) | chalk_mmio_read32(served, 0), 0);
+    assert_true(mapped->lost == NULL || !*mapped->lost); /* NULL: no thread waits for questions */
 }
 
 static void expect_gone(const struct chalk_mmio *mapped, const struct chalk_mmio *served)
@@ -877,6 +878,8 @@ static void expect_gone(const struct chalk_mmio *mapped, const struct chalk_mmio
     while (chalk_mmio_read32(mapped, 4096) != UINT32_MAX && !chalk_expired(deadline))
         chalk_pause();
     assert_int_equal(chalk_mmio_read64(mapped, 8184), UINT64_MAX);
+    assert_true(mapped->lost == NULL || *mapped->lost);
+    assert_ptr_equal(mapped->lost, served->lost);
     assert_int_equal(chalk_mmio_read32(served, 0), UINT32_MAX);
     chalk_mmio_write32(mapped, 0, 5);
     chalk_mmio_write32(served, 0, 5);

@@ -689,6 +689,27 @@ static void what_a_dead_process_has_left_in_its_registers_is_not_read(void **sta
     assert_int_equal(chalk_mmio_read32(&window, 4096), UINT32_MAX);
 }
 
+/* Without a question, and so without an answer to wait for. */
+static void a_process_that_ends_is_told_by_a_word(void **state)
+{
+    const uint64_t deadline = chalk_deadline(10 * CHALK_S);
+    struct chalk_core_info core;
+    struct chalk_mmio window;
+    uint32_t seen;
+
+    (void)state;
+    open_it();
+    assert_int_equal(chalk_window_map(device, 0, 0, 64, CHALK_UNCACHED, &window), 0);
+    assert_int_equal(chalk_core_get_info(0, &core), 0);
+    seen = atomic_load(core.events);
+    assert_non_null(window.lost);
+    assert_false(*window.lost);
+    shutdown(peer.client, SHUT_RDWR);
+    chalk_core_wait(0, seen, deadline);
+    assert_false(chalk_expired(deadline)); /* it was woken */
+    assert_true(*window.lost);
+}
+
 static void memory_goes_by_descriptor(void **state)
 {
     struct chalk_span span;
@@ -1352,6 +1373,7 @@ int main(void)
         ONE(a_file_that_is_not_memory_is_not_mapped),
         ONE(a_file_that_is_cut_short_reads_as_all_ones),
         ONE(what_a_dead_process_has_left_in_its_registers_is_not_read),
+        ONE(a_process_that_ends_is_told_by_a_word),
         ONE(memory_goes_by_descriptor),
         ONE(memory_cannot_be_cut_short_by_the_device),
         ONE(a_file_with_private_memory_in_it_is_not_given),

@@ -712,6 +712,8 @@ static int function_reset(struct fake_device *device)
 void model_unplug(struct nvme_model *model)
 {
     model->device->gone = true;
+    model->device->lost = true;
+    chalk_core_wake(0);
 }
 
 static void pad(char *field, size_t size, const char *text)

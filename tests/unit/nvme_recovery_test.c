@@ -702,6 +702,171 @@ static void one_that_stops_by_itself_is_started_again(void **state)
     assert_false(fake_console_has("not answered"));
 }
 
+/* ---- gone, with nothing in flight ------------------------------------------------------------------ */
+
+/* `tells`: the platform learns that a device is lost, and a register is read by a message to a process. */
+static void reopen(bool tells, const struct chalk_nvme_queue_options *options)
+{
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    model->device->gone = false;
+    model->device->lost = false;
+    model->device->tells = tells;
+    fake.idle = NULL;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(chalk_nvme_queue_open(nvme, options, &queue), 0);
+}
+
+static void an_idle_queue_learns_that_its_device_is_gone(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4, .timeout_ns = 3600000 * MS};
+    uint64_t begin;
+    int polled;
+
+    (void)state;
+    for (unsigned lap = 0; lap < 4; lap++) {
+        bool tells = lap % 2 != 0, flies = lap >= 2;
+        unsigned reads;
+
+        reopen(tells, &options);
+        assert_true(queue->wait_ns <= 1000 * MS);
+        if (flies) { /* its first sweep is at once, and the second a minute later */
+            model->lose = 1;
+            finished = 0;
+            assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+            assert_int_equal(chalk_block_poll(queue, 0), 0);
+        }
+        reads = model->register_reads;
+        for (begin = fake.now; fake.now < begin + 10000 * MS;)
+            assert_int_equal(chalk_block_poll(queue, 0), 0);
+        assert_in_range(model->register_reads - reads, tells ? 0 : 9, tells ? 0 : 11);
+        model_unplug(model);
+        begin = fake.now;
+        while ((polled = chalk_block_poll(queue, 0)) >= 0)
+            assert_true(fake.now < begin + 2000 * MS);
+        assert_int_equal(polled, -ENODEV);
+        assert_in_range(fake.now - begin, 0, tells ? 50 * MS : 1100 * MS);
+        if (flies)
+            assert_int_equal(items[0].status, -ENODEV);
+    }
+}
+
+static uint64_t unplugged_at, asked_at;
+
+/* While somebody waits: the device goes; or the program is asked to end. */
+static void unplug_later(void *argument)
+{
+    (void)argument;
+    if (fake.now < unplugged_at || model->device->gone)
+        return;
+    model_unplug(model);
+}
+
+static void ask_to_end_later(void *argument)
+{
+    (void)argument;
+    fake.exit_requested = fake.now >= asked_at;
+}
+
+/* A command that is never answered, and may take an hour. */
+static int ask_for_long(void)
+{
+    const struct nvme_command command = {.cdw0 = NVME_SET_FEATURES, .cdw10 = NVME_FEATURE_QUEUES};
+    struct nvme_admin_call call = {.what = "a long command", .timeout_ns = 3600000 * MS};
+
+    model->mute_until_reset = true;
+    return chalk_nvme_admin_run(nvme, &call, &command);
+}
+
+static void a_long_command_ends_with_its_device(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
+
+    (void)state;
+    for (unsigned lap = 0; lap < 4; lap++) {
+        bool tells = lap % 2 != 0;
+        unsigned reads;
+
+        model->admin_interrupts = lap >= 2; /* and so the wait is asleep */
+        reopen(tells, &options);
+        unplugged_at = fake.now + 5000 * MS;
+        reads = model->register_reads;
+        fake.idle = unplug_later;
+        assert_int_equal(ask_for_long(), -ENODEV);
+        assert_in_range(fake.now - unplugged_at, 0, tells ? 50 * MS : 1100 * MS);
+        assert_true(model->register_reads - reads < (tells ? 5 : 12));
+        assert_true(fake_console_has("gone during an admin command; was it unplugged?"));
+        fake_console_clear();
+    }
+    fake.idle = NULL;
+}
+
+static void a_reset_ends_with_its_device(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
+
+    (void)state;
+    for (unsigned tells = 0; tells < 2; tells++) {
+        reopen(tells, &options);
+        model->hold_admin = true;
+        unplugged_at = fake.now + 2000 * MS;
+        fake.idle = unplug_later;
+        assert_int_equal(chalk_nvme_reset(nvme), -ENODEV);
+        assert_in_range(fake.now - unplugged_at, 0, tells ? 50 * MS : 1100 * MS);
+        model->hold_admin = false;
+    }
+    fake.idle = NULL;
+}
+
+static void a_watch_ends_with_its_device(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
+    struct chalk_nvme_event event;
+
+    (void)state;
+    for (unsigned tells = 0; tells < 2; tells++) {
+        uint64_t begin;
+        int error;
+
+        reopen(tells, &options);
+        assert_int_equal(chalk_nvme_watch(nvme, CHALK_NVME_WATCH_ALL), 0);
+        for (begin = fake.now; fake.now < begin + 3000 * MS;)
+            assert_int_equal(chalk_nvme_next_event(nvme, &event), -EAGAIN);
+        model_unplug(model);
+        begin = fake.now;
+        while ((error = chalk_nvme_next_event(nvme, &event)) == -EAGAIN)
+            assert_true(fake.now < begin + 2000 * MS);
+        assert_int_equal(error, -ENODEV);
+        assert_in_range(fake.now - begin, 0, tells ? 50 * MS : 1100 * MS);
+    }
+}
+
+static void a_program_that_is_to_end_waits_for_no_long_command(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1, .depth = 4};
+    unsigned enables;
+
+    (void)state;
+    for (unsigned asleep = 0; asleep < 2; asleep++) {
+        model->admin_interrupts = asleep;
+        reopen(false, &options);
+        enables = model->enables;
+        asked_at = fake.now + 5000 * MS;
+        fake.idle = ask_to_end_later;
+        assert_int_equal(ask_for_long(), -ECANCELED);
+        assert_in_range(fake.now - asked_at, 0, 1100 * MS);
+        assert_int_equal(model->enables, enables + 1); /* the command may reach no memory any more */
+        assert_int_equal(nvme_state(nvme), NVME_LIVE);
+        finished = 0; /* short ones go on, and so do requests */
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
+        poll_until(1);
+        assert_int_equal(items[0].status, 0);
+        assert_int_equal(model->enables, enables + 1);
+        fake.exit_requested = false;
+    }
+    fake.idle = NULL;
+}
+
 /* ---- a verify run with a hundred resets ------------------------------------------------------------ */
 
 #define BLOCKS 1024u
@@ -1073,6 +1238,11 @@ int main(void)
         TEST(one_that_is_gone_stays_gone),
         TEST(one_whose_registers_turn_to_zeroes_is_gone),
         TEST(one_that_stops_by_itself_is_started_again),
+        TEST(an_idle_queue_learns_that_its_device_is_gone),
+        TEST(a_long_command_ends_with_its_device),
+        TEST(a_reset_ends_with_its_device),
+        TEST(a_watch_ends_with_its_device),
+        TEST(a_program_that_is_to_end_waits_for_no_long_command),
         TEST(a_verify_run_survives_a_hundred_resets),
         TEST(a_refusal_that_passes_is_waited_for),
         TEST(room_of_kept_requests_is_given_back),

@@ -343,6 +343,7 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     window->ops = model->bars[bar].ops;
     window->owner = model->model;
     window->origin = offset;
+    window->lost = model->tells ? &model->lost : NULL;
     if (!window->ops)
         window->base = (uintptr_t)model->bars[bar].memory + (uintptr_t)offset;
     return 0;

@@ -26,6 +26,8 @@ struct fake_device {
     struct chalk_bus_info info; /* `name` and what a scan shows */
     uint8_t config[4096];       /* as the device has it; the driver's writes arrive here */
     bool gone;                  /* unplugged: configuration space reads as ones */
+    bool tells;                 /* the platform learns that, and tells by `lost` of the windows */
+    _Atomic(bool) lost;
     int held;                   /* not 0: what chalk_device_open() returns, say -EBUSY */
     struct {
         uint64_t size; /* bytes, 0: there is no such BAR */

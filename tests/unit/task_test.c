@@ -572,6 +572,12 @@ static void tasks_read_by_straight_line_code(void **state)
     assert_int_equal(endings, 6);
 }
 
+static void sleeps_long(struct chalk_task *self, void *argument)
+{
+    (void)argument;
+    chalk_task_sleep(self, chalk_deadline(10 * CHALK_S + 500 * CHALK_MS));
+}
+
 static void loop_looks_at_a_queue_that_does_not_interrupt(void **state)
 {
     struct chalk_loop_counters counters;
@@ -589,6 +595,22 @@ static void loop_looks_at_a_queue_that_does_not_interrupt(void **state)
     assert_in_range(chalk_ticks_to_ns(chalk_ticks() - before), 9 * 7 * CHALK_MS, 10 * 7 * CHALK_MS);
     chalk_loop_get_counters(loop, &counters);
     assert_int_equal(counters.sleeps, 9); /* one a read; the first is done when it is looked for */
+}
+
+/* Nothing interrupts when a device goes: so a loop looks at its idle queues, too. */
+static void loop_looks_at_an_idle_queue_once_a_second(void **state)
+{
+    struct chalk_loop_counters counters;
+
+    (void)state;
+    memset(&model, 0, sizeof model);
+    model.queue.ops = &ops;
+    model.queue.may_wait = true;
+    model.queue.wait_ns = CHALK_S;
+    start("sleeper", 0, sleeps_long, NULL);
+    run_on_model();
+    chalk_loop_get_counters(loop, &counters);
+    assert_in_range(counters.sleeps, 10, 12);
 }
 
 static struct chalk_block_request late;
@@ -636,6 +658,7 @@ int main(void)
         TEST(rank_may_change),
         TEST(tasks_read_by_straight_line_code),
         TEST(loop_looks_at_a_queue_that_does_not_interrupt),
+        TEST(loop_looks_at_an_idle_queue_once_a_second),
         TEST(late_answer_wakes_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,8 +121,8 @@ struct chalk_block_queue {
     /* Whether an interrupt tells its owner of what has finished: so that after a poll that found nothing it
      * may call chalk_core_wait(), with the event word that it read before. If not, it goes on polling. */
     bool may_wait;
-    /* For how long at most, while requests are under way: no interrupt tells that one is late, a poll finds
-     * it. 0: for ever. */
+    /* For how long at most, after a poll that found nothing, which sets it; also when no request is under
+     * way: no interrupt tells that one is late, or that the device is gone; a poll finds it. 0: for ever. */
     uint64_t wait_ns;
 };
 

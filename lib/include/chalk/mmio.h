@@ -14,6 +14,8 @@
 #ifndef CHALK_MMIO_H
 #define CHALK_MMIO_H
 
+#include <chalk/platform.h>
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,10 +32,13 @@ struct chalk_mmio_ops {
 
 struct chalk_mmio {
     uintptr_t base;                   /* address of byte 0, where mapped */
-    size_t size;                      /* bytes */
     const struct chalk_mmio_ops *ops; /* NULL: mapped */
+    size_t size;                      /* bytes */
     void *owner;                      /* the ops' */
     uint64_t origin;                  /* the ops': where the window starts, in their terms */
+    /* Becomes true, and every core wakes, when the platform learns that the device is lost: its registers
+     * read as all ones then. NULL: the platform does not learn it, only a register read does. */
+    const CHALK_ATOMIC(bool) *lost;
 };
 
 #define CHALK_MMIO_ACCESS(bits)                                                                              \

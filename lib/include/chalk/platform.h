@@ -172,10 +172,10 @@ enum chalk_attribute {
 /*
  * Makes `size` bytes at `offset` of base address register `bar` (0-5) accessible, until the device closes.
  * The window is wholly mapped or, where any part of it may not be, wholly served by calls; <chalk/mmio.h>
- * hides which. `offset` and `size` need no alignment.
- * Errors: -ENODEV (no such BAR, or it is I/O ports; those of another process can be had), -ERANGE (beyond its
- * end), -ENOMEM.
- * Why: address space, and what of it may be touched, belongs to the platform.
+ * hides which. `offset` and `size` need no alignment. A platform that learns by itself when the device is
+ * lost tells it in window->lost, and wakes every core. Errors: -ENODEV (no such BAR, or it is I/O ports;
+ * those of another process can be had), -ERANGE (beyond its end), -ENOMEM. Why: address space, and what of it
+ * may be touched, belongs to the platform.
  */
 int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset, size_t size,
                      enum chalk_attribute attribute, struct chalk_mmio *window);
