@@ -579,6 +579,34 @@ static void what_no_memory_has_is_a_lack_of_it(void **state)
     assert_int_equal(chalk_span_grow(4096, 12288, 0, UINT64_MAX, &span), -EINVAL);
 }
 
+/* It is of interest to who uses a device, at the end, when it stands before no other message. */
+static void a_lack_of_hugepages_is_told_once_and_last(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    for (unsigned opened = 0; opened < 2; opened++) {
+        chalk_stop();
+        assert_int_equal(start_with(&(struct chalk_start_options){.no_uring = true}), 0);
+        assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
+        assert_int_equal(chalk_span_grow(4096, 0, 0, UINT64_MAX, &span), 0);
+        if (span.page != 4096)
+            skip(); /* this machine has some */
+        if (opened) {
+            open_first();
+            chalk_device_close(device);
+            device = NULL;
+        }
+        assert_string_equal(console.text, "");
+        chalk_stop();
+        assert_int_equal(said("ordinary pages are used, which are slower: 0 pages of 2048 KiB are free"),
+                         opened);
+        assert_true(!opened || said("echo 33 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
+        assert_true(strstr(console.text + (opened ? strlen("chalk: ") : 0), "chalk: ") == NULL);
+        assert_int_equal(start(state), 0);
+    }
+}
+
 static void only_what_the_iommu_translates_is_mapped(void **state)
 {
     struct chalk_span high, low;
@@ -1053,6 +1081,7 @@ int main(void)
         ONE(windows_end_with_their_bar),
         ONE(the_same_window_again_takes_nothing),
         ONE(what_no_memory_has_is_a_lack_of_it),
+        ONE(a_lack_of_hugepages_is_told_once_and_last),
         ONE(only_what_the_iommu_translates_is_mapped),
         ONE(a_chain_of_capabilities_that_leads_nowhere_ends),
         ONE(mappings_are_counted_and_never_overlap),
