@@ -10,8 +10,9 @@
 static const struct script_name names[] = {{WHEN_COMMAND, "read", 2, UINT64_MAX},
                                            {WHEN_READ, "cap", 0, UINT64_MAX},
                                            {WHEN_WRITE, "cc", 0x14, UINT64_MAX}};
-static const struct script_names device = {"nvme", names, sizeof names / sizeof names[0], UINT32_MAX,
-                                           UINT32_MAX};
+static const char *const habits[] = {"hums", NULL};
+static const struct script_names device = {
+    "nvme", names, sizeof names / sizeof names[0], UINT32_MAX, UINT32_MAX, habits, true};
 
 /* Its rules, as lines. */
 static void print(const struct script *script, char *text, size_t size)
@@ -38,6 +39,7 @@ static size_t write_out(const uint8_t *data, size_t size, char *text, size_t roo
                                         "put ",       "0x10 ",      "4 ",
                                         "garbage",    "vanish",     "storm ",
                                         "short ",     "size ",      "close",
+                                        "\nalways: ", "hums",       "reshape ",
                                         "#",          "\n"};
     size_t length = 0;
 

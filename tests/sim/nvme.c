@@ -22,7 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK         512u
+#define BLOCK_SHIFT   9
+#define BLOCK         (1u << BLOCK_SHIFT)
 #define LARGE_BLOCK   4096u
 #define TIMEOUT       (20 * CHALK_MS)
 #define ADMIN_TIMEOUT (5 * CHALK_MS)
@@ -56,6 +57,9 @@ struct worker {
 static const struct scenario *scenario;
 static bool honest, flawless, watches;
 static _Atomic(unsigned) resets; /* that were asked for */
+/* When the last reset ended that began after namespace 1 had got another shape, if that is all that the
+ * device does wrong; 0: there was none. */
+static _Atomic(uint64_t) refitted;
 static struct nvme_model model;
 static struct worker workers[SIM_CORES];
 static struct chalk_nvme *nvme;
@@ -158,6 +162,8 @@ static void done(struct chalk_block_request *request, int status)
     if (flawless && status != 0 && !(status == -ECANCELED && slot->cancelled) &&
         !(status == -EIO && resets != 0) && !(status == -EILSEQ && slot->op == OP_COMPARE))
         sim_fail("a request of a device without a fault ends with %d", status);
+    if (refitted != 0 && slot->begun > refitted && status == 0 && worker->block_size == BLOCK)
+        sim_fail("after a reset a queue goes on, though its namespace has other blocks");
     slot->flies = false;
     worker->flying--;
     for (uint32_t i = 0; op_changes(slot->op) && status == 0 && i < request->count; i++)
@@ -368,6 +374,7 @@ static void warm(struct worker *worker)
 
 static void take_step(struct worker *worker, const struct step *step)
 {
+    bool reshaped;
     int error;
 
     switch (step->op) {
@@ -380,7 +387,10 @@ static void take_step(struct worker *worker, const struct step *step)
         break;
     case OP_RESET:
         resets++;
+        reshaped = scenario->script.count == 1 && model.namespaces[0].shift != BLOCK_SHIFT;
         error = chalk_nvme_reset(nvme);
+        if (error == 0 && reshaped)
+            refitted = sim_now();
         if (error != 0 && flawless)
             sim_fail("a device without a fault is not reset: %d", error);
         break;
@@ -510,8 +520,9 @@ static void run(unsigned core, void *argument)
     if (error != 0 && flawless)
         sim_fail("a device without a fault is not opened: %d", error);
     if (error == 0) {
-        error = chalk_nvme_watch(nvme, CHALK_NVME_WATCH_ALL);
-        if (error != 0 && flawless)
+        /* A program that does not watch leaves changes of namespaces to its queues. */
+        error = scenario->seed % 4 != 0 ? chalk_nvme_watch(nvme, CHALK_NVME_WATCH_ALL) : -ENOTSUP;
+        if (error != 0 && flawless && scenario->seed % 4 != 0)
             sim_fail("a device without a fault cannot be watched: %d", error);
         watches = error == 0;
         use(memory);
@@ -526,6 +537,15 @@ static void run(unsigned core, void *argument)
     chalk_memory_destroy(memory);
 }
 
+/* Habits that a driver has to know, and a program need not. */
+static bool is_flawless(const struct scenario *which)
+{
+    for (unsigned i = 0; i < which->script.count; i++)
+        if (which->script.rules[i].what != WHAT_HABIT || which->script.rules[i].value == NVME_SHRINKS)
+            return false;
+    return true;
+}
+
 static void run_scenario(const struct scenario *given)
 {
     struct nvme_slot *slots = model.slots;
@@ -534,8 +554,9 @@ static void run_scenario(const struct scenario *given)
     copy = *given;
     scenario = &copy;
     honest = scenario_honest(scenario);
-    flawless = scenario->script.count == 0;
+    flawless = is_flawless(scenario);
     resets = 0;
+    refitted = 0;
     memset(workers, 0, sizeof workers);
     memset(&model, 0, sizeof model);
     model.serial = "SIM";
@@ -579,9 +600,17 @@ static const char *const faults[] = {
     "read csts %1: value 0x3",
     "completion io %1-: ignore",
     "command io %1: mute",
+    "always: fetches-4k-of-ranges",
+    "always: fetches-512-of-ranges",
+    "always: follows-last-entries",
+    "always: pages-only",
+    "always: doorbells-256-apart",
+    "always: shrinks-at-resets",
     NULL,
 };
 static const char *const lies[] = {
+    "command io %1: reshape 1",
+    "time %2: reshape 1",
     "completion io %1: twice",
     "completion io %1: id %3",
     "completion io %1: queue %1",

@@ -131,6 +131,8 @@ bool scenario_honest(const struct scenario *scenario)
             if (rule->when != WHEN_INTERRUPT)
                 return false;
             break;
+        case WHAT_HABIT:
+            break;
         case WHAT_STATUS:
             if (rule->when != WHEN_COMMAND)
                 return false;

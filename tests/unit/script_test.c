@@ -21,12 +21,15 @@ static const struct script_name toaster_names[] = {
     {WHEN_WRITE, "heat", 0x20, UINT64_MAX},
 };
 
+static const char *const toaster_habits[] = {"burns", "smokes", NULL};
+
 static const struct script_names toaster = {
     .device = "toaster",
     .names = toaster_names,
     .count = sizeof toaster_names / sizeof toaster_names[0],
     .commands = HAS(IGNORE) | HAS(GARBAGE),
     .completions = HAS(LATE) | HAS(TWICE),
+    .habits = toaster_habits,
 };
 
 static struct script script;
@@ -44,6 +47,24 @@ static void good(const char *text)
 }
 
 /* ---- the text ---- */
+
+static void a_habit_is_there_always(void **state)
+{
+    char line[64];
+
+    (void)state;
+    good("for any\nalways: smokes\n");
+    assert_false(script_has(&script, 0));
+    assert_true(script_has(&script, 1));
+    script_print(&script, &toaster, 0, line, sizeof line);
+    assert_string_equal(line, "always: smokes");
+    assert_null(script_event(&script, WHEN_COMMAND, 0x100));
+    assert_int_not_equal(parse("for any\nalways: sings\n"), 0);
+    assert_non_null(strstr(error, "burns, smokes"));
+    assert_int_not_equal(parse("for any\nalways 3: smokes\n"), 0);
+    assert_int_not_equal(parse("for any\nalways: reshape 1\n"), 0);
+    assert_int_not_equal(parse("for any\nread heat 1: reshape 1\n"), 0); /* it has no namespaces */
+}
 
 static void a_rule_is_what_its_line_says(void **state)
 {
@@ -246,6 +267,7 @@ static void data_is_spoiled_inside_its_bounds(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_habit_is_there_always),
         cmocka_unit_test(a_rule_is_what_its_line_says),
         cmocka_unit_test(what_is_printed_is_read_as_the_same),
         cmocka_unit_test(a_mistake_is_named_with_its_line_and_its_cure),

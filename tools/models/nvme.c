@@ -391,6 +391,7 @@ static bool nvme_run(struct model *model)
     struct nvme_model *nvme = nvme_of(model);
     bool any = false;
 
+    nvme_reshape(nvme);
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
     if (nvme->at_stores != 0)
@@ -448,6 +449,7 @@ static void start(struct nvme_model *nvme)
         sq >= 2 && cq >= 2 && nvme->asq % PAGE == 0 && nvme->acq % PAGE == 0;
 
     stop(nvme);
+    nvme->starts++;
     if (!good) {
         fail(nvme);
         return;
@@ -481,7 +483,8 @@ static uint64_t nvme_read(struct model *model, unsigned bar, uint64_t offset, un
     (void)bar;
     switch (at) {
     case NVME_CAP:
-        value = CAPABILITIES | (nvme->zoned ? NVME_CAP_CSS_ALL : 0);
+        value = CAPABILITIES | (nvme->zoned ? NVME_CAP_CSS_ALL : 0) |
+                (nvme_has(nvme, NVME_DOORBELLS_APART) ? 6ull << 32 : 0);
         break;
     case NVME_VS: /* and INTMS */
         value = VERSION | (uint64_t)nvme->masks << 32;
@@ -529,7 +532,7 @@ static bool has_queue(const struct nvme_model *nvme, unsigned doorbell)
 static void nvme_write(struct model *model, unsigned bar, uint64_t offset, unsigned width, uint64_t value)
 {
     struct nvme_model *nvme = nvme_of(model);
-    uint64_t index = (offset - NVME_REGISTERS_SIZE) / 4;
+    uint64_t index = (offset - NVME_REGISTERS_SIZE) / (nvme_has(nvme, NVME_DOORBELLS_APART) ? 256 : 4);
 
     (void)bar;
     if (width < 4 || offset % width != 0)

@@ -30,6 +30,19 @@ enum {
         STORE_DEPTH, /* I/O commands that take time: no more are fetched until one has ended */
 };
 
+/* What a script can have it be like, always. */
+enum nvme_habit {
+    NVME_FETCHES_4K,         /* as many ranges as there can be, for every Dataset Management */
+    NVME_FETCHES_512,        /* ... or what they take, rounded up to 512 bytes */
+    NVME_FOLLOWS_LAST_ENTRY, /* takes any entry that ends a page of PRP list for a pointer to the next */
+    NVME_PAGES_ONLY,         /* knows PRPs, and no SGLs */
+    NVME_IGNORES_CNS,        /* takes every Identify but of a namespace for one of the controller */
+    NVME_DOORBELLS_APART,    /* 256 bytes */
+    NVME_REFUSES_QUEUES,     /* the request for I/O queues */
+    NVME_SHRINKS,            /* from its second start on it is other firmware, which can do less */
+    NVME_HABITS
+};
+
 /* Status codes [Base 3.3.3.2.1, NVM 4.1]: type 10:8, code 7:0 */
 enum nvme_status {
     NVME_GOOD = 0x000,
@@ -175,6 +188,7 @@ struct nvme_model {
     struct nvme_sq sqs[NVME_MODEL_QUEUES];
     struct nvme_cq cqs[NVME_MODEL_QUEUES];
     unsigned last_queue; /* no submission queue above it exists */
+    unsigned starts;     /* since it was made */
 
     uint32_t features[256];
     uint32_t too_cold; /* a feature, too: kelvin */
@@ -203,6 +217,17 @@ static inline struct nvme_namespace *nvme_namespace(struct nvme_model *nvme, uin
     if (nsid - 1 >= NVME_MODEL_NAMESPACES || !nvme->namespaces[nsid - 1].attached)
         return NULL;
     return &nvme->namespaces[nsid - 1];
+}
+
+static inline bool nvme_has(const struct nvme_model *nvme, enum nvme_habit habit)
+{
+    return nvme->model.script != NULL && script_has(nvme->model.script, habit);
+}
+
+/* Whether it is other firmware by now, which can do less. */
+static inline bool nvme_has_shrunk(const struct nvme_model *nvme)
+{
+    return nvme->starts > 1 && nvme_has(nvme, NVME_SHRINKS);
 }
 
 /* nvme.c */
@@ -265,6 +290,8 @@ uint64_t nvme_unallocated(const struct nvme_model *nvme); /* bytes */
 uint16_t nvme_manage(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result);
 uint16_t nvme_attach(struct nvme_model *nvme, const struct nvme_command *command);
 uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command);
+/* Does what a script has another controller do to a namespace, if that is due. */
+void nvme_reshape(struct nvme_model *nvme);
 
 /* nvme_zero.c */
 

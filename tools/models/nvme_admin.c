@@ -64,8 +64,8 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->vid = id->ssvid = nvme->model.class->identity.vendor;
     put_text(id->sn, sizeof id->sn, nvme->serial);
     put_text(id->mn, sizeof id->mn, "Chalk NVMe model");
-    put_text(id->fr, sizeof id->fr, "1.0");
-    id->mdts = NVME_MODEL_MDTS;
+    put_text(id->fr, sizeof id->fr, nvme_has_shrunk(nvme) ? "2.0" : "1.0");
+    id->mdts = nvme_has_shrunk(nvme) ? 1 : NVME_MODEL_MDTS; /* pages, as a power of two */
     id->cntlid = NVME_MODEL_CONTROLLER;
     id->ver = 0x00010400;
     id->cntrltype = NVME_CNTRLTYPE_IO;
@@ -79,8 +79,8 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     id->nn = NVME_MODEL_NAMESPACES;
     /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
      * transcript. */
-    id->oncs = NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES;
-    id->sgls = NVME_SGLS_ANY;
+    id->oncs = nvme_has_shrunk(nvme) ? 0 : NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES;
+    id->sgls = nvme_has_shrunk(nvme) || nvme_has(nvme, NVME_PAGES_ONLY) ? 0 : NVME_SGLS_ANY;
     id->vwc = NVME_VWC_PRESENT | FLUSHES_ONE;
     name_subsystem(nvme, (char *)answer + SUBNQN, SUBNQN_SIZE);
     ((uint8_t *)answer)[258] = 3;                     /* ACL, abort commands at once less one */
@@ -144,7 +144,7 @@ static uint16_t identify(struct nvme_model *nvme, const struct nvme_command *com
     uint16_t from = (uint16_t)(command->cdw10 >> 16);
     bool is_number = command->nsid - 1 < NVME_MODEL_NAMESPACES;
 
-    switch (command->cdw10 & 0xff) {
+    switch (nvme_has(nvme, NVME_IGNORES_CNS) ? (command->cdw10 & 0xff) != 0 : command->cdw10 & 0xff) {
     case 0x00:
         if (!is_number && command->nsid != UINT32_MAX)
             return NVME_INVALID_NAMESPACE;
@@ -371,6 +371,8 @@ static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command 
 
         if (sqs == 0xffff || cqs == 0xffff)
             return NVME_INVALID_FIELD;
+        if (nvme_has(nvme, NVME_REFUSES_QUEUES))
+            return NVME_INTERNAL_ERROR | 1 << 14; /* do not retry */
         *result = (cqs < most ? cqs : most) << 16 | (sqs < most ? sqs : most);
         nvme->features[id] = *result;
         return NVME_GOOD;

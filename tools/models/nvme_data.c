@@ -40,7 +40,7 @@ static uint16_t move_listed(struct nvme_model *nvme, uint64_t list, char *bytes,
         if (entry % PAGE != 0)
             return NVME_PRP_OFFSET;
         list += 8;
-        if (list % PAGE == 0 && size > PAGE) {
+        if (list % PAGE == 0 && (size > PAGE || nvme_has(nvme, NVME_FOLLOWS_LAST_ENTRY))) {
             list = entry;
             continue;
         }

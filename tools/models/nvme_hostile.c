@@ -37,10 +37,25 @@ static const struct script_name names[] = {
     {WHEN_WRITE, "doorbell", NVME_REGISTERS_SIZE, DOORBELL},
 };
 
+/* Each was reported of real controllers, but for the last, which is what a firmware update may come to. */
+static const char *const habits[] = {
+    [NVME_FETCHES_4K] = "fetches-4k-of-ranges",
+    [NVME_FETCHES_512] = "fetches-512-of-ranges",
+    [NVME_FOLLOWS_LAST_ENTRY] = "follows-last-entries",
+    [NVME_PAGES_ONLY] = "pages-only",
+    [NVME_IGNORES_CNS] = "ignores-cns",
+    [NVME_DOORBELLS_APART] = "doorbells-256-apart",
+    [NVME_REFUSES_QUEUES] = "refuses-queues",
+    [NVME_SHRINKS] = "shrinks-at-resets",
+    [NVME_HABITS] = NULL,
+};
+
 const struct script_names nvme_names = {
     .device = "nvme",
     .names = names,
     .count = sizeof names / sizeof names[0],
+    .habits = habits,
+    .reshapes = true,
     .commands = HAS(IGNORE) | HAS(STATUS) | HAS(GARBAGE) | HAS(FILL) | HAS(PUT) | HAS(SHORT),
     .completions =
         HAS(IGNORE) | HAS(LATE) | HAS(TWICE) | HAS(ID) | HAS(STATUS) | HAS(QUEUE) | HAS(HEAD) | HAS(STALE),
@@ -49,7 +64,11 @@ const struct script_names nvme_names = {
 const struct script_rule *nvme_command_event(struct nvme_model *nvme, uint16_t sq,
                                              const struct nvme_command *command)
 {
-    return model_event(&nvme->model, WHEN_COMMAND, (sq == 0 ? ADMIN : 0) | (command->cdw0 & 0xff));
+    const struct script_rule *rule =
+        model_event(&nvme->model, WHEN_COMMAND, (sq == 0 ? ADMIN : 0) | (command->cdw0 & 0xff));
+
+    nvme_reshape(nvme);
+    return rule;
 }
 
 /* ---- completions ---- */

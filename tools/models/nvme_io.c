@@ -198,7 +198,10 @@ static uint16_t read_ranges(struct nvme_model *nvme, const struct nvme_command *
                             const struct nvme_namespace *ns, struct nvme_extent *extents, unsigned count)
 {
     struct nvme_range ranges[RANGES];
-    uint16_t status = nvme_transfer(nvme, command, ranges, count * sizeof ranges[0], false);
+    size_t size = nvme_has(nvme, NVME_FETCHES_4K)    ? sizeof ranges
+                  : nvme_has(nvme, NVME_FETCHES_512) ? (count * sizeof ranges[0] + 511) / 512 * 512
+                                                     : count * sizeof ranges[0];
+    uint16_t status = nvme_transfer(nvme, command, ranges, size, false);
 
     for (unsigned i = 0; i < count && status == NVME_GOOD; i++) {
         if (ranges[i].slba > ns->blocks || ranges[i].blocks > ns->blocks - ranges[i].slba)

@@ -76,6 +76,26 @@ uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command
     return status;
 }
 
+/* Another controller of the subsystem gives the namespace blocks of the other size. What is under way does
+ * not wait for that. */
+void nvme_reshape(struct nvme_model *nvme)
+{
+    struct script *script = nvme->model.script;
+    struct nvme_namespace *ns;
+    uint64_t nsid;
+
+    if (script == NULL || script->reshape == 0)
+        return;
+    nsid = script->reshape;
+    script->reshape = 0;
+    ns = nsid <= UINT32_MAX ? nvme_namespace(nvme, (uint32_t)nsid) : NULL;
+    if (ns == NULL || ns->zone_count != 0)
+        return;
+    ns->shift = ns->shift == formats[0] ? formats[1] : formats[0];
+    ns->blocks = store_size(ns->store) >> ns->shift;
+    nvme_namespace_changed(nvme, (uint32_t)nsid);
+}
+
 /* ---- creation and deletion ---- */
 
 uint64_t nvme_unallocated(const struct nvme_model *nvme)

@@ -12,7 +12,7 @@
 static const char *const whens[WHEN_COUNT] = {
     [WHEN_COMMAND] = "command", [WHEN_COMPLETION] = "completion", [WHEN_READ] = "read",
     [WHEN_WRITE] = "write",     [WHEN_INTERRUPT] = "interrupt",   [WHEN_MESSAGE] = "message",
-    [WHEN_TIME] = "time",
+    [WHEN_TIME] = "time",       [WHEN_ALWAYS] = "always",
 };
 
 #define HAS(what) (1u << WHAT_##what)
@@ -58,6 +58,8 @@ static const struct {
     [WHAT_TRUNCATE] = {"truncate", NOTHING},
     [WHAT_SHRINK] = {"shrink", NOTHING},
     [WHAT_CLOSE] = {"close", NOTHING},
+    [WHAT_RESHAPE] = {"reshape", NUMBER},
+    [WHAT_HABIT] = {"", NOTHING},
 };
 
 /* VFIO_USER_...: messages have the same names with every device. */
@@ -75,7 +77,7 @@ static uint32_t actions(const struct script_names *names, enum script_when when)
                    : when == WHEN_COMPLETION ? names->completions
                                              : instead[when];
 
-    return own | BESIDE;
+    return own | BESIDE | (names->reshapes ? HAS(RESHAPE) : 0);
 }
 
 /* The i-th name of such an event; NULL when there are no more. */
@@ -260,9 +262,13 @@ static bool read_when(struct line *line, const struct script_names *names, unsig
         if (strcmp(line->words[0], whens[rule->when]) == 0)
             break;
     if (rule->when == WHEN_COUNT)
-        return wrong(line,
-                     "'%s' is not an event: use command, completion, read, write, interrupt, message or time",
-                     line->words[0]);
+        return wrong(
+            line,
+            "'%s' is not an event: use command, completion, read, write, interrupt, message, time or "
+            "always",
+            line->words[0]);
+    if (rule->when == WHEN_ALWAYS)
+        return count == 1 || wrong(line, "nothing stands between 'always' and the colon");
     if (count < 2 || count > (rule->when == WHEN_TIME ? 2 : 3))
         return wrong(line,
                      rule->when == WHEN_TIME ? "the time is missing, for example: time 200ms"
@@ -302,6 +308,24 @@ static bool read_arguments(struct line *line, unsigned at, struct script_rule *r
     }
 }
 
+/* The word behind 'always:'. */
+static bool read_habit(struct line *line, const struct script_names *names, unsigned at,
+                       struct script_rule *rule)
+{
+    char list[256] = "none";
+    size_t length = 0;
+
+    rule->what = WHAT_HABIT;
+    for (unsigned i = 0; names->habits != NULL && names->habits[i] != NULL && length < sizeof list; i++) {
+        rule->value = i;
+        if (at + 1 == line->count && strcmp(line->words[at], names->habits[i]) == 0)
+            return true;
+        length += (size_t)snprintf(list + length, sizeof list - length, "%s%s", i > 0 ? ", " : "",
+                                   names->habits[i]);
+    }
+    return wrong(line, "'always:' needs one habit of %s: %s", names->device, list);
+}
+
 /* The words from the one behind the colon. */
 static bool read_what(struct line *line, const struct script_names *names, unsigned at,
                       struct script_rule *rule)
@@ -309,12 +333,14 @@ static bool read_what(struct line *line, const struct script_names *names, unsig
     uint32_t having = actions(names, rule->when);
     char list[256];
 
+    if (rule->when == WHEN_ALWAYS)
+        return read_habit(line, names, at, rule);
     if (at == line->count)
         return wrong(line, "the action is missing; use one of: %s", list_actions(having, list, sizeof list));
-    for (rule->what = 0; rule->what < WHAT_COUNT; rule->what++)
+    for (rule->what = 0; rule->what < WHAT_HABIT; rule->what++)
         if (strcmp(line->words[at], whats[rule->what].word) == 0)
             break;
-    if (rule->what == WHAT_COUNT || (having & 1u << rule->what) == 0)
+    if (rule->what == WHAT_HABIT || (having & 1u << rule->what) == 0)
         return wrong(line, "'%s' is not an action of %s at '%s'; use one of: %s", line->words[at],
                      names->device, whens[rule->when], list_actions(having, list, sizeof list));
     return read_arguments(line, at + 1, rule);
@@ -389,6 +415,10 @@ void script_print(const struct script *script, const struct script_names *names,
     char which[WORD + 1] = "", numbers[48] = "", value[64] = "";
     size_t n = 0;
 
+    if (rule->when == WHEN_ALWAYS) {
+        snprintf(line, size, "always: %s", names->habits[rule->value]);
+        return;
+    }
     while ((name = name_of(names, rule->when, n++)) != NULL)
         if (name->which == rule->which && name->mask == rule->mask)
             break;
@@ -430,7 +460,7 @@ void script_replug(struct script *script)
 {
     script->vanished = script->mute = script->trespass = false;
     script->close = script->truncate = script->shrink = false;
-    script->storm = 0;
+    script->storm = script->reshape = 0;
 }
 
 /* What the rule does beside the event; false if it says what happens instead of it. */
@@ -452,6 +482,9 @@ static bool beside(struct script *script, const struct script_rule *rule)
         return script->shrink = true;
     case WHAT_CLOSE:
         return script->close = true;
+    case WHAT_RESHAPE:
+        script->reshape = rule->value;
+        return true;
     default:
         return false;
     }
@@ -471,6 +504,14 @@ const struct script_rule *script_event(struct script *script, enum script_when w
             found = rule;
     }
     return found;
+}
+
+bool script_has(const struct script *script, unsigned habit)
+{
+    for (unsigned i = 0; i < script->count; i++)
+        if (script->rules[i].when == WHEN_ALWAYS && script->rules[i].value == habit)
+            return true;
+    return false;
 }
 
 void script_time(struct script *script, uint64_t now)

@@ -26,6 +26,7 @@ enum script_when {
     WHEN_INTERRUPT, /* it is about to interrupt */
     WHEN_MESSAGE,   /* it is about to answer a message of vfio-user */
     WHEN_TIME,      /* so long after the first event */
+    WHEN_ALWAYS,    /* no event: what the device is like */
     WHEN_COUNT,
 };
 
@@ -56,6 +57,9 @@ enum script_what {
     WHAT_TRUNCATE, /* the file of its shared registers has no bytes any more */
     WHAT_SHRINK,   /* nor have those of the memory that it was lent */
     WHAT_CLOSE,    /* it ends the connection */
+    WHAT_RESHAPE,  /* another controller gives the namespace of this number blocks of another size */
+    /* Always: one of the habits that a device can have. */
+    WHAT_HABIT,
     WHAT_COUNT,
 };
 
@@ -83,6 +87,10 @@ struct script_names {
     const struct script_name *names;
     size_t count;
     uint32_t commands, completions; /* of 1 << WHAT_... */
+    /* Ways of some real devices, by name; for them `value` of a rule is an index of this. NULL after the
+     * last; NULL: there are none. */
+    const char *const *habits;
+    bool reshapes; /* it has namespaces */
 };
 
 struct script {
@@ -93,6 +101,7 @@ struct script {
     bool trespass, trespassed;    /* it is to; it was let */
     bool close, truncate, shrink; /* for whoever runs the model to do */
     uint64_t storm;               /* interrupts of each vector that are left */
+    uint64_t reshape;             /* namespace, for the model to do; 0: none */
     uint64_t begun, random;
 };
 
@@ -121,6 +130,9 @@ void script_replug(struct script *script);
  * happens in its place, NULL if nothing does.
  */
 const struct script_rule *script_event(struct script *script, enum script_when when, uint64_t which);
+
+/* Whether the device has the habit of this index. */
+bool script_has(const struct script *script, unsigned habit);
 
 /* Does what is due at this time. Whoever runs the model says it at every event, and at script_due(). */
 void script_time(struct script *script, uint64_t now);
