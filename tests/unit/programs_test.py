@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, 'tests'))
@@ -375,6 +376,28 @@ def address(test, places):
                'chalk-model --json')
 
 
+def gone(test, places):
+    """Who waits for the events of a device that has gone ends at once, and not with success."""
+    place = places.names['once']
+    device = subprocess.Popen([os.path.join(BUILD, 'chalk-model'), 'nvme', '--size', '1M', '--socket', place],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
+                              **worlds.ordinary())
+    device.stdout.readline()
+    watch = subprocess.Popen([os.path.join(BUILD, 'nvme-log'), '--watch', '50', 'vfio-user:' + place],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             env=ENVIRONMENT, **worlds.ordinary())
+    watch.stdout.readline()
+    began = time.monotonic()
+    device.kill()
+    device.wait()
+    device.stdout.close()
+    said, messages = watch.communicate(timeout=60)
+    test.result(watch.returncode == 1 and said == '  0 in all\n' and 'reports no more events: no such device' in messages
+                and time.monotonic() - began < 20, 'nvme-log --watch ends with its device',
+                f'{watch.returncode} after {time.monotonic() - began:.1f} s: {said}{messages}')
+    os.unlink(place)
+
+
 def full_disk(test, places):
     """A model whose file cannot take more says so, once, beside the error that its client gets."""
     disk = os.path.join(places.names['folder'], 'disk.img')
@@ -417,6 +440,7 @@ def main():
         versions(test)
         variables(test)
         address(test, places)
+        gone(test, places)
         full_disk(test, places)
 
 
