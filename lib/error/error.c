@@ -71,6 +71,8 @@ const char *chalk_error_name(int error)
         return "value too large";
     case -EILSEQ:
         return "the data does not match, or its protection";
+    case -ERESTART:
+        return "to be begun again";
     case -ENOTSUP:
         return "not supported";
     case -EADDRINUSE:

@@ -136,11 +136,11 @@ static void console_that_fails_is_not_tried_for_ever(void **state)
 static void every_error_has_a_name(void **state)
 {
     static const int errors[] = {
-        EPERM,        ENOENT,     EINTR,     EIO,          ENXIO,     E2BIG,  EBADF,   EAGAIN,
-        ENOMEM,       EACCES,     EFAULT,    EBUSY,        EEXIST,    EXDEV,  ENODEV,  EINVAL,
-        ENFILE,       EMFILE,     ENOTTY,    EFBIG,        ENOSPC,    ESPIPE, EROFS,   ERANGE,
-        ENAMETOOLONG, ENOSYS,     EPROTO,    EBADMSG,      EOVERFLOW, EILSEQ, ENOTSUP, EADDRINUSE,
-        ECONNABORTED, ECONNRESET, ETIMEDOUT, ECONNREFUSED, ECANCELED};
+        EPERM,        ENOENT,     EINTR,     EIO,          ENXIO,     E2BIG,    EBADF,   EAGAIN,
+        ENOMEM,       EACCES,     EFAULT,    EBUSY,        EEXIST,    EXDEV,    ENODEV,  EINVAL,
+        ENFILE,       EMFILE,     ENOTTY,    EFBIG,        ENOSPC,    ESPIPE,   EROFS,   ERANGE,
+        ENAMETOOLONG, ENOSYS,     EPROTO,    EBADMSG,      EOVERFLOW, EILSEQ,   ENOTSUP, EADDRINUSE,
+        ECONNABORTED, ECONNRESET, ETIMEDOUT, ECONNREFUSED, ERESTART,  ECANCELED};
     const size_t count = sizeof errors / sizeof errors[0];
 
     (void)state;

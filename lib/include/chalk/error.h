@@ -44,6 +44,7 @@ extern "C" {
 #define EBADMSG      74
 #define EOVERFLOW    75
 #define EILSEQ       84
+#define ERESTART     85
 #define ENOTSUP      95
 #define EADDRINUSE   98
 #define ECONNABORTED 103
