@@ -18,7 +18,7 @@ import worlds  # noqa: E402
 MODEL = os.path.abspath(sys.argv[1])
 NONE, BOOL, EVENTFD, MASK, UNMASK, TRIGGER = 1, 2, 4, 8, 16, 32  # VFIO_IRQ_SET_...
 INTX, MSIX, ERR = 0, 2, 3
-ENOENT, EINVAL = 2, 22
+EINVAL = 22
 DMA_READ, DMA_WRITE = 11, 12
 
 
@@ -94,6 +94,10 @@ def memory(test, folder):
     with worlds.model(MODEL, 'nvme', path, '--size', '1M'), vfio_user.Client(path) as client:
         def unmap(argsz, flags, address, size):
             return client.command(vfio_user.DMA_UNMAP, struct.pack('<IIQQ', argsz, flags, address, size)).error
+
+        def unmapped(address, size):
+            reply = client.command(vfio_user.DMA_UNMAP, struct.pack('<IIQQ', 24, 0, address, size))
+            return reply.error, struct.unpack_from('<Q', reply.body, 16)[0] if reply.error == 0 else None
         test.equal(client.command(vfio_user.DMA_MAP, struct.pack('<IIQQQ', 31, 3, 0, 0x1000, 0x1000), [fd]).error, EINVAL,
                    'DMA_MAP: an argsz that is too small')
         for address in range(0x1000, 0x9000, 0x1000):
@@ -102,9 +106,17 @@ def memory(test, folder):
         test.equal(unmap(24, 4, 0x1000, 0x1000), EINVAL, 'DMA_UNMAP: an unknown flag')
         test.equal(unmap(24, 2, 0x1000, 0x1000), EINVAL, 'DMA_UNMAP: all, and an address')
         test.equal(unmap(24, 0, 0x1000, 0x1000), 0, 'DMA_UNMAP: one')
+        test.equal(unmapped(0x2000, 0x3000), (0, 0x3000), 'DMA_UNMAP: a range with three, and how much that was')
+        test.equal(unmapped(0x2000, 0x3000), (0, 0), 'DMA_UNMAP: a range with none')
+        test.equal(client.map(0x10000, 0x4000, fd), 0, 'a larger one')
+        for start, size in ((0x10000, 0x1000), (0x11000, 0x1000), (0x12000, 0x8000), (0xf000, 0x2000)):
+            test.equal(unmapped(start, size)[0], EINVAL, f'DMA_UNMAP: a part of it, {start:#x} and {size:#x} bytes')
+        test.equal(unmapped(0x9000, 1 << 47), (0, 0x4000), 'DMA_UNMAP: all of it, in a range of half of all addresses')
+        test.equal(unmapped(0x5000, 0)[0], EINVAL, 'DMA_UNMAP: a range of no bytes')
+        test.equal(unmapped(1 << 63, (1 << 63) + 1)[0], EINVAL, 'DMA_UNMAP: a range around the end of all addresses')
+        test.equal(client.map(0x5000, 0x1000, fd) != 0, True, 'what was not returned is still there')
         test.equal(unmap(24, 2, 0, 0), 0, 'DMA_UNMAP: all')
-        test.equal(unmap(24, 0, 0x2000, 0x1000), ENOENT, 'and then there is none')
-        test.equal(client.map(0x2000, 0x1000, fd), 0, 'and it can be mapped again')
+        test.equal(client.map(0x5000, 0x1000, fd), 0, 'and it can be mapped again')
 
 
 class Lender(vfio_user.Client):

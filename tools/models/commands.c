@@ -76,6 +76,14 @@ static int dma_map(struct server *server, struct command *command)
     return memory_lend(server, &map, message_take(&command->descriptors, 0));
 }
 
+static int return_range(struct server *server, struct command *command, struct vfio_user_dma_unmap unmap)
+{
+    int error = memory_return(server, unmap.address, &unmap.size);
+
+    memcpy(command->body, &unmap, sizeof unmap); /* with how much was returned */
+    return error;
+}
+
 static int dma_unmap(struct server *server, struct command *command)
 {
     struct vfio_user_dma_unmap unmap;
@@ -87,7 +95,7 @@ static int dma_unmap(struct server *server, struct command *command)
         return EINVAL;
     command->answer = sizeof unmap;
     if (unmap.flags != VFIO_DMA_UNMAP_FLAG_ALL)
-        return unmap.flags != 0 ? EINVAL : memory_return(server, unmap.address, unmap.size);
+        return unmap.flags != 0 ? EINVAL : return_range(server, command, unmap);
     if (unmap.address != 0 || unmap.size != 0) /* there is nothing else but all */
         return EINVAL;
     memory_return_all(server);

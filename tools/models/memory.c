@@ -145,30 +145,44 @@ int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int 
     return error;
 }
 
-int memory_return(struct server *server, uint64_t address, uint64_t size)
+static void forget(const struct lent *lent)
 {
-    unsigned at = find(server, address);
-    struct lent *lent = at < server->lent_count ? &server->lent[at] : NULL;
-
-    if (lent == NULL || lent->address != address || lent->size != size)
-        return ENOENT;
     if (lent->va != NULL)
         munmap(lent->mapped, lent->mapped_size);
     if (lent->fd >= 0)
         close(lent->fd);
-    memmove(lent, lent + 1, (server->lent_count - at - 1) * sizeof *lent);
-    server->lent_count--;
+}
+
+/* As Linux's VFIO: QEMU's client returns large ranges, whatever it has lent there. */
+int memory_return(struct server *server, uint64_t address, uint64_t *size)
+{
+    unsigned first = find(server, address), end = first;
+    uint64_t last = address + (*size - 1), returned = 0;
+
+    if (*size == 0 || last < address)
+        return EINVAL;
+    for (; end < server->lent_count && server->lent[end].address <= last; end++) {
+        const struct lent *lent = &server->lent[end];
+
+        if (lent->address < address || lent->address + (lent->size - 1) > last)
+            return EINVAL;
+        returned += lent->size;
+    }
+    for (unsigned i = first; i < end; i++)
+        forget(&server->lent[i]);
+    memmove(&server->lent[first], &server->lent[end], (server->lent_count - end) * sizeof *server->lent);
+    server->lent_count -= end - first;
+    *size = returned;
     changed(server);
     return 0;
 }
 
 void memory_return_all(struct server *server)
 {
-    while (server->lent_count > 0) { /* the last first: none moves */
-        const struct lent *last = &server->lent[server->lent_count - 1];
-
-        memory_return(server, last->address, last->size);
-    }
+    for (unsigned i = 0; i < server->lent_count; i++)
+        forget(&server->lent[i]);
+    server->lent_count = 0;
+    changed(server);
     free(server->lent);
     server->lent = NULL;
     server->lent_room = 0;

@@ -89,7 +89,9 @@ extern const struct world_ops server_world_ops;
 
 /* Errors: an errno value for the client. Takes `fd`, which may be -1. */
 int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int fd);
-int memory_return(struct server *server, uint64_t address, uint64_t size);
+/* Returns all that was lent inside of the range, if anything; *size becomes its bytes. EINVAL, and nothing is
+ * returned, if something lies across an end of the range. */
+int memory_return(struct server *server, uint64_t address, uint64_t *size);
 void memory_return_all(struct server *server);
 /* Takes all bytes from the files of what was lent. Whether some of them could be. */
 bool memory_shrink(struct server *server);
