@@ -183,6 +183,9 @@ JSON = {
 }
 
 
+SERIAL = 'a"b\\c'  # what JSON has to escape
+
+
 class Places:
     """What the arguments of the tables stand for, in a folder of their own."""
 
@@ -351,6 +354,12 @@ def parsed(test, places):
         test.result(not missing, f'{command} --json: each member is documented', missing)
 
 
+def escaped(test, places):
+    """Texts of a device may hold what means something in JSON."""
+    done = run('nvme-identify', '--json', places.names['disk'])
+    test.equal(json.loads(done.stdout or '{}').get('sn'), SERIAL, 'a serial number of quotes and backslashes')
+
+
 def different(test, places):
     """What nvme-verify finds is in its JSON, and the status says that there is something."""
     done = run('nvme-verify', '--json', '--namespace', '2', '--read-only', '--seed', '2', '--blocks', '4', '--depth', '1',
@@ -430,9 +439,10 @@ def main():
         with contextlib.ExitStack() as stack:
             stack.enter_context(worlds.model(
                 os.path.join(BUILD, 'chalk-model'), 'nvme', places.names['socket'], '--size', '16M', '--zone-size', '1M',
-                '--open-zones', '4', '--active-zones', '6', '--size2', '8M'))
+                '--open-zones', '4', '--active-zones', '6', '--size2', '8M', '--serial', SERIAL))
             mistakes(test, places)
             parsed(test, places)
+            escaped(test, places)
             different(test, places)
             in_use(test, places)
             full(test, places)
