@@ -44,6 +44,15 @@ static int execute(struct chalk_nvme *nvme, const struct chalk_nvme_command *com
     return error;
 }
 
+/* [Base 3.3.3.1: bits 1:0 of the opcode say whether data is moved] */
+static int wrong_size(const struct chalk_nvme *nvme, const char *call)
+{
+    return chalk_nvme_wrong_call(
+        nvme, call,
+        "the data is not a multiple of 4 bytes, or more than max_transfer, or the opcode "
+        "moves none");
+}
+
 int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_command *command,
                             const struct chalk_dma *segments, unsigned count,
                             struct chalk_nvme_answer *answer)
@@ -57,12 +66,12 @@ int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_com
         *answer = (struct chalk_nvme_answer){0, 0};
     for (unsigned i = 0; i < count; i++) {
         if (segments[i].size > nvme->info.max_transfer)
-            return -EINVAL;
+            return wrong_size(nvme, "chalk_nvme_run_segments");
         size += segments[i].size;
         chalk_grant_check(nvme->domain, segments[i].iova, segments[i].size);
     }
     if (size % 4 != 0 || size > nvme->info.max_transfer || (size != 0 && (command->opcode & 3) == 0))
-        return -EINVAL;
+        return wrong_size(nvme, "chalk_nvme_run_segments");
     error = chalk_nvme_check_unused(nvme, command, count != 0 ? segments[0].va : NULL,
                                     count != 0 ? segments[0].size : 0);
     data.bytes = size;
@@ -103,7 +112,7 @@ int chalk_nvme_run(struct chalk_nvme *nvme, const struct chalk_nvme_command *com
     if (answer != NULL)
         *answer = (struct chalk_nvme_answer){0, 0};
     if (size % 4 != 0 || size > nvme->info.max_transfer || (command->opcode & 3) == 0)
-        return -EINVAL;
+        return wrong_size(nvme, "chalk_nvme_run");
     error = chalk_nvme_check_unused(nvme, command, data, size);
     if (error != 0)
         return error;
@@ -169,7 +178,8 @@ int chalk_nvme_attach_namespace(struct chalk_nvme *nvme, uint32_t nsid, bool att
     const struct chalk_nvme_command command = chalk_nvme_encode_attach_namespace(nsid, attach);
 
     if (!chalk_nvme_encode_controller_list(controllers, count, nvme->identity))
-        return -EINVAL;
+        return chalk_nvme_wrong_call(nvme, "chalk_nvme_attach_namespace",
+                                     "a list has at most 2047 controllers");
     return chalk_nvme_run(nvme, &command, nvme->identity, sizeof nvme->identity, NULL);
 }
 
@@ -180,7 +190,8 @@ int chalk_nvme_download_firmware(struct chalk_nvme *nvme, const void *image, uin
     if (nvme->info.firmware_piece > piece) /* every piece begins and ends at a multiple [Base 5.13] */
         piece = nvme->info.firmware_piece;
     if (size == 0 || size % 4 != 0)
-        return -EINVAL;
+        return chalk_nvme_wrong_call(nvme, "chalk_nvme_download_firmware",
+                                     "size is 0, or not a multiple of 4");
     for (uint32_t at = 0; at < size; at += piece) {
         uint32_t bytes = size - at < piece ? size - at : piece;
         const struct chalk_nvme_command command = chalk_nvme_encode_firmware_download(at, bytes);

@@ -120,6 +120,12 @@ static void explain_command(const struct nvme_queue *queue, const struct chalk_b
         explain_segments(queue, request, text);
 }
 
+int chalk_nvme_wrong_call(const struct chalk_nvme *nvme, const char *call, const char *why)
+{
+    chalk_log(CHALK_ERROR, "NVMe %s: wrong call of %s(): %s", nvme->name, call, why);
+    return -EINVAL;
+}
+
 void chalk_nvme_explain(struct nvme_queue *queue, const struct chalk_block_request *request)
 {
     char text[TEXT];

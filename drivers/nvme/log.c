@@ -11,7 +11,9 @@ int chalk_nvme_read_log(struct chalk_nvme *nvme, const struct chalk_nvme_log_pag
     struct chalk_nvme_log_page piece = *page;
 
     if (page->size == 0 || page->size % 4 != 0 || page->offset % 4 != 0 || page->specific > 0x7f)
-        return -EINVAL;
+        return chalk_nvme_wrong_call(
+            nvme, "chalk_nvme_read_log",
+            "size or offset is not a multiple of 4, size is 0, or specific is beyond 127");
     if (!nvme->log_offsets && (page->offset != 0 || page->size > nvme->info.page_size))
         return -ENOTSUP; /* it would give the first bytes each time */
     for (uint32_t done = 0; done < page->size; done += piece.size) {

@@ -737,6 +737,10 @@ int chalk_nvme_submit_other(struct nvme_queue *queue, struct chalk_block_request
 
 /* explain.c */
 
+/* Logs what is wrong with the arguments of a function that is called seldom. Returns -EINVAL. */
+int chalk_nvme_wrong_call(const struct chalk_nvme *nvme, const char *call, const char *why)
+    __attribute__((cold));
+
 /* Logs which field of a request that was refused with -EINVAL is wrong; in release builds the first time in a
  * queue. */
 void chalk_nvme_explain(struct nvme_queue *queue, const struct chalk_block_request *request)

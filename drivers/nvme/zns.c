@@ -128,7 +128,8 @@ int chalk_nvme_append(struct chalk_block_queue *queue, const struct chalk_nvme_z
         bytes -= segments[i].size;
     if (count == 0 || (uint64_t)count * queue->info.block_size > zoned->max_append || bytes != 0 ||
         count > zoned->zone_size)
-        return -EINVAL;
+        return chalk_nvme_wrong_call(((struct nvme_queue *)queue)->nvme, "chalk_nvme_append",
+                                     "count is 0 or beyond max_append, or not what the segments have");
     command = chalk_nvme_encode_zone_append(namespace_of(queue), zone, count);
     error = run(queue, &command, segments, segment_count, deadline, &place);
     if (error != 0)
@@ -210,7 +211,8 @@ int chalk_nvme_report_zones(struct chalk_block_queue *queue, const struct chalk_
         piece.size = most;
     piece.size &= ~(size_t)63;
     if (piece.size < sizeof(struct nvme_zone_report) + sizeof(struct nvme_zone))
-        return -EINVAL;
+        return chalk_nvme_wrong_call(((struct nvme_queue *)queue)->nvme, "chalk_nvme_report_zones",
+                                     "the buffer has no room for one zone");
     while (found < wanted && zone < zoned->zone_count) {
         uint64_t start = zone * zoned->zone_size;
         const struct chalk_nvme_command command =

@@ -142,6 +142,7 @@ static void wrong_sizes_do_not_reach_the_controller(void **state)
     (void)state;
     expect_data(0);
     assert_int_equal(chalk_nvme_run(nvme, &receive, page, 5, NULL), -EINVAL);
+    assert_true(fake_console_has("wrong call of chalk_nvme_run(): the data is not a multiple of 4 bytes"));
     assert_int_equal(chalk_nvme_run(nvme, &receive, page, 131072 + 4, NULL), -EINVAL);
     assert_int_equal(chalk_nvme_run(nvme, &none, page, 4, NULL), -EINVAL);
     assert_int_equal(executed, 0);
@@ -355,6 +356,7 @@ static void firmware_goes_in_pieces_of_the_size_that_is_wanted(void **state)
     assert_int_equal(seen.cdw11, 4096);                    /* dwords: the last piece's place */
     assert_int_equal(seen.cdw10, (20000 - 16384) / 4 - 1); /* and size */
     assert_int_equal(chalk_nvme_download_firmware(nvme, image, 0), -EINVAL);
+    assert_true(fake_console_has("wrong call of chalk_nvme_download_firmware(): size is 0"));
     assert_int_equal(chalk_nvme_download_firmware(nvme, image, 6), -EINVAL);
 }
 
