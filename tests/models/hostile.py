@@ -91,7 +91,7 @@ def play(script, driver):
         try:
             done = subprocess.run(command(program, f'vfio-user:{path}', *arguments), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
-                                  timeout=DEADLINE, env={'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1'}, **ordinary())
+                                  timeout=DEADLINE, env={'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1', 'CHALK_PATIENCE': '5'}, **ordinary())
             said, status = done.stdout, done.returncode
         except subprocess.TimeoutExpired as late:
             said, status = f'{(late.stdout or b"").decode()}did not end in {DEADLINE} s', None
