@@ -9,6 +9,7 @@
  * Numbers in comments: ACPI 6.5.
  */
 #include "acpi_tables.h"
+#include "acpi_aml.h"
 
 #include <chalk/error.h>
 #include <chalk/log.h>
@@ -295,13 +296,10 @@ static void find_s5(const struct table *dsdt, struct acpi *found)
 
         if (memcmp(name, "_S5_\x12", 5) != 0 || !(name[-1] == 0x08 || (name[-1] == '\\' && name[-2] == 0x08)))
             continue;
-        /* PkgLength (20.2.4) counts from its own first byte; its top two bits tell how many more bytes it
-         * has. */
-        size_t extra = name[5] >> 6, package = at + 5, length = name[5] & (extra ? 0x0f : 0x3f);
-        for (size_t i = 0; i < extra; i++)
-            length |= (size_t)get(dsdt, package + 1 + i, 1) << (4 + 8 * i);
-        size_t value = package + 1 + extra;
-        if (length < extra + 2 || length > dsdt->length - package || dsdt->bytes[value] < 2)
+        size_t package = at + 5, field = 0;
+        size_t length = aml_package(name + 5, dsdt->length - package, &field);
+        size_t value = package + field;
+        if (length < field + 1 || dsdt->bytes[value] < 2)
             continue;
         struct table aml = {dsdt->bytes, package + length};
         uint16_t a, b;
@@ -319,7 +317,15 @@ static void parse_fadt(const struct acpi_memory *memory, const struct table *fad
     struct table dsdt;
     uint64_t address = get(fadt, 140, 8);
 
-    if (get(fadt, 112, 4) & HARDWARE_REDUCED) /* these registers do not exist then (4.1) */
+    bool reduced = get(fadt, 112, 4) & HARDWARE_REDUCED; /* these registers do not exist then (4.1) */
+
+    address = address != 0 ? address : get(fadt, 40, 4);
+    if (load(memory, address, "DSDT", &dsdt)) {
+        found->dsdt = address;
+        if (!reduced)
+            find_s5(&dsdt, found);
+    }
+    if (reduced)
         return;
     found->pm1a_control = port(fadt, 64, 172);
     found->pm1b_control = port(fadt, 68, 184);
@@ -328,8 +334,6 @@ static void parse_fadt(const struct acpi_memory *memory, const struct table *fad
     if (get(fadt, 48, 4) <= UINT16_MAX)
         found->smi_command = (uint16_t)get(fadt, 48, 4);
     found->smi_acpi_enable = (uint8_t)get(fadt, 52, 1);
-    if (load(memory, address != 0 ? address : get(fadt, 40, 4), "DSDT", &dsdt))
-        find_s5(&dsdt, found);
 }
 
 /* ---- the way there (5.2.5 to 5.2.8) --------------------------------------------------------------- */
@@ -403,5 +407,8 @@ int acpi_parse(const struct acpi_memory *memory, uint64_t physical, struct acpi 
             parsed[i] = true; /* where a table is there twice, the first whole one counts */
         }
     }
+    struct table dsdt;
+    if (found->segment_count == 0 && found->dsdt != 0 && load(memory, found->dsdt, "DSDT", &dsdt))
+        aml_host_bridges(dsdt.bytes + HEADER_SIZE, dsdt.length - HEADER_SIZE, found);
     return 0;
 }

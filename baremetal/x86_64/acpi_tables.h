@@ -21,7 +21,8 @@ bool acpi_is_rsdp(const struct acpi_memory *memory, uint64_t physical);
 /*
  * Fills `found` with what the tables below the root pointer at `rsdp` say. A table that is broken is left
  * out, with a message; what it would have said is then absent. Errors: -ENOENT (no root pointer there),
- * -EPROTO (neither root table is whole); `found` then says that there is nothing.
+ * -EPROTO (neither root table is whole); `found` then says that there is nothing. Where there is no MCFG,
+ * host bridges are looked for in the DSDT (acpi_aml.h).
  */
 int acpi_parse(const struct acpi_memory *memory, uint64_t rsdp, struct acpi *found);
 

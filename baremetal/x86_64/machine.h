@@ -53,6 +53,7 @@ extern struct boot boot;
 #define ACPI_MAX_SEGMENTS 8
 #define ACPI_MAX_RANGES   64
 #define ACPI_MAX_IO_APICS 16
+#define ACPI_MAX_WINDOWS  8
 struct acpi {
     uint32_t apic_ids[ACPI_MAX_CORES]; /* enabled processors, MADT order */
     unsigned core_count; /* 0: the firmware told of none, and only the boot processor is known */
@@ -63,6 +64,13 @@ struct acpi {
         uint8_t first_bus, last_bus;
     } segments[ACPI_MAX_SEGMENTS];
     unsigned segment_count;
+    /* Addresses that host bridges pass on, where only the DSDT tells of segments: then firmware gives none
+     * out. */
+    struct {
+        uint64_t start, end;
+    } windows[ACPI_MAX_WINDOWS];
+    unsigned window_count;
+    uint64_t dsdt; /* 0: there is none that is whole */
     /* NUMA nodes, by the firmware's own numbers: disjoint ranges of addresses, and processors. */
     struct {
         uint64_t start, end;

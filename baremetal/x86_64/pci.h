@@ -89,10 +89,12 @@ void pci_size_bars(struct chalk_device *device);
 
 /* ---- pci_address.c ---- */
 /*
- * Whether the device, which is about to be opened and whose bars are sized, may decode memory; if not, why is
- * logged. Functions that are not open, and name the same addresses, stop decoding theirs. One call at a time.
+ * Gives addresses to registers that have none, where firmware says which there are and gives out none
+ * (acpi.windows). Whether the device, which is about to be opened and whose bars are sized, may decode
+ * memory; if not, why is logged. Functions that are not open, and name the same addresses, stop decoding
+ * theirs. One call at a time.
  */
-bool pci_claim_addresses(const struct chalk_device *device);
+bool pci_claim_addresses(struct chalk_device *device);
 
 /* ---- pci.c ---- */
 /* Whether it is a bridge to the host, ISA, EISA or MCA: the chipset's, which stays as it is. */

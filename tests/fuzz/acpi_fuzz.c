@@ -4,8 +4,10 @@
  *
  * Random bytes would end at the first checksum. So the input is a list of tables, each {what, how, length,
  * contents}: it gets the header, checksum and root table that firmware would give it, unless `how` asks for a
- * lie. The parser is given copies of exactly the bytes that it asks for.
+ * lie. The parser is given copies of exactly the bytes that it asks for. The same bytes are read as the terms
+ * of a DSDT.
  */
+#include "baremetal/x86_64/acpi_aml.h"
 #include "baremetal/x86_64/acpi_tables.h"
 
 #include <chalk/error.h>
@@ -52,6 +54,30 @@ static void header(uint32_t table, const char *signature, uint32_t length)
     memcpy(memory_bytes + (table - BASE) + 4, &length, 4);
 }
 
+static void check_bridges(const struct acpi *found)
+{
+    if (found->segment_count > ACPI_MAX_SEGMENTS || found->window_count > ACPI_MAX_WINDOWS)
+        abort();
+    for (unsigned i = 0; i < found->segment_count; i++)
+        if (found->segments[i].base == 0 || found->segments[i].first_bus > found->segments[i].last_bus)
+            abort();
+    for (unsigned i = 0; i < found->window_count; i++)
+        if (found->windows[i].start == 0 || found->windows[i].start >= found->windows[i].end)
+            abort();
+}
+
+static void read_as_terms(const uint8_t *data, size_t size)
+{
+    uint8_t *terms = malloc(size > 0 ? size : 1);
+    static struct acpi found;
+
+    memset(&found, 0, sizeof(found));
+    memcpy(terms, data, size);
+    aml_host_bridges(terms, size, &found);
+    check_bridges(&found);
+    free(terms);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const signatures[] = {"APIC", "MCFG", "HPET", "FACP", "DSDT", "RSDT", "XSDT", "SRAT"};
@@ -61,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool wide = false;
     struct acpi found;
 
+    read_as_terms(data, size);
     memset(memory_bytes, 0, sizeof(memory_bytes));
     while (size >= 4 && count < MAX_TABLES) {
         unsigned what = data[0] % 8;
@@ -102,8 +129,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sum(RSDP, 36, RSDP + 32);
 
     acpi_parse(&memory, RSDP, &found);
-    if (found.core_count > ACPI_MAX_CORES || found.segment_count > ACPI_MAX_SEGMENTS)
+    if (found.core_count > ACPI_MAX_CORES)
         abort();
+    check_bridges(&found);
     if (found.io_apic_count > ACPI_MAX_IO_APICS || found.range_count > ACPI_MAX_RANGES ||
         found.affinity_count > ACPI_MAX_CORES)
         abort();
@@ -111,9 +139,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (unsigned j = 0; j < i; j++)
             if (found.ranges[i].start < found.ranges[j].end && found.ranges[j].start < found.ranges[i].end)
                 abort();
-    for (unsigned i = 0; i < found.segment_count; i++)
-        if (found.segments[i].base == 0 || found.segments[i].first_bus > found.segments[i].last_bus)
-            abort();
     if ((found.sleep_type_a > 7 && found.sleep_type_a != 0xffff) ||
         (found.sleep_type_b > 7) != (found.sleep_type_a > 7))
         abort();

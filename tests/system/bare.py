@@ -40,6 +40,14 @@ def buses(test, folder):
     test.result(run.status == 0, 'a disk behind a root bus that has no device 0', run.output)
 
 
+def without_firmware(test, folder):
+    """QEMU's microvm: configuration space is told in AML only, and no firmware gives addresses to devices."""
+    disk = worlds.disk(folder, 'micro.img', 8)
+    run = worlds.metal(image('nvme-verify'), ['--overwrite', '--blocks', 4096, '--interrupts'], [f'nvme:{disk}', 'edu'],
+                       ['--machine', 'microvm,pcie=on'])
+    test.result(run.status == 0, 'microvm: verifies an NVMe disk by interrupt', run.output)
+
+
 def size(test, folder):
     stripped = os.path.join(folder, 'hello.elf')
     subprocess.run(['strip', '-o', stripped, image('hello')], check=True)
@@ -210,6 +218,7 @@ def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         boots(test, folder)
         buses(test, folder)
+        without_firmware(test, folder)
         size(test, folder)
         panics(test)
         reach(test, folder)

@@ -8,6 +8,7 @@
 #include "baremetal/x86_64/acpi_tables.h"
 
 #include <chalk/error.h>
+#include <chalk/random.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -593,6 +594,209 @@ static void sleep_types_are_found_or_refused(void **state)
     }
 }
 
+/* ---- host bridges of the DSDT --------------------------------------------------------------------- */
+
+static uint8_t aml[2048];
+static size_t aml_size;
+
+static void emit(const void *data, size_t size)
+{
+    assert_true(size <= sizeof(aml) - aml_size);
+    memcpy(aml + aml_size, data, size);
+    aml_size += size;
+}
+
+#define EMIT(...)  emit((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+#define NAME(text) emit(text, 4)
+
+/* Puts a length of two bytes, which counts itself, before what was emitted since `start` (20.2.4). */
+static void package(size_t start)
+{
+    size_t length = aml_size - start + 2;
+
+    memmove(aml + start + 2, aml + start, aml_size - start);
+    aml[start] = (uint8_t)(0x40 | (length & 15));
+    aml[start + 1] = (uint8_t)(length >> 4);
+    aml_size += 2;
+}
+
+/* Name(_CRS, ResourceTemplate() { buses, memory, end }) */
+static void emit_resources(uint16_t first_bus, uint16_t last_bus, uint32_t start, uint32_t end,
+                           uint32_t moved)
+{
+    const uint16_t buses[] = {0, first_bus, last_bus, 0, (uint16_t)(last_bus - first_bus + 1)};
+    const uint32_t space[] = {0, start, end, moved, end - start + 1};
+    size_t at;
+
+    EMIT(0x08);
+    NAME("_CRS");
+    EMIT(0x11);
+    at = aml_size;
+    EMIT(0x0a, 16 + 26 + 2);
+    EMIT(0x88, 13, 0, 2, 12, 0);
+    emit(buses, sizeof(buses));
+    EMIT(0x87, 23, 0, 0, 12, 1);
+    emit(space, sizeof(space));
+    EMIT(0x79, 0);
+    package(at);
+}
+
+/* Scope(\_SB) { Device(PCI0) { names, Device(GSI0) { _CRS }, Method(_CBA) { Return(base) }, _CRS } } */
+static void emit_bridge(bool by_method, uint32_t base, uint16_t first_bus, uint16_t last_bus)
+{
+    size_t scope, device, inner, method;
+
+    aml_size = 0;
+    EMIT(0x10);
+    scope = aml_size;
+    EMIT('\\');
+    NAME("_SB_");
+    EMIT(0x5b, 0x82);
+    device = aml_size;
+    NAME("PCI0");
+    EMIT(0x08);
+    NAME("_HID");
+    EMIT(0x0d, 'P', 'N', 'P', '0', 'A', '0', '8', 0);
+    EMIT(0x08);
+    NAME("_SEG");
+    EMIT(0x0a, 3);
+    EMIT(0x08);
+    NAME("_PRT");
+    EMIT(0x13, 4, 0x0a, 0, 0);
+    EMIT(0x5b, 0x82);
+    inner = aml_size;
+    NAME("GSI0");
+    emit_resources(7, 9, 0x1000, 0x1fff, 0); /* not the bridge's */
+    package(inner);
+    EMIT(by_method ? 0x14 : 0x08);
+    method = aml_size;
+    NAME("_CBA");
+    if (by_method)
+        EMIT(0, 0xa4);
+    EMIT(0x0c);
+    emit(&base, 4);
+    if (by_method)
+        package(method);
+    emit_resources(first_bus, last_bus, 0xc0000000, 0xdfffffff, 0);
+    package(device);
+    package(scope);
+}
+
+static void use_aml(void)
+{
+    firmware.dsdt = table("DSDT", aml, aml_size);
+    put(firmware.fadt + 40, firmware.dsdt, 4);
+    put(firmware.fadt + 140, firmware.dsdt, 8);
+    seal(firmware.fadt, 244);
+    point(XSDT, "XSDT", 8, (uint64_t[]){firmware.fadt, firmware.madt}, 2); /* no MCFG */
+}
+
+static void host_bridges_of_the_dsdt_are_understood(void **state)
+{
+    struct acpi found;
+
+    (void)state;
+    for (unsigned by_method = 0; by_method < 2; by_method++) {
+        setup(NULL);
+        emit_bridge(by_method, 0xe0000000, 0x10, 0x7f);
+        use_aml();
+        put(firmware.fadt + 112, 1 << 20,
+            4); /* as of machines that have nothing but that: hardware-reduced */
+        seal(firmware.fadt, 244);
+        assert_int_equal(parse(&found), 0);
+        assert_int_equal(found.segment_count, 1);
+        assert_int_equal(found.segments[0].base, 0xe0000000);
+        assert_int_equal(found.segments[0].segment, 3);
+        assert_int_equal(found.segments[0].first_bus, 0x10);
+        assert_int_equal(found.segments[0].last_bus, 0x7f);
+        assert_int_equal(found.window_count, 1);
+        assert_int_equal(found.windows[0].start, 0xc0000000);
+        assert_int_equal(found.windows[0].end, 0xe0000000);
+    }
+}
+
+static void mcfg_goes_before_the_dsdt(void **state)
+{
+    struct acpi found;
+
+    (void)state;
+    emit_bridge(true, 0xe0000000, 0, 255);
+    use_aml();
+    point(XSDT, "XSDT", 8, (uint64_t[]){firmware.fadt, firmware.mcfg}, 2);
+    assert_int_equal(parse(&found), 0);
+    assert_int_not_equal(found.segments[0].base, 0xe0000000);
+    assert_int_equal(found.window_count, 0);
+}
+
+static void bridges_that_cannot_be_are_left_out(void **state)
+{
+    static const struct {
+        uint32_t base;
+        uint16_t first, last;
+    } lies[] = {
+        {0, 0, 255}, {0xe0001000, 0, 255}, {0xe0000000, 5, 4}, {0xe0000000, 0, 256}, {0xe0000000, 0, 0xffff}};
+    struct acpi found;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+        setup(NULL);
+        emit_bridge(true, lies[i].base, lies[i].first, lies[i].last);
+        use_aml();
+        assert_int_equal(parse(&found), 0);
+        assert_int_equal(found.segment_count, 0);
+    }
+}
+
+/* Bytes changed and cut anywhere: what is found keeps its bounds, and nothing beyond the table is touched. */
+static void any_dsdt_has_an_end(void **state)
+{
+    uint64_t random = 1;
+    unsigned understood = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        struct acpi found;
+
+        setup(NULL);
+        emit_bridge(i % 2, 0xe0000000, 0, 255);
+        for (uint64_t n = chalk_random_below(&random, 4); n > 0; n--)
+            aml[chalk_random_below(&random, aml_size)] = (uint8_t)chalk_random_next(&random);
+        if (chalk_random_below(&random, 4) == 0)
+            aml_size = chalk_random_below(&random, aml_size + 1);
+        use_aml();
+        assert_int_equal(parse(&found), 0);
+        assert_true(found.segment_count <= ACPI_MAX_SEGMENTS && found.window_count <= ACPI_MAX_WINDOWS);
+        for (unsigned w = 0; w < found.window_count; w++)
+            assert_true(found.windows[w].start != 0 && found.windows[w].start < found.windows[w].end);
+        for (unsigned n = 0; n < found.segment_count; n++)
+            assert_true(found.segments[n].base != 0 &&
+                        found.segments[n].first_bus <= found.segments[n].last_bus);
+        understood += found.segment_count;
+    }
+    assert_true(understood > 5000);
+}
+
+/* Devices in devices, deeper than anyone makes them. */
+static void depth_is_bounded(void **state)
+{
+    struct acpi found;
+
+    (void)state;
+    aml_size = 0;
+    for (unsigned i = 0; i < 300; i++) {
+        memmove(aml + 8, aml, aml_size);
+        memcpy(aml, (const uint8_t[]){0x5b, 0x82, 0, 0, 'A', 'B', 'C', 'D'}, 8);
+        aml_size += 8;
+        aml[2] = (uint8_t)(0x40 | ((aml_size - 2) & 15));
+        aml[3] = (uint8_t)((aml_size - 2) >> 4);
+        if (aml_size > sizeof(aml) - 16)
+            break;
+    }
+    use_aml();
+    assert_int_equal(parse(&found), 0);
+    assert_int_equal(found.segment_count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -613,6 +817,11 @@ int main(void)
         cmocka_unit_test_setup(buses_that_are_there_twice_count_once, setup),
         cmocka_unit_test_setup(registers_of_the_wrong_kind_are_not_ports, setup),
         cmocka_unit_test_setup(sleep_types_are_found_or_refused, setup),
+        cmocka_unit_test_setup(host_bridges_of_the_dsdt_are_understood, setup),
+        cmocka_unit_test_setup(mcfg_goes_before_the_dsdt, setup),
+        cmocka_unit_test_setup(bridges_that_cannot_be_are_left_out, setup),
+        cmocka_unit_test_setup(any_dsdt_has_an_end, setup),
+        cmocka_unit_test_setup(depth_is_bounded, setup),
     };
     return cmocka_run_group_tests_name("acpi", tests, NULL, NULL);
 }

@@ -957,6 +957,97 @@ static void open_devices_never_meet(void **state)
         fail_msg("%u met others, %u did not", met, alone);
 }
 
+/* ---- addresses that no firmware gave out ---------------------------------------------------------- */
+
+static uint64_t base_of(const struct function *function)
+{
+    uint64_t base = 0;
+
+    memcpy(&base, function->config + PCI_BAR, function->config[PCI_BAR] & 4 ? 8 : 4);
+    return base & ~15ull;
+}
+
+/* Functions of random sizes, of 32 and of 64 bits, some of which have addresses already. */
+static void registers_without_addresses_get_some(void **state)
+{
+    enum { COUNT = 20 };
+    struct function *made[COUNT];
+    struct chalk_device *open[COUNT];
+    unsigned got = 0;
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        setup(NULL);
+        random_state = seed;
+        acpi.windows[0].start = 0xfe000800;
+        acpi.windows[0].end = 0x101000000; /* over the local APIC, the I/O APIC, and beyond 32 bits */
+        acpi.windows[1].start = 0x4000000000;
+        acpi.windows[1].end = 0x4001000000;
+        acpi.window_count = 2;
+        acpi.io_apics[0] = 0xfec00000;
+        acpi.io_apic_count = 1;
+        for (unsigned i = 0; i < COUNT; i++) {
+            uint32_t size = 0x1000u << below(9);
+
+            made[i] = add_memory(0, 8 * i, below(4) == 0 ? 0xfe100000 + below(8) * 0x100000 : 0, size);
+            if (below(2)) {
+                made[i]->config[PCI_BAR] |= 4;
+                made[i]->writable[1] = UINT32_MAX;
+            }
+        }
+        scan();
+        for (unsigned i = 0; i < COUNT; i++)
+            open[i] = open_at(made[i]);
+        for (unsigned i = 0; i < COUNT; i++) {
+            uint64_t base = base_of(made[i]), end = base + (uint32_t) - (made[i]->writable[0] & ~15u);
+
+            if (map_first(open[i]) != 0)
+                continue; /* it had an address that another has */
+            got++;
+            if (base < 0xfe000800 || (end > 0x101000000 && base < 0x4000000000) || end > 0x4001000000 ||
+                (!(made[i]->config[PCI_BAR] & 4) && end > 1ull << 32) ||
+                (base < 0xfef00000 && end > 0xfee00000) || (base < 0xfec01000 && end > 0xfec00000))
+                fail_msg("seed %lu: %u is at 0x%lx", (unsigned long)seed, i, (unsigned long)base);
+            for (unsigned j = 0; j < i; j++)
+                if (decodes(made[j]) &&
+                    base < base_of(made[j]) + (uint32_t) - (made[j]->writable[0] & ~15u) &&
+                    base_of(made[j]) < end)
+                    fail_msg("seed %lu: %u meets %u", (unsigned long)seed, i, j);
+        }
+        for (unsigned i = 0; i < COUNT; i++)
+            chalk_device_close(open[i]);
+        memset(&acpi, 0, sizeof(acpi));
+    }
+    assert_true(got > 1800);
+}
+
+static void without_windows_nothing_is_given_out(void **state)
+{
+    struct function *function = add_memory(0, 8, 0, 0x4000), *behind;
+
+    (void)state;
+    scan();
+    struct chalk_device *device = open_at(function);
+    assert_int_equal(base_of(function), 0);
+    chalk_device_close(device);
+
+    setup(NULL);
+    acpi.windows[0].start = 0xc0000000;
+    acpi.windows[0].end = 0xc0002000; /* too small */
+    acpi.window_count = 1;
+    function = add_memory(0, 8, 0, 0x4000);
+    add_bridge(0, 16, 1, 1);
+    behind = add_memory(1, 0, 0, 0x1000); /* nobody has set the bridge's windows */
+    scan();
+    device = open_at(function);
+    assert_int_equal(base_of(function), 0);
+    chalk_device_close(device);
+    device = open_at(behind);
+    assert_int_equal(base_of(behind), 0);
+    chalk_device_close(device);
+    memset(&acpi, 0, sizeof(acpi));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -985,6 +1076,8 @@ int main(void)
         cmocka_unit_test_setup(registers_of_one_device_do_not_meet, setup),
         cmocka_unit_test_setup(addresses_lie_in_the_windows_of_bridges, setup),
         cmocka_unit_test_setup(open_devices_never_meet, setup),
+        cmocka_unit_test_setup(registers_without_addresses_get_some, setup),
+        cmocka_unit_test_setup(without_windows_nothing_is_given_out, setup),
     };
     return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
 }
