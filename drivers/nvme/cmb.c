@@ -82,7 +82,8 @@ static bool map(struct chalk_nvme *nvme)
     return cmb->wanted;
 }
 
-bool chalk_nvme_cmb_get(struct chalk_nvme *nvme, unsigned id, size_t size, struct chalk_dma *memory)
+/* Memory of the controller for queue `id`'s commands. Returns false if there is none to be had. */
+static bool get(struct chalk_nvme *nvme, unsigned id, size_t size, struct chalk_dma *memory)
 {
     struct nvme_cmb *cmb = &nvme->cmb;
     uint32_t align = nvme->info.page_size > CMB_ALIGN ? nvme->info.page_size : CMB_ALIGN, at = 0;
@@ -106,15 +107,12 @@ bool chalk_nvme_cmb_get(struct chalk_nvme *nvme, unsigned id, size_t size, struc
     return true;
 }
 
-bool chalk_nvme_cmb_put(struct chalk_nvme *nvme, unsigned id)
+void chalk_nvme_cmb_put(struct chalk_nvme *nvme, unsigned id)
 {
     struct nvme_cmb_piece *piece = &nvme->cmb.pieces[id];
 
-    if (piece->size == 0)
-        return false;
     nvme->info.controller_memory.used -= piece->size;
     piece->size = 0;
-    return true;
 }
 
 /* ---- doorbells ------------------------------------------------------------------------------------- */
@@ -136,10 +134,32 @@ static uint64_t never(const struct chalk_mmio *window, size_t offset, unsigned w
     return 0; /* doorbells are not read */
 }
 
-void chalk_nvme_cmb_doorbell(struct chalk_mmio *doorbell, struct chalk_mmio *window)
+void chalk_nvme_cmb_use(struct nvme_queue *queue)
 {
     static const struct chalk_mmio_ops ops = {.read = never, .write = ring};
+    struct chalk_dma memory;
 
-    *doorbell = *window;
-    *window = (struct chalk_mmio){.size = 4, .ops = &ops, .owner = doorbell};
+    if (!get(queue->nvme, queue->id, queue->entries * sizeof(struct nvme_command), &memory))
+        return;
+    queue->commands = memory.va;
+    queue->commands_iova = memory.iova;
+    queue->cmb_doorbell = queue->tail_doorbell;
+    queue->tail_doorbell = (struct chalk_mmio){.size = 4, .ops = &ops, .owner = &queue->cmb_doorbell};
+}
+
+/* The piece stays the queue's: pieces are given out and taken back by the core that opens and closes queues.
+ */
+void chalk_nvme_cmb_doubt(struct nvme_queue *queue)
+{
+    if (queue->cmb_doorbell.size == 0 || queue->in_flight == 0 || nvme_succeeded(queue) != queue->succeeded)
+        return;
+    chalk_log(
+        CHALK_WARNING,
+        "NVMe %s: queue %u: no command in the controller's own memory has succeeded; the program's is used",
+        queue->nvme->name, queue->id);
+    queue->nvme->cmb.wanted = false;
+    queue->tail_doorbell = queue->cmb_doorbell;
+    queue->cmb_doorbell.size = 0;
+    queue->commands = queue->command_memory.va;
+    queue->commands_iova = queue->command_memory.iova;
 }

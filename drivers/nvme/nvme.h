@@ -161,7 +161,7 @@ struct nvme_vector {
 
 /* The controller's own memory: cmb.c. */
 struct nvme_cmb {
-    bool wanted; /* for submission queues, and as far as is known it can be had */
+    _Atomic(bool) wanted; /* for submission queues, and as far as is known it can be had */
     unsigned bar;
     uint64_t offset;          /* in it, bytes */
     struct chalk_mmio window; /* base 0: not mapped yet */
@@ -362,6 +362,8 @@ struct nvme_queue {
     struct chalk_nvme_request zone_request; /* zns.c's, one at a time, and where a report goes */
     struct chalk_dma zone_segment;
     struct chalk_dma command_memory, completion_memory, list_memory;
+    uint64_t commands_iova; /* of the submission queue in use, there or in the controller's memory */
+    uint64_t succeeded;     /* requests, before the controller got to know this pair */
     /* shape.c */
     struct nvme_shape shape;
     uint32_t shape_epoch;        /* of the controller, in which the namespace was seen to have it */
@@ -472,14 +474,22 @@ static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *sl
 void chalk_nvme_cmb_detect(struct chalk_nvme *nvme);
 void chalk_nvme_cmb_configure(struct chalk_nvme *nvme);
 
-/* Memory of the controller for queue `id`'s commands. False: there is none to be had. Put: whether it was
- * there. */
-bool chalk_nvme_cmb_get(struct chalk_nvme *nvme, unsigned id, size_t size, struct chalk_dma *memory);
-bool chalk_nvme_cmb_put(struct chalk_nvme *nvme, unsigned id);
+/* Moves the submission queue into the controller's memory, if some is to be had, with a doorbell that flushes
+ * what was written there first. */
+void chalk_nvme_cmb_use(struct nvme_queue *queue);
+void chalk_nvme_cmb_put(struct chalk_nvme *nvme, unsigned id);
 
-/* Makes `window`, a submission queue's doorbell, flush what was written there first; `doorbell` keeps the old
- * one. */
-void chalk_nvme_cmb_doorbell(struct chalk_mmio *doorbell, struct chalk_mmio *window);
+/*
+ * Before the queue gets a new pair: moves it into the program's memory for good if none of the commands that
+ * the controller was to find in its own succeeded. Some controllers say that they have such memory, and do
+ * not heed the address that they are given for it.
+ */
+void chalk_nvme_cmb_doubt(struct nvme_queue *queue);
+
+static inline uint64_t nvme_succeeded(const struct nvme_queue *queue)
+{
+    return queue->block.counters.completed - queue->block.counters.failed;
+}
 
 /* controller.c */
 

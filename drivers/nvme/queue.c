@@ -114,14 +114,9 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
     size_t page = nvme->info.page_size;
     const struct chalk_dma *memory[] = {&queue->command_memory, &queue->completion_memory,
                                         &queue->list_memory};
-    int error = 0;
-
-    if (chalk_nvme_cmb_get(nvme, queue->id, queue->entries * sizeof(struct nvme_command),
-                           &queue->command_memory))
-        chalk_nvme_cmb_doorbell(&queue->cmb_doorbell, &queue->tail_doorbell);
-    else
-        error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_command), page,
+    int error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_command), page,
                               &queue->command_memory);
+
     if (error == 0)
         error = chalk_dma_get(nvme->memory, queue->entries * sizeof(struct nvme_completion), page,
                               &queue->completion_memory);
@@ -138,9 +133,10 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
         return error;
     }
     for (unsigned i = 0; i < sizeof memory / sizeof *memory; i++)
-        if (i != 0 || queue->cmb_doorbell.size == 0) /* the controller's own memory is not ours to grant */
-            chalk_grant_check(nvme->domain, memory[i]->iova, memory[i]->size);
+        chalk_grant_check(nvme->domain, memory[i]->iova, memory[i]->size);
     queue->commands = queue->command_memory.va;
+    queue->commands_iova = queue->command_memory.iova;
+    chalk_nvme_cmb_use(queue); /* which may turn out not to work: then the other memory is there */
     queue->completions = queue->completion_memory.va;
     queue->lists = queue->list_memory.va;
     queue->lists_iova = queue->list_memory.iova;
@@ -152,7 +148,8 @@ static void release(struct nvme_queue *queue)
     struct chalk_nvme *nvme = queue->nvme;
 
     chalk_nvme_vector_put(queue);
-    if (!chalk_nvme_cmb_put(nvme, queue->id) && queue->command_memory.va != NULL)
+    chalk_nvme_cmb_put(nvme, queue->id);
+    if (queue->command_memory.va != NULL)
         chalk_dma_put(nvme->memory, &queue->command_memory);
     if (queue->completion_memory.va != NULL)
         chalk_dma_put(nvme->memory, &queue->completion_memory);
@@ -281,7 +278,7 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
     };
     const struct nvme_command commands = {
         .cdw0 = NVME_CREATE_SQ,
-        .prp1 = queue->command_memory.iova,
+        .prp1 = queue->commands_iova,
         .cdw10 = NVME_QUEUE(queue->id, queue->entries),
         .cdw11 = NVME_QUEUE_CONTIGUOUS | NVME_SQ_CQ(queue->id),
     };
@@ -297,6 +294,7 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
     error = run(queue, epoch, &commands, "Create I/O Submission Queue");
     if (error == 0) {
         queue->epoch = epoch;
+        queue->succeeded = nvme_succeeded(queue);
         chalk_nvme_vector_configure(queue);
     } else if (run(queue, epoch, &undo, "Delete I/O Completion Queue") != 0 &&
                chalk_nvme_recover(nvme, epoch, -EIO)) { /* it still knows memory that is about to be freed */

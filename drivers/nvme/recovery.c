@@ -382,8 +382,10 @@ static int mend(struct nvme_queue *queue, unsigned max)
     error = chalk_nvme_refit(queue);
     if (error > 0)
         return end(queue, found, max);
-    if (error == 0)
+    if (error == 0) {
+        chalk_nvme_cmb_doubt(queue);
         error = chalk_nvme_pair_create(queue);
+    }
     if (error != 0) {
         try_again(queue, epoch, error);
         return (int)found;

@@ -48,7 +48,8 @@ static void *own_memory(struct nvme_model *model, uint64_t address, size_t size)
 {
     uint64_t base = model->cmbmsc & ~0xfffull;
 
-    if ((model->cmbmsc & NVME_CMBMSC_CMSE) == 0 || address < base || address - base > MODEL_CMB - size)
+    if (model->cmb_deaf || (model->cmbmsc & NVME_CMBMSC_CMSE) == 0 || address < base ||
+        address - base > MODEL_CMB - size)
         return NULL;
     model->fetched++;
     return model->cmb + (address - base);
@@ -62,6 +63,10 @@ static bool move(struct nvme_model *model, uint64_t address, void *local, size_t
 
     if (memory == NULL && !to_program)
         memory = own_memory(model, address, size);
+    if (memory == NULL && model->cmb_deaf && address >= 1ull << 62) {
+        model->csts |= NVME_CSTS_CFS;
+        return false;
+    }
     if (memory == NULL) {
         fault(model, "%zu bytes at 0x%llx cannot be reached", size, (unsigned long long)address);
         return false;

@@ -52,9 +52,10 @@ struct nvme_model {
     /* how it misbehaves */
     bool gone_in_zeroes; /* its registers read as zeroes once it is unplugged */
     bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
-    bool cmb_refused;                                     /* it does not take the address of its own memory */
-    bool mute;                                            /* takes commands and never completes them */
-    bool mute_until_reset;                                /* the same, until CC.EN is cleared */
+    bool cmb_deaf;    /* it does not heed the address of its own memory, and breaks down when sent there */
+    bool cmb_refused; /* it does not take the address of its own memory */
+    bool mute;        /* takes commands and never completes them */
+    bool mute_until_reset; /* the same, until CC.EN is cleared */
     bool aborts;           /* carries aborts of commands that were lost out; else it says that it has not */
     bool drops_identify;   /* completes Identify without having written anything */
     bool hold;             /* I/O commands stay in the submission queue until model_run() */

@@ -354,6 +354,29 @@ static void commands_can_be_in_the_controllers_memory(void **state)
     assert_int_equal(info->controller_memory.used, 0);
 }
 
+/* One that says that it has memory, and cannot be sent there: after the reset its queues are elsewhere. */
+static void memory_that_does_not_work_is_left(void **state)
+{
+    (void)state;
+    chalk_nvme_close(nvme);
+    give_memory();
+    model->cmb_deaf = true;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(open_queue(1, 8), 0);
+    assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0, 1, 0)), 1);
+    chalk_block_kick(queue);
+    while (queue->counters.completed == 0)
+        assert_true(chalk_block_poll(queue, 0) >= 0);
+    assert_int_equal(items[0].status, 0);
+    assert_int_equal(model->enables, 1 + 1 + 1); /* the first was before this test's */
+    assert_true(fake_console_has("no command in the controller's own memory has succeeded"));
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(chalk_nvme_get_info(nvme)->controller_memory.used, 0);
+    assert_int_equal(open_queue(1, 8), 0); /* nor is another tried there */
+    assert_int_equal(chalk_nvme_get_info(nvme)->controller_memory.used, 0);
+    chalk_nvme_queue_close(queue);
+}
+
 /* Memory that is not to be had is done without. */
 static void memory_that_the_controller_has_not(void **state)
 {
@@ -992,6 +1015,7 @@ int main(void)
         TEST(many_laps_keep_order_and_count),
         TEST(rings_one_doorbell_a_kick_and_one_a_poll),
         TEST(commands_can_be_in_the_controllers_memory),
+        TEST(memory_that_does_not_work_is_left),
         TEST(memory_that_the_controller_has_not),
         TEST(doorbells_in_memory_spare_registers),
         TEST(callbacks_may_submit_again),
