@@ -6,6 +6,7 @@ FOLDER has the programs, whose names end with SUFFIX; SCRIPTS is a folder, too. 
 what comes of it:
 
     #: model OPTIONS
+    #: arguments ARGUMENTS for the driver, too
     #: DRIVER succeeds [and says: TEXT]
     #: DRIVER fails and says: TEXT
 
@@ -55,11 +56,13 @@ class Script:
 
     def __init__(self, path):
         self.path, self.name = path, os.path.basename(path).removesuffix('.script')
-        self.options, self.expected, devices = [], {}, []
+        self.options, self.arguments, self.expected, devices = [], [], {}, []
         with open(path, encoding='ascii') as file:
             for line in file.read().splitlines():
                 if line.startswith('#: model '):
                     self.options = line.removeprefix('#: model ').split()
+                elif line.startswith('#: arguments '):
+                    self.arguments = line.removeprefix('#: arguments ').split()
                 elif line.startswith('#:'):
                     driver, outcome, says = EXPECTATION.match(line).groups()
                     self.expected[driver] = (outcome == 'succeeds', says or '')
@@ -89,7 +92,7 @@ def play(script, driver):
             **ordinary())
         first = server.stdout.readline()
         try:
-            done = subprocess.run(command(program, f'vfio-user:{path}', *arguments), stdin=subprocess.DEVNULL,
+            done = subprocess.run(command(program, f'vfio-user:{path}', *arguments, *script.arguments), stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors='replace',
                                   timeout=DEADLINE, env={'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1', 'CHALK_PATIENCE': '5'}, **ordinary())
             said, status = done.stdout, done.returncode
