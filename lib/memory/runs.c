@@ -6,8 +6,13 @@
  * descent, and a change is told to one node a level.
  *
  * Leaves begin at multiples of 2 MiB, and all page numbers here count from address 0, as alignments do.
+ *
+ * Most often page after page is got. So what has changed in one leaf is told to its nodes only when another
+ * leaf changes or the tree is asked; and while nothing was put, the same is looked for first in the leaf
+ * where it was found last, from there on.
  */
 #include "runs.h"
+#include <string.h>
 
 #define LEAF       512 /* pages */
 #define LEAF_WORDS (LEAF / 64)
@@ -52,6 +57,8 @@ void chalk_runs_start(struct chalk_pages *pages, void *books)
 {
     pages->bits = books;
     pages->runs = (run_node *)(void *)(pages->bits + (pages->count / LEAF + 2) * LEAF_WORDS);
+    pages->changed_leaf = SIZE_MAX;
+    pages->found_count = SIZE_MAX;
 }
 
 /* ---- what a node says ---- */
@@ -114,6 +121,8 @@ static void sum_leaf(struct chalk_pages *pages, size_t leaf)
             open += 64;
             continue;
         }
+        if (words[i] == 0 && open == 0)
+            continue;
         unsigned low = (unsigned)__builtin_ctzll(taken), high = (unsigned)__builtin_clzll(taken);
         if (open == 64 * i)
             node->prefix = open + low;
@@ -138,17 +147,23 @@ static uint32_t across(const run_node *low, const run_node *high, uint32_t borde
     return low->suffix > *pad ? low->suffix - *pad + high->prefix : 0;
 }
 
-/* `size`: pages of either child; `border`: the number of the first page of the higher one. */
-static void sum_node(run_node *node, const run_node *low, const run_node *high, uint32_t size,
-                     uint32_t border)
+/*
+ * `size`: pages of either child; `border`: the number of the first page of the higher one. The loop has no
+ * branch, so that the compiler works on four alignments at once.
+ */
+static void sum_node(run_node *restrict node, const run_node *restrict low, const run_node *restrict high,
+                     uint32_t size, uint32_t border)
 {
-    node->prefix = low->prefix == size ? size + high->prefix : low->prefix;
-    node->suffix = high->suffix == size ? size + low->suffix : high->suffix;
-    for (unsigned i = 0; i < CHALK_PAGES_ALIGNS; i++) {
-        uint32_t pad, longest = across(low, high, border, align_masks[i], &pad);
+    const uint32_t suffix = low->suffix, prefix = high->prefix;
 
-        longest = longest > low->longest[i] ? longest : low->longest[i];
-        node->longest[i] = longest > high->longest[i] ? longest : high->longest[i];
+    node->prefix = low->prefix == size ? size + prefix : low->prefix;
+    node->suffix = high->suffix == size ? size + suffix : high->suffix;
+    for (unsigned i = 0; i < CHALK_PAGES_ALIGNS; i++) {
+        uint32_t pad = (suffix - border) & align_masks[i];
+        uint32_t both = (suffix - pad + prefix) & -(uint32_t)(suffix > pad); /* as across() */
+        uint32_t one = low->longest[i] > high->longest[i] ? low->longest[i] : high->longest[i];
+
+        node->longest[i] = both > one ? both : one;
     }
 }
 
@@ -168,26 +183,54 @@ static void set_bits(uint64_t *bits, size_t first, size_t end, bool free)
     }
 }
 
-void chalk_runs_set(struct chalk_pages *pages, size_t page, size_t count, bool free)
+static bool is_same(const run_node *one, const run_node *other)
 {
-    size_t first = leaf_page(pages, page), last = (first + count - 1) / LEAF;
-    run_node *level = pages->runs;
+    return memcmp(one, other, sizeof *one) == 0;
+}
+
+/* Brings the nodes of these leaves, and those above them, up to date: as far up as something changes. */
+static void update(struct chalk_pages *pages, size_t first, size_t last)
+{
+    run_node *level = pages->runs, before = level[first];
     uint32_t size = LEAF;
 
-    set_bits(pages->bits, first, first + count, free);
-    first /= LEAF;
     for (size_t leaf = first; leaf <= last; leaf++)
         sum_leaf(pages, leaf);
     for (size_t nodes = leaf_count(pages); nodes > 1; nodes = (nodes + 1) / 2, size *= 2) {
         run_node *above = level + nodes;
 
+        if (first == last && is_same(&before, &level[first]))
+            return;
         first /= 2;
         last /= 2;
+        before = above[first];
         for (size_t i = first; i <= last; i++)
             sum_node(&above[i], &level[2 * i], child(level, nodes, 2 * i + 1), size,
                      (uint32_t)origin(pages) + (uint32_t)(2 * i + 1) * size);
         level = above;
     }
+}
+
+static void update_changed(struct chalk_pages *pages)
+{
+    if (pages->changed_leaf != SIZE_MAX)
+        update(pages, pages->changed_leaf, pages->changed_leaf);
+    pages->changed_leaf = SIZE_MAX;
+}
+
+void chalk_runs_set(struct chalk_pages *pages, size_t page, size_t count, bool free)
+{
+    const size_t first = leaf_page(pages, page), last = (first + count - 1) / LEAF;
+
+    set_bits(pages->bits, first, first + count, free);
+    if (free)
+        pages->found_count = SIZE_MAX;
+    if (first / LEAF != pages->changed_leaf || last != pages->changed_leaf)
+        update_changed(pages);
+    if (first / LEAF == last)
+        pages->changed_leaf = last;
+    else
+        update(pages, first / LEAF, last);
 }
 
 /* ---- looking ---- */
@@ -205,17 +248,32 @@ static unsigned next_page(const uint64_t *words, unsigned from, bool free)
     return LEAF;
 }
 
-/* In a leaf that has such a run. */
-static unsigned lowest_in_leaf(const uint64_t *words, uint32_t number, uint32_t count, uint32_t mask)
+/* The lowest such run of a leaf, in pages from `first` on; LEAF if there is none. */
+static unsigned lowest_in_leaf(const uint64_t *words, unsigned first, uint32_t number, uint32_t count,
+                               uint32_t mask)
 {
-    for (unsigned first = 0, end;; first = end) {
-        first = next_page(words, first, true);
-        end = next_page(words, first, false);
+    for (unsigned end; (first = next_page(words, first, true)) < LEAF; first = end) {
         uint32_t pad = -(number + first) & mask;
 
-        if (end >= first + pad + count || end == LEAF)
+        end = next_page(words, first, false);
+        if (end >= first + pad + count)
             return first + pad;
     }
+    return LEAF;
+}
+
+/* The next one in the leaf of the last one, where nothing that is lower can be; SIZE_MAX if it is not there.
+ */
+static size_t lowest_after(const struct chalk_pages *pages, size_t count, size_t align, uint32_t mask)
+{
+    const size_t first = leaf_page(pages, pages->found_end), leaf = first / LEAF;
+    unsigned page;
+
+    if (count < pages->found_count || count > LEAF || align < pages->found_align || leaf >= leaf_count(pages))
+        return SIZE_MAX;
+    page = lowest_in_leaf(pages->bits + leaf * LEAF_WORDS, first % LEAF,
+                          (uint32_t)(origin(pages) + leaf * LEAF), (uint32_t)count, mask);
+    return page < LEAF ? leaf * LEAF + page - leaf_page(pages, 0) : SIZE_MAX;
 }
 
 /* One multiple of `align`, which is one of whole leaves, after the other. */
@@ -234,15 +292,12 @@ static size_t lowest_far(const struct chalk_pages *pages, size_t count, size_t a
     return SIZE_MAX;
 }
 
-size_t chalk_runs_lowest(const struct chalk_pages *pages, size_t count, size_t align)
+static size_t lowest_in_tree(const struct chalk_pages *pages, size_t count, unsigned class)
 {
-    const unsigned class = (unsigned)__builtin_ctzll(align / CHALK_PAGE);
     const run_node *levels[LEVELS_MAX];
     size_t nodes[LEVELS_MAX], i = 0;
     unsigned level = 0;
 
-    if (class >= CHALK_PAGES_ALIGNS)
-        return lowest_far(pages, count, align);
     levels[0] = pages->runs;
     nodes[0] = leaf_count(pages);
     for (; nodes[level] > 1; level++) {
@@ -265,6 +320,26 @@ size_t chalk_runs_lowest(const struct chalk_pages *pages, size_t count, size_t a
         i++;
     }
     return i * LEAF - leaf_page(pages, 0) +
-           lowest_in_leaf(pages->bits + i * LEAF_WORDS, (uint32_t)(origin(pages) + i * LEAF), (uint32_t)count,
-                          align_masks[class]);
+           lowest_in_leaf(pages->bits + i * LEAF_WORDS, 0, (uint32_t)(origin(pages) + i * LEAF),
+                          (uint32_t)count, align_masks[class]);
+}
+
+size_t chalk_runs_lowest(struct chalk_pages *pages, size_t count, size_t align)
+{
+    const unsigned class = (unsigned)__builtin_ctzll(align / CHALK_PAGE);
+    size_t page = SIZE_MAX;
+
+    if (class < CHALK_PAGES_ALIGNS)
+        page = lowest_after(pages, count, align, align_masks[class]);
+    if (page == SIZE_MAX) {
+        update_changed(pages);
+        page = class < CHALK_PAGES_ALIGNS ? lowest_in_tree(pages, count, class)
+                                          : lowest_far(pages, count, align);
+    }
+    if (page != SIZE_MAX) {
+        pages->found_count = count;
+        pages->found_align = align;
+        pages->found_end = page + count;
+    }
+    return page;
 }

@@ -16,8 +16,9 @@ void chalk_runs_set(struct chalk_pages *pages, size_t page, size_t count, bool f
 
 /*
  * The lowest page whose address is a multiple of `align` and that begins `count` free pages; SIZE_MAX if
- * there is none. Beyond an alignment of 8 MiB it tries one multiple of `align` after the other.
+ * there is none. The caller takes what it finds. Beyond an alignment of 8 MiB it tries one multiple of
+ * `align` after the other.
  */
-size_t chalk_runs_lowest(const struct chalk_pages *pages, size_t count, size_t align);
+size_t chalk_runs_lowest(struct chalk_pages *pages, size_t count, size_t align);
 
 #endif

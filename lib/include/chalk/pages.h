@@ -47,8 +47,10 @@ struct chalk_pages {
     unsigned node;  /* CHALK_NODE(), 0: unknown */
     uint8_t *heads; /* a byte a page */
     struct chalk_pages_set free[CHALK_PAGES_ORDERS];
-    uint64_t *bits;               /* a bit a page that is free, from a multiple of 2 MiB on */
-    struct chalk_pages_run *runs; /* a tree over them, see lib/memory/runs.c */
+    uint64_t *bits;                             /* a bit a page that is free, from a multiple of 2 MiB on */
+    struct chalk_pages_run *runs;               /* a tree over them, see lib/memory/runs.c */
+    size_t changed_leaf;                        /* which has changed since its nodes were told, or SIZE_MAX */
+    size_t found_count, found_align, found_end; /* the last lowest pages; count SIZE_MAX: look anew */
 };
 
 /*
