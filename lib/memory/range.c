@@ -16,7 +16,7 @@
 
 #define NOBODY UINT32_MAX
 
-static const uint64_t aligns[CHALK_RANGE_ALIGNS] = {1ull << 12, 1ull << 21, 1ull << 30};
+static const uint64_t aligns[CHALK_RANGE_ALIGNS] = {1ull << 12, 1ull << 21};
 
 /* ---- nodes ---- */
 
@@ -35,27 +35,24 @@ static uint64_t usable(uint64_t first, uint64_t last, uint64_t align)
     return last - first - pad < UINT64_MAX ? last - first - pad + 1 : UINT64_MAX;
 }
 
-static uint64_t largest_gap(const struct chalk_range *node, unsigned i)
-{
-    uint64_t gap = node->gap_first < node->first ? usable(node->gap_first, node->first - 1, aligns[i]) : 0;
-
-    for (unsigned side = 0; side < 2; side++)
-        if (node->child[side] && node->child[side]->gap[i] > gap)
-            gap = node->child[side]->gap[i];
-    return gap;
-}
-
 /* Updates what the node tells of its subtree from its children. Returns whether anything has changed. */
 static bool update(struct chalk_range *node)
 {
-    unsigned low = height(node->child[0]), high = height(node->child[1]), old = node->height;
+    const struct chalk_range *low = node->child[0], *high = node->child[1];
+    const unsigned higher = height(low) > height(high) ? height(low) : height(high), old = node->height;
     bool changed;
 
-    node->height = 1 + (low > high ? low : high);
+    node->height = 1 + higher;
     changed = node->height != old;
     for (unsigned i = 0; i < CHALK_RANGE_ALIGNS; i++) {
-        uint64_t gap = largest_gap(node, i);
+        uint64_t gap = 0;
 
+        if (node->gap_first < node->first)
+            gap = usable(node->gap_first, node->first - 1, aligns[i]);
+        if (low && low->gap[i] > gap)
+            gap = low->gap[i];
+        if (high && high->gap[i] > gap)
+            gap = high->gap[i];
         changed |= gap != node->gap[i];
         node->gap[i] = gap;
     }

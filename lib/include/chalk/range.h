@@ -23,8 +23,8 @@
 extern "C" {
 #endif
 
-/* Alignments for which the largest gaps are known: the page sizes of x86-64, 4 KiB, 2 MiB, 1 GiB. */
-#define CHALK_RANGE_ALIGNS 3
+/* Alignments for which the largest gaps are known: pages of 4 KiB and 2 MiB. */
+#define CHALK_RANGE_ALIGNS 2
 
 struct chalk_range {
     uint64_t first, last; /* the caller's: both inclusive, first <= last */
