@@ -14,7 +14,8 @@ from bench import peers, progress
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = [f'bench/bench-{name}' for name in ('message', 'sched', 'pool', 'ring')]
 COUNTS = 'bench/bare/bench-counts.elf'
-TARGETS = [*PROGRAMS, COUNTS]
+GROWTH = 'bench/growth/bench-growth'
+TARGETS = [*PROGRAMS, COUNTS, GROWTH]
 
 # What the time should be at most, of a peer's. The first that fits an operation and a peer is meant.
 RATIOS = [
@@ -56,6 +57,13 @@ def timed(options, counts):
             yield row
 
 
+def grown(options):
+    """A row for what there may be many of: the ticks of one more when there are, and how much that is of few."""
+    for row in growth.rows(os.path.join(options.build, GROWTH), options.repetitions):
+        row['instructions'] = None
+        yield row
+
+
 def counted(counts):
     for what, instructions in counts.items():
         target = INSTRUCTIONS.get(what)
@@ -72,10 +80,13 @@ def verdict(row):
 def show(row):
     instructions = row['instructions']
     text = f'{row["operation"]:34}'
-    text += f' {row["ns"]:9.1f} {row["chalk"]:9.1f}' if 'ns' in row else ' ' * 20
+    text += f' {row["ns"]:9.1f}' if 'ns' in row else ' ' * 10
+    text += f' {row["chalk"]:9.1f}' if 'chalk' in row else ' ' * 10
     text += f' {instructions:9.1f}' if instructions is not None else ' ' * 10
     if row.get('peer'):
         text += f' {row["peer_ticks"]:10.1f} {row["ratio"]:6.2f} {verdict(row):11} {row["peer"]}'
+    elif 'growth' in row:
+        text += f' {row["few"]:10.1f} {row["growth"]:6.2f} {verdict(row):11} with {growth.FEW}'
     else:
         text += f' {"":17} {verdict(row)}'
     print(text.rstrip(), flush=True)
@@ -85,7 +96,7 @@ def measure(options):
     counts = count_instructions(os.path.join(options.build, COUNTS))
     rows = []
     print(f'{"one operation":34} {"ns":>9} {"ticks":>9} {"instr.":>9} {"its ticks":>10} {"ratio":>6} {"wanted":11} peer')
-    for make in (lambda: timed(options, counts), lambda: counted(counts)):
+    for make in (lambda: timed(options, counts), lambda: grown(options), lambda: counted(counts)):
         for row in make():
             rows.append(row)
             show(row)

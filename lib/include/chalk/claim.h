@@ -55,7 +55,8 @@ int chalk_claim_span(unsigned i, const char *owner, struct chalk_claim *claim);
 
 /*
  * Claims `size` bytes (rounded up to whole pages) of RAM on NUMA node `node` (CHALK_NODE(), 0: any) whose
- * iovas do not exceed `max_address`, from a span that is there or one that is grown. Hosted, what arenas
+ * iovas do not exceed `max_address`, from a span that is there or one that is grown. Without a limit, memory
+ * beyond 4 GiB comes first. Hosted, what arenas
  * claim and what is claimed by this lie in different spans, as long as there is memory for that. Errors:
  * -EINVAL (no size), as chalk_span_grow().
  */

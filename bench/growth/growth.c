@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ *     growth WHAT COUNT
+ *
+ * Makes COUNT of what WHAT names, and then a few more, one at a time: prints the median ticks of one. They
+ * are made and measured in the same way, so that what COUNT changes is only how many there are. callgrind
+ * counts the instructions of measured().
+ */
+#include <chalk/arena.h>
+#include <chalk/clock.h>
+#include <chalk/error.h>
+#include <chalk/hosted.h>
+#include <chalk/loop.h>
+#include <chalk/pages.h>
+#include <hosted/device.h>
+#include <hosted/iova.h>
+#include <hosted/state.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define ROUNDS 64 /* that are measured */
+
+static unsigned total; /* objects there will be, those that are measured included */
+
+static void *zeroed(size_t count, size_t size)
+{
+    void *memory = calloc(count, size);
+
+    if (memory == NULL)
+        exit(1);
+    return memory;
+}
+
+static void expect(bool condition, const char *what)
+{
+    if (condition)
+        return;
+    fprintf(stderr, "growth: %s failed\n", what);
+    exit(1);
+}
+
+/* ---- pages ---- */
+
+static struct chalk_arena *arena;
+static struct chalk_dma *pieces;
+
+static void start_pages(void)
+{
+    const struct chalk_arena_options options = {.size = 2 * total * CHALK_PAGE, .name = "growth"};
+
+    expect(chalk_arena_create(&options, &arena) == 0, "an arena");
+    pieces = zeroed(2 * total, sizeof *pieces);
+}
+
+static void get_page(unsigned i)
+{
+    expect(chalk_arena_get(arena, CHALK_PAGE, CHALK_PAGE, &pieces[i]) == 0, "a page");
+}
+
+/* Each second page is free, so that two can only be had behind all others. */
+static void start_holes(void)
+{
+    start_pages();
+    for (unsigned i = 0; i < 2 * total; i++)
+        get_page(i);
+    for (unsigned i = 0; i < 2 * total; i++)
+        if (i % 2 != 0 || i >= 2 * (total - ROUNDS))
+            chalk_arena_put(arena, &pieces[i]);
+}
+
+static void get_behind_holes(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        expect(chalk_arena_get(arena, 2 * CHALK_PAGE, CHALK_PAGE, &pieces[i]) == 0, "pages behind holes");
+}
+
+static void start_back(void)
+{
+    start_pages();
+    for (unsigned i = 0; i < total; i++)
+        get_page(i);
+}
+
+static void put_page(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        chalk_arena_put(arena, &pieces[i - (total - ROUNDS)]);
+}
+
+/* In no order. */
+static void put_any_page(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        chalk_arena_put(arena, &pieces[i * 7919ull % total]);
+}
+
+/* ---- claims ---- */
+
+static struct chalk_claim *claims;
+
+static void start_claims(void)
+{
+    struct chalk_span span;
+
+    expect(chalk_span_grow(total * CHALK_PAGE, 0, 0, UINT64_MAX, &span) == 0, "a span");
+    claims = zeroed(total, sizeof *claims);
+}
+
+static void claim(unsigned i)
+{
+    expect(chalk_claim_memory(CHALK_PAGE, 0, UINT64_MAX, "growth", &claims[i]) == 0, "a claim");
+}
+
+static void start_release(void)
+{
+    start_claims();
+    for (unsigned i = 0; i < total; i++)
+        claim(i);
+}
+
+static void release(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        chalk_claim_release(&claims[i - (total - ROUNDS)]);
+}
+
+/* A claim in a span of its own: the others are too small. */
+static void start_spans(void)
+{
+    const struct rlimit limit = {total + 64, total + 64};
+
+    expect(setrlimit(RLIMIT_NOFILE, &limit) == 0, "a file for each span");
+    claims = zeroed(total, sizeof *claims);
+}
+
+/* ---- tasks ---- */
+
+static struct chalk_memory *memory;
+static struct chalk_loop *loop;
+
+static void start_tasks(void)
+{
+    const struct chalk_memory_options sizes = {.private_size = total * 2 * CHALK_PAGE + ((size_t)1 << 20)};
+
+    expect(chalk_memory_create(&sizes, &memory) == 0, "memory for tasks");
+    expect(chalk_loop_create(&(struct chalk_loop_options){.memory = memory}, &loop) == 0, "a loop");
+}
+
+static void run_nothing(struct chalk_task *self, void *argument)
+{
+    (void)self, (void)argument;
+}
+
+static void start_task(unsigned i)
+{
+    static const struct chalk_task_options options = {.name = "growth", .stack_size = CHALK_PAGE};
+
+    (void)i;
+    expect(chalk_task_start(loop, &options, run_nothing, NULL, NULL) == 0, "a task");
+}
+
+/* ---- timers ---- */
+
+static struct chalk_wheel wheel;
+static struct chalk_timer *timers;
+
+static void fire_nothing(struct chalk_timer *timer)
+{
+    (void)timer;
+}
+
+static void start_timers(void)
+{
+    chalk_wheel_start(&wheel, 0);
+    timers = zeroed(total, sizeof *timers);
+}
+
+static void arm(unsigned i)
+{
+    timers[i].fire = fire_nothing;
+    chalk_timer_arm(&wheel, &timers[i], 1000 + i * 2654435761ull % 0x100000000);
+}
+
+static void start_cancel(void)
+{
+    start_timers();
+    for (unsigned i = 0; i < total; i++)
+        arm(i);
+}
+
+static void cancel(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        chalk_timer_cancel(&wheel, &timers[i]);
+}
+
+/* ---- hosted: addresses, mappings, guard pages ---- */
+
+static void take_addresses(unsigned i)
+{
+    uint64_t iova;
+
+    (void)i;
+    expect(hosted_iova_take(CHALK_PAGE, CHALK_PAGE, HOSTED_IOVA_EASY, &iova) == 0, "an address");
+}
+
+static void start_nothing(void)
+{
+}
+
+static struct chalk_domain *domain;
+static struct chalk_span mapped;
+
+static int map_nothing(struct chalk_domain *in, const struct mapping *mapping)
+{
+    (void)in, (void)mapping;
+    return 0;
+}
+
+static void end_nothing(struct chalk_domain *ended)
+{
+    (void)ended;
+}
+
+/* What the kernel or a device's process does is not measured, but what is done besides. */
+static const struct transport no_device = {
+    .map = map_nothing, .unmap = map_nothing, .end_domain = end_nothing};
+
+static void start_mappings(void)
+{
+    static const struct range all = {0, UINT64_MAX};
+
+    expect(chalk_span_grow(total * CHALK_PAGE, 0, 0, UINT64_MAX, &mapped) == 0, "memory to map");
+    domain = hosted_domain_new("growth", &no_device);
+    expect(domain != NULL && hosted_domain_set_ranges(domain, &all, 1) == 0, "a domain");
+}
+
+static void map(unsigned i)
+{
+    size_t at = i * CHALK_PAGE;
+
+    expect(chalk_dma_map(domain, (char *)mapped.va + at, CHALK_PAGE, mapped.iova + at, CHALK_DEVICE_READS) ==
+               0,
+           "a mapping");
+}
+
+static void start_unmap(void)
+{
+    start_mappings();
+    for (unsigned i = 0; i < total; i++)
+        map(i);
+}
+
+static void unmap(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        expect(chalk_dma_unmap(domain, mapped.iova + (i - ROUNDS) * CHALK_PAGE, CHALK_PAGE) == 0,
+               "unmapping");
+}
+
+static void start_guards(void)
+{
+    expect(chalk_span_grow(2 * total * CHALK_PAGE, 0, 0, UINT64_MAX, &mapped) == 0, "memory to guard");
+}
+
+static void guard(unsigned i)
+{
+    expect(chalk_page_guard((char *)mapped.va + 2 * i * CHALK_PAGE, "growth") == 0, "a guard page");
+}
+
+/* ---- what does grow, so that a measurement that misses it is seen ---- */
+
+static struct control {
+    struct control *next;
+} * first;
+
+static void walk(unsigned i)
+{
+    struct control **link = &first;
+
+    (void)i;
+    while (*link != NULL)
+        link = &(*link)->next;
+    *link = zeroed(1, sizeof **link);
+}
+
+/* ---- measuring ---- */
+
+static const struct {
+    const char *name;
+    void (*start)(void);
+    void (*one)(unsigned i);
+} operations[] = {
+    {"page", start_pages, get_page},
+    {"page-behind-holes", start_holes, get_behind_holes},
+    {"page-back", start_back, put_page},
+    {"any-page-back", start_back, put_any_page},
+    {"claim", start_claims, claim},
+    {"claim-back", start_release, release},
+    {"span", start_spans, claim},
+    {"task", start_tasks, start_task},
+    {"timer", start_timers, arm},
+    {"timer-back", start_cancel, cancel},
+    {"address", start_nothing, take_addresses},
+    {"mapping", start_mappings, map},
+    {"mapping-back", start_unmap, unmap},
+    {"guard", start_guards, guard},
+    {"control", start_nothing, walk},
+};
+
+static __attribute__((noinline)) void measured(void (*one)(unsigned i), unsigned i)
+{
+    one(i);
+    __asm__ volatile("" ::: "memory"); /* so that it is no tail call */
+}
+
+static int compare(const void *one, const void *other)
+{
+    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
+
+    return (a > b) - (a < b);
+}
+
+static int measure(unsigned what)
+{
+    uint64_t ticks[ROUNDS];
+
+    operations[what].start();
+    for (unsigned i = 0; i < total - ROUNDS; i++)
+        operations[what].one(i);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint64_t start = chalk_ticks();
+
+        measured(operations[what].one, total - ROUNDS + i);
+        ticks[i] = chalk_ticks() - start;
+    }
+    qsort(ticks, ROUNDS, sizeof ticks[0], compare);
+    printf("%llu\n", (unsigned long long)ticks[ROUNDS / 2]);
+    return 0;
+}
+
+int main(int argc, char *argv[])
+{
+    total = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 0) + ROUNDS : 0;
+    if (total <= ROUNDS || total > 1u << 24) {
+        fprintf(stderr, "usage: growth WHAT COUNT\n");
+        return 2;
+    }
+    if (chalk_start(&(struct chalk_start_options){.ordinary_pages = true}) != 0)
+        return 1;
+    for (unsigned i = 0; i < sizeof operations / sizeof operations[0]; i++)
+        if (strcmp(argv[1], operations[i].name) == 0)
+            return measure(i);
+    fprintf(stderr, "growth: there is no %s\n", argv[1]);
+    return 2;
+}

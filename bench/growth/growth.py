@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What one more costs when there are few of a kind, and when there are many."""
+import collections
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../nvme'))
+import count  # noqa: E402
+
+FEW = 100
+Operation = collections.namedtuple('Operation', 'title many growth')
+
+# Without a growth that is wanted: what it costs depends on where in memory it is, and so on the processor's caches.
+OPERATIONS = {
+    'page': Operation('a page of an arena', 100_000, 2),
+    'page-behind-holes': Operation('2 pages, behind holes of one', 100_000, None),
+    'page-back': Operation('a page given back', 100_000, 2),
+    'any-page-back': Operation('the same, in no order', 100_000, None),
+    'claim': Operation('a claim', 100_000, 2),
+    'claim-back': Operation('a claim released', 100_000, None),
+    'span': Operation('a claim in a span of its own', 10_000, None),
+    'task': Operation('a task, with its guard page', 10_000, 2),
+    'timer': Operation('a timer armed', 1_000_000, 2),
+    'timer-back': Operation('a timer cancelled', 1_000_000, None),
+    'address': Operation('device addresses for a span', 65_535, None),
+    'mapping': Operation('a mapping of a domain', 65_535, None),
+    'mapping-back': Operation('a mapping taken back', 65_535, None),
+    'guard': Operation('a guard page', 10_000, 2),
+}
+
+
+def run(command):
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if result.returncode:
+        sys.exit(f'{" ".join(command)}: status {result.returncode}\n{result.stderr}')
+    return result.stdout
+
+
+def ticks(program, what, objects):
+    return int(run([program, what, str(objects)]))
+
+
+def instructions(program, what, objects):
+    """Of 64 times; what clears memory is left out, as it is no work for a structure."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, 'out')
+        run(['valgrind', '--tool=callgrind', f'--callgrind-out-file={out}', '--toggle-collect=measured', program, what,
+             str(objects)])
+        return sum(number for name, number in count.parse(out) if 'memset' not in name)
+
+
+def rows(program, repetitions):
+    """A row each, interleaved; the medians."""
+    seen = collections.defaultdict(list)
+    for _ in range(min(repetitions, 5)):
+        for what, operation in OPERATIONS.items():
+            for objects in (FEW, operation.many):
+                seen[what, objects].append(ticks(program, what, objects))
+    for what, operation in OPERATIONS.items():
+        few = statistics.median(seen[what, FEW])
+        many = statistics.median(seen[what, operation.many])
+        yield {'operation': f'{operation.title}, of {operation.many}', 'chalk': many, 'few': few,
+               'growth': many / max(few, 1), 'target': operation.growth,
+               'met': operation.growth is None or many <= operation.growth * few}
