@@ -312,6 +312,7 @@ static bool copy_by_message(struct server *server, uint64_t address, void *bytes
 
     if (server->client < 0)
         return false;
+    server->world.slow = true;
     error = message_send(socket, &header, parts, 2, NULL, 0, deadline);
     if (error == 0)
         error = receive_answer(server, header.command, bytes, to_memory ? 0 : size, deadline);

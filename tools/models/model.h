@@ -44,6 +44,7 @@ struct world_ops {
 struct world {
     const struct world_ops *ops;
     unsigned generation; /* changes when a view ends */
+    bool slow; /* bytes were moved in a way that takes long: others wait for whoever runs the model */
 };
 
 /* ---- what a device is ---- */

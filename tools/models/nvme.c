@@ -351,7 +351,8 @@ static bool run_queue(struct nvme_model *nvme, uint16_t id)
     }
     prefetch(nvme, sq, tail);
     while (sq->head != tail && done < BATCH && sq->ring.entries != 0 &&
-           (id == 0 || nvme->at_stores < NVME_MODEL_AT_STORES) && nvme_has_room(nvme, sq->cq)) {
+           (done == 0 || !nvme->model.world->slow) && (id == 0 || nvme->at_stores < NVME_MODEL_AT_STORES) &&
+           nvme_has_room(nvme, sq->cq)) {
         if (!fetch(nvme, sq, &command)) {
             fail(nvme);
             break;
@@ -394,6 +395,7 @@ static bool nvme_run(struct model *model)
     nvme_reshape(nvme);
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
+    model->world->slow = false; /* else a queue does one command, as the client may be asking something */
     if (nvme->at_stores != 0)
         any = reap(nvme, false) | nvme_run_jobs(nvme, false);
     if (nvme->held_count != 0)
