@@ -10,6 +10,7 @@ import re
 import sys
 
 from bench import peers, progress
+from bench.growth import growth
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = [f'bench/bench-{name}' for name in ('message', 'sched', 'pool', 'ring')]
@@ -50,7 +51,7 @@ def timed(options, counts):
     hertz = None
     for program in PROGRAMS:
         seen, told = peers.measure(os.path.join(options.build, program), options.repetitions)
-        hertz = float(told or hertz)
+        hertz = options.hertz = float(told or hertz)
         for row in peers.compare(seen, ratio_wanted):
             row['ns'] = row['chalk'] * 1e9 / hertz
             row['instructions'] = counts.pop(row['operation'], None)
@@ -60,6 +61,7 @@ def timed(options, counts):
 def grown(options):
     """A row for what there may be many of: the ticks of one more when there are, and how much that is of few."""
     for row in growth.rows(os.path.join(options.build, GROWTH), options.repetitions):
+        row['ns'] = row['chalk'] * 1e9 / options.hertz
         row['instructions'] = None
         yield row
 
@@ -79,7 +81,7 @@ def verdict(row):
 
 def show(row):
     instructions = row['instructions']
-    text = f'{row["operation"]:34}'
+    text = f'{row["operation"]:40}'
     text += f' {row["ns"]:9.1f}' if 'ns' in row else ' ' * 10
     text += f' {row["chalk"]:9.1f}' if 'chalk' in row else ' ' * 10
     text += f' {instructions:9.1f}' if instructions is not None else ' ' * 10
@@ -95,7 +97,7 @@ def show(row):
 def measure(options):
     counts = count_instructions(os.path.join(options.build, COUNTS))
     rows = []
-    print(f'{"one operation":34} {"ns":>9} {"ticks":>9} {"instr.":>9} {"its ticks":>10} {"ratio":>6} {"wanted":11} peer')
+    print(f'{"one operation":40} {"ns":>9} {"ticks":>9} {"instr.":>9} {"its ticks":>10} {"ratio":>6} {"wanted":11} peer')
     for make in (lambda: timed(options, counts), lambda: grown(options), lambda: counted(counts)):
         for row in make():
             rows.append(row)

@@ -11,7 +11,7 @@ import tempfile
 ROOT = os.path.abspath(sys.argv[1])
 sys.path[:0] = [os.path.join(ROOT, 'tests'), ROOT]
 import tap  # noqa: E402
-from bench import nvme, peers, progress  # noqa: E402
+from bench import core, nvme, peers, progress  # noqa: E402
 
 
 def bench(*arguments):
@@ -60,6 +60,17 @@ def figures(test):
     test.equal(rows[1]['met'], False, 'a ratio above the one that is wanted is not met')
 
 
+def growths(test):
+    row = {'operation': 'a claim, of 100000', 'chalk': 250.0, 'ns': 119.0, 'few': 100.0, 'growth': 2.5, 'target': 2, 'met': False,
+           'instructions': None}
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        core.show(row)
+    missing = [part for part in ('a claim, of 100000', '250.0', '100.0', '2.50', 'NOT <= 2', 'with 100') if part not in
+               shown.getvalue()]
+    test.result(not missing, 'what one more costs is shown with the growth beside it', f'missing {missing}: {shown.getvalue()}')
+
+
 def verdicts(test):
     for ratios, met, wanted in (([4] * 5, True, 5), ([1] * 5, False, 5), ([4] * 4, None, 5), ([4] * 4 + [1], None, 8),
                                 ([4] * 7 + [0.1], True, 8), ([1] * 7 + [4], False, 8), ([4] * 8 + [1] * 2, None, 11),
@@ -73,6 +84,7 @@ def main():
         refusals(test)
         progresses(test)
         figures(test)
+        growths(test)
         verdicts(test)
 
 
