@@ -2,7 +2,7 @@
 /*
  * Block requests by name, and one at a time, for those who have nothing else to do meanwhile.
  */
-#include <chalk/block.h>
+#include <block/given_up.h>
 #include <chalk/clock.h>
 #include <chalk/error.h>
 
@@ -59,6 +59,10 @@ int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *
     void *context = request->context;
     int status;
 
+    if (is_given_up(queue, request)) {
+        (void)chalk_block_poll(queue, 0);
+        return -EBUSY;
+    }
     request->done = finished;
     request->context = &pending;
     status = submit_one(queue, request, deadline);
@@ -74,8 +78,10 @@ int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *
             if (polled <
                 0) /* a queue that failed has called everything back, so this is a driver's mistake */
                 return polled;
-            if (last_try)
+            if (last_try) {
+                give_up(queue, request);
                 return -ETIMEDOUT;
+            }
             chalk_pause();
         }
     }

@@ -3,7 +3,7 @@
  * Block requests of tasks: submitted here, kicked and polled by the queue's poller once a turn, so that the
  * requests of all tasks share a doorbell.
  */
-#include <chalk/block.h>
+#include <block/given_up.h>
 #include <chalk/clock.h>
 #include <chalk/error.h>
 #include <chalk/loop.h>
@@ -19,8 +19,6 @@ static void finished(struct chalk_block_request *request, int status)
 {
     struct await *await = request->context;
 
-    if (await == NULL) /* the task waits no longer */
-        return;
     await->finished = true;
     await->status = status;
     chalk_task_wake(await->task);
@@ -52,6 +50,8 @@ int chalk_block_await(struct chalk_task *self, struct chalk_block_queue *queue,
     struct await await = {.task = self};
     int error;
 
+    if (is_given_up(queue, request))
+        return -EBUSY;
     request->done = finished;
     request->context = &await;
     error = submit(self, queue, request, deadline);
@@ -59,7 +59,7 @@ int chalk_block_await(struct chalk_task *self, struct chalk_block_queue *queue,
         while (!await.finished && error == 0)
             error = chalk_task_wait(self, deadline);
         if (!await.finished) {
-            request->context = NULL;
+            give_up(queue, request);
             return error;
         }
         error = await.status;

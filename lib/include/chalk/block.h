@@ -124,6 +124,7 @@ struct chalk_block_queue {
     /* For how long at most, after a poll that found nothing, which sets it; also when no request is under
      * way: no interrupt tells that one is late, or that the device is gone; a poll finds it. 0: for ever. */
     uint64_t wait_ns;
+    unsigned given_up; /* requests that chalk_block_do() and chalk_block_await() wait for no longer */
 };
 
 /*
@@ -172,8 +173,9 @@ static inline int chalk_block_cancel(struct chalk_block_queue *queue, struct cha
  * One request, from submission to the end: for set-up and for tools. Polls at most until the deadline; other
  * requests of the queue are called back meanwhile. `done` and `context` of the request are not looked at.
  * Errors: as submission (-EAGAIN: full until the deadline), or the request's own status; -ETIMEDOUT: the
- * device did not answer, and still owns the request and its segments. Both have to stay as they are until the
- * queue is closed.
+ * device did not answer, and still owns the request and its segments, until the queue is closed or this says
+ * otherwise: -EBUSY is the answer to the same request until the device has let go of it, which it is asked
+ * for; also if it was filled in anew. No other function may be given it meanwhile.
  */
 int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *request, uint64_t deadline);
 
