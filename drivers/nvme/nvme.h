@@ -72,7 +72,7 @@
 _Static_assert(NVME_MAX_TRANSFER / 4096 * sizeof(uint64_t) <= NVME_LIST_SIZE - sizeof(uint64_t),
                "a list of pages never reaches the last entry of a page");
 
-/* Keeps command identifiers within 15 bits, with some left to tell old from new: see struct nvme_slot. */
+/* Leaves 4 of the 16 bits of a command identifier to tell old from new: see struct nvme_slot. */
 #define NVME_MAX_DEPTH 4095
 
 /* Somebody looks so often whether the controller is there, when nothing else would tell. */
@@ -252,8 +252,9 @@ struct chalk_nvme {
 
 /*
  * A request that may be in flight. The low bits of its command identifier are the slot's index, and never
- * change; the others count its uses, so that a completion that comes twice, or too late, is told from the
- * right one.
+ * change; the others, up to bit 15, count its uses, so that a completion that comes twice, or too late, is
+ * told from the right one: at depth 4095 of 16 uses, at 127 of 512. There are more slots than requests, so no
+ * slot's index is all ones, and no identifier is ffffh, which is no command [Base 3.3.3.1].
  *
  * A plain request in flight has a tag that is its command identifier and nothing else, so that one comparison
  * tells whether a completion is one of those; all others are looked at more closely.
@@ -402,7 +403,7 @@ _Static_assert(offsetof(struct nvme_queue, tail_doorbell.ops) / 64 ==
         predicate is_free(integer tag);
 
         axiom masked: \forall uint32_t a, mask; 0 <= (a & mask) <= mask && (a & mask) <= a;
-        axiom freed: \forall uint32_t a; is_free((a & 0x7fff) | NVME_TAG_FREE);
+        axiom freed: \forall uint32_t a; is_free((a & 0xffff) | NVME_TAG_FREE);
         axiom result: \forall uint32_t tag;
             (tag & (uint32_t)~NVME_TAG_RESULT) < NVME_TAG_FREE ==> !is_free(tag);
     }
@@ -459,7 +460,7 @@ static inline void nvme_issue(struct nvme_queue *queue, const struct nvme_comman
     ensures !is_taken(slot); */
 static inline void nvme_slot_free(struct nvme_queue *queue, struct nvme_slot *slot, uint32_t cid)
 {
-    uint32_t tag = ((cid + queue->slot_mask + 1) & 0x7fff) | NVME_TAG_FREE; /* as it is used next */
+    uint32_t tag = ((cid + queue->slot_mask + 1) & 0xffff) | NVME_TAG_FREE; /* as it is used next */
 
     chalk_take_back(slot->request);
     slot->request = NULL;

@@ -78,7 +78,7 @@ static unsigned log2_up(uint64_t value)
 /* The queue, its slots and its stack, in private memory: nothing in there can be reached by a device. */
 static struct nvme_queue *allocate_private(struct chalk_nvme *nvme, unsigned depth)
 {
-    size_t slots = (size_t)1 << log2_up(depth);
+    size_t slots = (size_t)1 << log2_up(depth + 1); /* see struct nvme_slot */
     size_t size = sizeof(struct nvme_queue) + slots * sizeof(struct nvme_slot) +
                   depth * (sizeof(struct nvme_part) + sizeof(struct nvme_split) + sizeof(uint16_t));
     struct nvme_part *parts;

@@ -63,6 +63,47 @@ static void keep(struct nvme_queue *queue, struct nvme_slot *slot, struct chalk_
     slot->marks |= NVME_MARK_AGAIN;
 }
 
+/* Of a command as its caller wrote it, it is not known which blocks it is about. */
+static bool overlap(const struct nvme_queue *queue, const struct chalk_block_request *one,
+                    const struct chalk_block_request *other)
+{
+    if (other->op == CHALK_BLOCK_DRIVER) {
+        uint32_t nsid = ((const struct chalk_nvme_request *)other)->command.nsid;
+
+        return nsid == queue->nsid || nsid == CHALK_NVME_ALL;
+    }
+    return other->lba < one->lba + one->count && one->lba < other->lba + other->count;
+}
+
+static bool overlaps(const struct nvme_queue *queue, const struct chalk_block_request *request)
+{
+    for (unsigned i = 0; i < queue->depth; i++) {
+        const struct chalk_block_request *other = queue->slots[i].request;
+
+        if (other != NULL && other != request && overlap(queue, request, other))
+            return true;
+    }
+    return false;
+}
+
+/* Whether a request that has failed with a status may be done once more: see CHALK_BLOCK_REPEATABLE. */
+static bool may_be_repeated(const struct nvme_queue *queue, const struct chalk_block_request *request,
+                            uint16_t code)
+{
+    switch (request->op) {
+    case CHALK_BLOCK_READ:
+    case CHALK_BLOCK_FLUSH:
+    case CHALK_BLOCK_COMPARE:
+    case CHALK_BLOCK_VERIFY:
+        return true;
+    case CHALK_BLOCK_DRIVER:
+        return false;
+    default:
+        return code == NVME_STATUS_NAMESPACE_NOT_READY || code == NVME_STATUS_ACCESS_TRANSITION ||
+               ((request->flags & CHALK_BLOCK_REPEATABLE) != 0 && !overlaps(queue, request));
+    }
+}
+
 /* How many sweeps a controller wants to be left alone by what it refused [Base 3.3.3.2.1, "Command Retry
  * Delay"]: at least so long, and the first sweep may be at once. */
 static uint64_t sweeps_of_rest(const struct nvme_queue *queue, uint16_t status)
@@ -83,8 +124,8 @@ int chalk_nvme_refused(struct nvme_queue *queue, struct nvme_slot *slot, struct 
         queue->block.counters.failed++;
         return late(slot) ? -ETIMEDOUT : -ECANCELED;
     }
-    if (chalk_nvme_status_passes(status) && slot->tries < NVME_TRIES && request->op != CHALK_BLOCK_DRIVER &&
-        slot->age + rest <= NVME_SWEEPS) {
+    if (chalk_nvme_status_passes(status) && slot->tries < NVME_TRIES &&
+        may_be_repeated(queue, request, code) && slot->age + rest <= NVME_SWEEPS) {
         slot->rest = (uint8_t)rest;
         keep(queue, slot, request);
         return 1;
@@ -257,29 +298,6 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
 }
 
 /* ---- a queue without a pair ------------------------------------------------------------------------ */
-
-/* Of a command as its caller wrote it, it is not known which blocks it is about. */
-static bool overlap(const struct nvme_queue *queue, const struct chalk_block_request *one,
-                    const struct chalk_block_request *other)
-{
-    if (other->op == CHALK_BLOCK_DRIVER) {
-        uint32_t nsid = ((const struct chalk_nvme_request *)other)->command.nsid;
-
-        return nsid == queue->nsid || nsid == CHALK_NVME_ALL;
-    }
-    return other->lba < one->lba + one->count && one->lba < other->lba + other->count;
-}
-
-static bool overlaps(const struct nvme_queue *queue, const struct chalk_block_request *request)
-{
-    for (unsigned i = 0; i < queue->depth; i++) {
-        const struct chalk_block_request *other = queue->slots[i].request;
-
-        if (other != NULL && other != request && overlap(queue, request, other))
-            return true;
-    }
-    return false;
-}
 
 static bool repeatable(const struct nvme_queue *queue, const struct chalk_block_request *request)
 {

@@ -217,10 +217,12 @@ _Static_assert(offsetof(struct nvme_completion, outcome) == 12, "Base 3.3.3.2");
 #define NVME_OUTCOME_FAILED(outcome) (((outcome) >> 17 & 0x7ff) != 0) /* its status has a code */
 
 /* Status, shifted by the phase bit [Base 3.3.3.2.1] */
-#define NVME_STATUS_DNR             (1u << 14)            /* the same command would fail again */
-#define NVME_STATUS_CRD(status)     ((status) >> 11 & 3u) /* which delay to wait before a retry; 0: none */
-#define NVME_STATUS_MEDIA_NOT_READY 0x024
-#define NVME_STATUS_CODE(status)    ((status)&0x7ffu) /* type 10:8, code 7:0 */
+#define NVME_STATUS_DNR                 (1u << 14)            /* the same command would fail again */
+#define NVME_STATUS_CRD(status)         ((status) >> 11 & 3u) /* which delay to wait before a retry; 0: none */
+#define NVME_STATUS_MEDIA_NOT_READY     0x024
+#define NVME_STATUS_NAMESPACE_NOT_READY 0x082
+#define NVME_STATUS_ACCESS_TRANSITION   0x303
+#define NVME_STATUS_CODE(status)        ((status)&0x7ffu) /* type 10:8, code 7:0 */
 
 /* ---- identify controller, 01h [Base 5.17.2.1] ------------------------------------------------------ */
 

@@ -35,7 +35,7 @@
 (assert (not (and (bvule (bvand a mask) mask) (bvule (bvand a mask) a))))
 (check-sat) (pop)
 (echo "freed") (push)
-(assert (not (is_free (bvor (bvand a #x00007fff) #x00010000))))
+(assert (not (is_free (bvor (bvand a #x0000ffff) #x00010000))))
 (check-sat) (pop)
 (echo "result") (push)
 (assert (not (=> (bvult (bvand a (bvnot #x00020000)) #x00010000) (not (is_free a)))))

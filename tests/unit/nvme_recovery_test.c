@@ -1069,6 +1069,130 @@ static void nothing_is_told_twice(void **state)
     assert_int_equal(queue->counters.doorbells, doorbells + 3); /* that of the retry, and of its end */
 }
 
+/* What changes blocks is done twice only if its owner said that it may be, or the first time was none. */
+static void a_write_is_done_twice_only_if_that_is_allowed(void **state)
+{
+    static const struct {
+        enum chalk_block_op op;
+        uint8_t flags;
+        uint16_t status;
+        bool again;
+    } cases[] = {
+        {CHALK_BLOCK_WRITE, 0, 0x004, false},
+        {CHALK_BLOCK_WRITE, 0, 0x006, false},
+        {CHALK_BLOCK_WRITE, 0, 0x021, false},
+        {CHALK_BLOCK_WRITE, 0, 0x022, false},
+        {CHALK_BLOCK_WRITE, 0, 0x082, true},
+        {CHALK_BLOCK_WRITE, 0, 0x303, true},
+        {CHALK_BLOCK_WRITE, 0, 0x4082, false},
+        {CHALK_BLOCK_WRITE, CHALK_BLOCK_REPEATABLE, 0x006, true},
+        {CHALK_BLOCK_WRITE, CHALK_BLOCK_REPEATABLE, 0x022, true},
+        {CHALK_BLOCK_WRITE_ZEROES, 0, 0x006, false},
+        {CHALK_BLOCK_WRITE_ZEROES, CHALK_BLOCK_REPEATABLE, 0x006, true},
+        {CHALK_BLOCK_DISCARD, 0, 0x006, false},
+        {CHALK_BLOCK_VERIFY, 0, 0x006, true},
+        {CHALK_BLOCK_COMPARE, 0, 0x006, true},
+        {CHALK_BLOCK_READ, 0, 0x006, true},
+        {CHALK_BLOCK_FLUSH, 0, 0x006, true},
+    };
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chalk_block_request *request = prepare(0, cases[i].op, 0);
+        unsigned before = model->commands;
+
+        request->flags = cases[i].flags;
+        if (cases[i].op == CHALK_BLOCK_WRITE_ZEROES || cases[i].op == CHALK_BLOCK_DISCARD ||
+            cases[i].op == CHALK_BLOCK_VERIFY)
+            request->segment_count = 0;
+        model->refuse = cases[i].status;
+        finished = 0;
+        assert_int_equal(submit(request), 1);
+        (void)chalk_block_poll(queue, 0);
+        assert_int_equal(finished, cases[i].again ? 0 : 1);
+        poll_until(1);
+        assert_int_not_equal(items[0].status, 0);
+        assert_int_equal(model->commands - before, cases[i].again ? 1 + NVME_TRIES : 1);
+    }
+    model->refuse = 0x006; /* of two that overlap, one may be done twice when the other has ended */
+    finished = 0;
+    repeatable(0, 5);
+    repeatable(1, 5);
+    assert_int_equal(chalk_block_poll(queue, 0), 1);
+    model->refuse = 0;
+    poll_until(2);
+    assert_int_equal(items[0].status, -EIO);
+    assert_int_equal(items[1].status, 0);
+}
+
+static uint16_t identifiers[600];
+static unsigned identifier_count;
+
+static bool note_identifier(struct nvme_model *m, unsigned id, const struct nvme_command *command,
+                            uint16_t *status, uint64_t *result)
+{
+    (void)m;
+    (void)status;
+    (void)result;
+    if (id != 0) {
+        assert_int_not_equal(command->cdw0 >> 16, 0xffff);
+        identifiers[identifier_count++ % 600] = (uint16_t)(command->cdw0 >> 16);
+    }
+    return false;
+}
+
+/* All 16 bits tell an old identifier from a new one, though the slot that was freed last is used next. */
+static void an_identifier_comes_back_as_late_as_can_be(void **state)
+{
+    (void)state;
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(open_queue(100), 0); /* 128 slots */
+    model->execute = note_identifier;
+    identifier_count = 0;
+    for (unsigned i = 0; i < 512; i++) {
+        finished = 0;
+        assert_int_equal(submit(prepare(0, CHALK_BLOCK_FLUSH, 0)), 1);
+        poll_until(1);
+    }
+    for (unsigned i = 1; i < 512; i++)
+        assert_int_not_equal(identifiers[i], identifiers[0]);
+    chalk_nvme_queue_close(queue);
+    assert_int_equal(open_queue(128), 0); /* each identifier that there is */
+    for (unsigned i = 0; i < 300; i++) {
+        finished = 0;
+        for (unsigned k = 0; k < 128; k++)
+            assert_int_equal(submit(prepare(k, CHALK_BLOCK_FLUSH, 0)), 1);
+        poll_until(128);
+    }
+    model->execute = NULL;
+}
+
+/* A request that is filled in anew, though the device still has it. */
+static void a_request_that_was_given_up_may_be_tried_again(void **state)
+{
+    struct chalk_block_request request = {.op = CHALK_BLOCK_FLUSH};
+
+    (void)state;
+    model->hold = true;
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(10 * MS)), -ETIMEDOUT);
+    request = (struct chalk_block_request){.op = CHALK_BLOCK_FLUSH};
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(10 * MS)), -EBUSY);
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(10 * MS)), -EBUSY);
+    model->hold = false;
+    model_run(model, 1, 0);
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(10 * MS)), -EBUSY); /* which polls */
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(1000 * MS)), 0);
+    assert_int_equal(queue->given_up, 0);
+
+    model->hold = true; /* or the queue is closed */
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(10 * MS)), -ETIMEDOUT);
+    request = (struct chalk_block_request){.op = CHALK_BLOCK_FLUSH};
+    assert_int_equal(chalk_block_do(queue, &request, chalk_deadline(10 * MS)), -EBUSY);
+    chalk_nvme_queue_close(queue);
+    model->hold = false;
+    assert_int_equal(open_queue(DEPTH), 0);
+}
+
 /* A controller that wants to be left alone for a while, as its Command Retry Delay Times say. */
 static void reopen_with_delays(uint64_t timeout_ns)
 {
@@ -1248,6 +1372,9 @@ int main(void)
         TEST(room_of_kept_requests_is_given_back),
         TEST(many_kept_requests_take_no_more_stack),
         TEST(nothing_is_told_twice),
+        TEST(a_write_is_done_twice_only_if_that_is_allowed),
+        TEST(an_identifier_comes_back_as_late_as_can_be),
+        TEST(a_request_that_was_given_up_may_be_tried_again),
         TEST(a_controller_is_left_alone_as_long_as_it_wants),
         TEST(a_delay_beyond_the_time_limit_is_not_waited_for),
         TEST(a_reset_tells_again_that_delays_are_understood),

@@ -303,6 +303,7 @@ static void prepare(struct verify *v, struct slot *slot)
     slot->finished = false;
     slot->request = (struct chalk_block_request){
         .op = v->op,
+        .flags = CHALK_BLOCK_REPEATABLE, /* no two requests of a pass overlap */
         .lba = v->next,
         .count = count,
         .segments = slot->data.segments,

@@ -43,8 +43,11 @@ enum chalk_block_op {
 #define CHALK_BLOCK_FUA        0x01 /* a write ends when it is on the medium; a read comes from there */
 /*
  * The caller vouches that the request may be done twice: it overlaps no other one under way, and nobody minds
- * the old data coming back for a moment. Then it outlives a reset of the device; else a write whose outcome
- * the reset made unknown ends with -EIO. Reads need no such word. Any device takes it.
+ * the old data coming back for a moment. Then it outlives a reset of the device, and an answer that says that
+ * it failed but may succeed a little later. Without that word nothing that changes blocks is done twice: a
+ * write whose outcome a reset made unknown ends with -EIO, and one that the device says has failed ends with
+ * that error, unless the answer says that nothing was carried out (namespace not ready, path in transition).
+ * Reads, flushes, comparisons and verifications need no such word. Any device takes it.
  */
 #define CHALK_BLOCK_REPEATABLE 0x02
 
