@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Linux's own NVMe driver on chalk-model, through a newer QEMU: linux_on_model.py CHALK-MODEL
+"""Linux's own NVMe driver on chalk-model, through a newer QEMU: linux_on_model.py CHALK-MODEL PROGRAM IMAGE
 
-The first namespace has zones; the second has none, and is a file, which is then read without either.
+The first namespace has zones; the second has none, and is a file, which is then read without either. Then nvme-verify,
+as a PROGRAM in a guest with an IOMMU and as an IMAGE, uses a model in the same way.
 """
 import json
 import os
@@ -17,7 +18,7 @@ import tap  # noqa: E402
 import worlds  # noqa: E402
 from runner import judges  # noqa: E402
 
-MODEL = os.path.abspath(sys.argv[1])
+MODEL, PROGRAM, IMAGE = map(os.path.abspath, sys.argv[1:4])
 ADDRESS = '0000:00:03.0'
 ZONES, DISK, THIRD = '/tmp/ns1', '/tmp/ns2', '/tmp/ns3'  # links, since Linux numbers devices as it finds them
 ZONE_MIB, CAPACITY_MIB, ZONE_COUNT, DISK_MIB, SPARE_MIB = 4, 3, 8, 64, 16
@@ -156,6 +157,17 @@ def run(test, folder, way, options):
     test.result(same, f'{way}: debugfs finds the file in the disk', 'it differs, or is not there')
 
 
+def both_worlds(test, folder, way, options):
+    """What the guest's IOMMU maps and unmaps is told to the model, too: QEMU has nothing to say of that."""
+    path = os.path.join(folder, f'verified-{way.split()[0]}')
+    arguments = [ADDRESS, '--overwrite', '--blocks', '4096']
+    with worlds.model(MODEL, 'nvme', path, '--size', '64M', *options):
+        for world, result in (('hosted', worlds.vm(PROGRAM, arguments, [f'vfio-user:{path}'])),
+                              ('bare', worlds.metal(IMAGE, arguments, [f'vfio-user:{path}']))):
+            worlds.passed(test, f'{way}: nvme-verify, {world}', result, ['checked  4096 blocks'])
+            test.result('dma_unmap' not in result.output, f'{way}: all memory is returned, {world}', result.output)
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
@@ -164,6 +176,7 @@ def main():
             return
         for way, options in WAYS.items():
             run(test, folder, way, options)
+            both_worlds(test, folder, way, options)
 
 
 if __name__ == '__main__':
