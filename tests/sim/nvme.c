@@ -162,7 +162,7 @@ static void done(struct chalk_block_request *request, int status)
     if (flawless && status != 0 && !(status == -ECANCELED && slot->cancelled) &&
         !(status == -EIO && resets != 0) && !(status == -EILSEQ && slot->op == OP_COMPARE))
         sim_fail("a request of a device without a fault ends with %d", status);
-    if (refitted != 0 && slot->begun > refitted && status == 0 && worker->block_size == BLOCK)
+    if (refitted != 0 && slot->begun >= refitted && status == 0 && worker->block_size == BLOCK)
         sim_fail("after a reset a queue goes on, though its namespace has other blocks");
     slot->flies = false;
     worker->flying--;
