@@ -13,6 +13,7 @@ import worlds  # noqa: E402
 BUILD = os.path.abspath(sys.argv[1])
 NVME = '0000:00:03.0'
 NAMESPACES = (1, 2)
+OWN = ('address', 'controller_memory', 'max_transfer', 'page_size', 'queue_entries')  # that nvme-cli does not report
 
 
 def theirs(results):
@@ -35,6 +36,8 @@ def ours(results):
     for namespace in seen.pop('namespaces'):
         nsid = namespace.pop('nsid')
         seen |= {f'{key} of namespace {nsid}': value for key, value in namespace.items()}
+    for name in OWN:
+        del seen[name]
     return seen
 
 
