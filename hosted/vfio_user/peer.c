@@ -183,11 +183,21 @@ static void say_refused(struct peer *peer, const struct vfio_user_header *header
     peer->refused = true;
 }
 
+/* Bytes for the data of a command, of which `received` come with it, or of its reply; never 0. */
+static size_t room_for(const struct vfio_user_header *header, const struct vfio_user_dma_access *access,
+                       size_t received)
+{
+    bool reads = header->command == VFIO_USER_DMA_READ && access->count <= VFIO_USER_DATA_MAX;
+
+    return 1 + (reads && access->count > received ? access->count : received);
+}
+
 /* Serves the command whose header has come. */
 static int serve(struct peer *peer, int socket, const struct vfio_user_header *header)
 {
     size_t size = header->size - sizeof *header;
     struct vfio_user_dma_access access = {0};
+    size_t head = size < sizeof access ? size : sizeof access;
     struct vfio_user_header reply = {.id = header->id, .command = header->command, .flags = VFIO_USER_REPLY};
     uint64_t deadline = chalk_deadline(PATIENCE);
     char *bytes = NULL;
@@ -196,25 +206,22 @@ static int serve(struct peer *peer, int socket, const struct vfio_user_header *h
     if ((header->flags & VFIO_USER_TYPE) != 0 || header->size < sizeof *header ||
         size > sizeof access + VFIO_USER_DATA_MAX)
         return break_off(peer, -EPROTO, "malformed command");
-    bytes = malloc(sizeof access + VFIO_USER_DATA_MAX);
-    if (bytes == NULL)
-        return break_off(peer, -ENOMEM, NULL);
-    error = message_receive_bytes(socket, bytes, size, deadline);
+    error = message_receive_bytes(socket, &access, head, deadline);
     if (error == 0) {
-        int refused;
+        bytes = malloc(room_for(header, &access, size - head));
+        error = bytes != NULL ? message_receive_bytes(socket, bytes, size - head, deadline) : -ENOMEM;
+    }
+    if (error == 0) {
+        int refused = move(peer, header, &access, bytes, size);
 
-        if (size >= sizeof access)
-            memcpy(&access, bytes, sizeof access);
-        refused = move(peer, header, &access, bytes + sizeof access, size);
         if (refused != 0) {
             say_refused(peer, header, &access);
             reply.flags |= VFIO_USER_ERROR;
             reply.error = (uint32_t)-refused;
         }
         if ((header->flags & VFIO_USER_NO_REPLY) == 0) {
-            const struct iovec parts[] = {
-                {&access, sizeof access},
-                {bytes + sizeof access, header->command == VFIO_USER_DMA_READ ? access.count : 0}};
+            const struct iovec parts[] = {{&access, sizeof access},
+                                          {bytes, header->command == VFIO_USER_DMA_READ ? access.count : 0}};
 
             error = message_send(socket, &reply, parts, refused != 0 ? 0 : 2, NULL, 0, deadline);
         }
