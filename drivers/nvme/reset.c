@@ -93,7 +93,11 @@ static int mend(struct chalk_nvme *nvme)
 
     if (error != 0) {
         end(nvme, error);
-        chalk_log(CHALK_ERROR, "NVMe %s: cannot be reset (%s); stopped", nvme->name, chalk_error_name(error));
+        if (error == -ENODEV)
+            chalk_log(CHALK_ERROR, "NVMe %s: gone during its reset", nvme->name);
+        else
+            chalk_log(CHALK_ERROR, "NVMe %s: cannot be reset (%s); stopped", nvme->name,
+                      chalk_error_name(error));
         return nvme->error;
     }
     chalk_log(CHALK_INFO, "NVMe %s: reset, in %u ms", nvme->name,

@@ -669,6 +669,7 @@ static void one_that_is_gone_stays_gone(void **state)
     assert_int_equal(submit(prepare(0, CHALK_BLOCK_READ, 0)), 1);
     model_unplug(model);
     assert_int_equal(chalk_nvme_reset(nvme), -ENODEV);
+    assert_true(fake_console_has("gone during its reset"));
     assert_int_equal(chalk_block_poll(queue, 0), 1); /* which it had finished */
     assert_int_equal(chalk_block_poll(queue, 0), -ENODEV);
 }
