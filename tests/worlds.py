@@ -131,16 +131,24 @@ def ordinary():
     return {'user': NOBODY, 'group': NOBODY, 'extra_groups': []} if os.geteuid() == 0 else {}
 
 
+def until_ready(process, path):
+    """What a model prints until it serves, warnings before it too, and whether it does."""
+    printed = []
+    while (not printed or printed[-1].strip() != f'vfio-user:{path}') and (line := process.stdout.readline()):
+        printed.append(line)
+    return ''.join(printed), printed[-1:] == [f'vfio-user:{path}\n']
+
+
 @contextlib.contextmanager
 def model(program, kind, path, *arguments):
     """Serves a model while it is in use. On the way out it has to end, and with success."""
     process = subprocess.Popen([program, kind, '--socket', path, *map(str, arguments)],
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                **ordinary())
-    ready = process.stdout.readline()
+    printed, ready = until_ready(process, path)
     try:
-        if ready.strip() != f'vfio-user:{path}':
-            raise RuntimeError(f'the model said: {ready}{process.stdout.read()}')
+        if not ready:
+            raise RuntimeError(f'the model does not serve: {printed}')
         yield process
     finally:
         process.send_signal(signal.SIGTERM)

@@ -27,7 +27,7 @@ def program(name):
     return os.path.join(FOLDER, name + SUFFIX)
 
 
-def run(name, *arguments, bus=None, timeout=480):
+def run(name, *arguments, bus=None, timeout=240):
     """Runs a program. What it printed is the result's output; messages are what it and Chalk complained of."""
     environment = {'PATH': '/usr/bin:/bin', 'CHALK_UNPINNED': '1', **({'CHALK_BUS': bus} if bus else {})}
     done = subprocess.run([program(name), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

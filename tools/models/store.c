@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -28,10 +29,13 @@ struct store {
     char *memory;
     int fd; /* -1: no file */
     struct io_uring ring;
+    bool at_once; /* there is no ring: a request is finished when it has been begun */
+    int finished; /* then: an eventfd that can be read while some have not been taken */
+    struct store_request *first, **end;
     unsigned under_way;
 };
 
-static int wake = -1; /* an epoll of the rings of all */
+static int wake = -1; /* an epoll of the rings, or eventfds, of all stores */
 
 static int failed(const char *backing, int error)
 {
@@ -39,13 +43,38 @@ static int failed(const char *backing, int error)
     return error;
 }
 
-static bool watch(int ring)
+static bool watch(int fd)
 {
     struct epoll_event event = {.events = EPOLLIN};
 
     if (wake < 0)
         wake = epoll_create1(EPOLL_CLOEXEC);
-    return wake >= 0 && epoll_ctl(wake, EPOLL_CTL_ADD, ring, &event) == 0;
+    return wake >= 0 && epoll_ctl(wake, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Many systems forbid io_uring, and so do containers; then requests are carried out one by one. */
+static int open_ring(struct store *store)
+{
+    int error = io_uring_queue_init(STORE_DEPTH, &store->ring, 0);
+
+    store->at_once = error != 0;
+    if (error == 0)
+        return watch(store->ring.ring_fd) ? 0 : -errno;
+    chalk_log(CHALK_WARNING,
+              "%s: io_uring cannot be used (%s), so requests are carried out one by one, which is slower;\n"
+              "  if it was disabled, root allows it with: sysctl kernel.io_uring_disabled=0",
+              store->name, strerror(-error));
+    store->end = &store->first;
+    store->finished = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return store->finished >= 0 && watch(store->finished) ? 0 : -errno;
+}
+
+static void close_ring(struct store *store)
+{
+    if (!store->at_once)
+        io_uring_queue_exit(&store->ring);
+    else if (store->finished >= 0)
+        close(store->finished);
 }
 
 static int open_file(struct store *store, const char *backing, const char *path)
@@ -64,15 +93,12 @@ static int open_file(struct store *store, const char *backing, const char *path)
         store->size = (uint64_t)status.st_size;
     if (store->size > (uint64_t)status.st_size && ftruncate(store->fd, (off_t)store->size) != 0)
         return failed(backing, -errno);
-    error = io_uring_queue_init(STORE_DEPTH, &store->ring, 0);
-    if (error == 0 && !watch(store->ring.ring_fd)) {
-        error = -errno;
-        io_uring_queue_exit(&store->ring);
-    }
+    error = open_ring(store);
     if (error != 0) {
+        close_ring(store);
         close(store->fd);
         store->fd = -1;
-        return failed("io_uring", error);
+        return failed("waiting for a file's requests", error);
     }
     return 0;
 }
@@ -129,7 +155,7 @@ void store_close(struct store *store)
     while (store_finished(store, true) != NULL)
         ;
     if (store->fd >= 0) {
-        io_uring_queue_exit(&store->ring);
+        close_ring(store);
         close(store->fd);
     }
     if (store->memory != NULL)
@@ -202,9 +228,9 @@ int store_zero(struct store *store, uint64_t offset, uint64_t size)
 
 /* ---- requests ---- */
 
-int store_begin(struct store *store, struct store_request *request)
+static int queue_in_ring(struct store *store, struct store_request *request)
 {
-    struct io_uring_sqe *entry = store->under_way < STORE_DEPTH ? io_uring_get_sqe(&store->ring) : NULL;
+    struct io_uring_sqe *entry = io_uring_get_sqe(&store->ring);
 
     if (entry == NULL)
         return -EAGAIN;
@@ -219,9 +245,45 @@ int store_begin(struct store *store, struct store_request *request)
     if (request->op == STORE_WRITE_THROUGH)
         entry->rw_flags = RWF_DSYNC;
     io_uring_sqe_set_data(entry, request);
-    store->under_way++;
     io_uring_submit(&store->ring);
     return 0;
+}
+
+static ssize_t carry_out(const struct store *store, const struct store_request *request)
+{
+    struct iovec bytes = {request->bytes, request->size};
+    off_t offset = (off_t)request->offset;
+
+    if (request->op == STORE_READ)
+        return preadv2(store->fd, &bytes, 1, offset, 0);
+    if (request->op == STORE_WRITE || request->op == STORE_WRITE_THROUGH)
+        return pwritev2(store->fd, &bytes, 1, offset, request->op == STORE_WRITE ? 0 : RWF_DSYNC);
+    if (request->op == STORE_ZERO)
+        return fallocate(store->fd, HOLE, offset, (off_t)request->size);
+    return fdatasync(store->fd);
+}
+
+static void do_at_once(struct store *store, struct store_request *request)
+{
+    ssize_t result = carry_out(store, request);
+
+    request->result = result < 0 ? -errno : (int)result;
+    request->next = NULL;
+    *store->end = request;
+    store->end = &request->next;
+    (void)eventfd_write(store->finished, 1);
+}
+
+int store_begin(struct store *store, struct store_request *request)
+{
+    int error = store->under_way < STORE_DEPTH ? 0 : -EAGAIN;
+
+    if (error == 0 && store->at_once)
+        do_at_once(store, request);
+    else if (error == 0)
+        error = queue_in_ring(store, request);
+    store->under_way += error == 0;
+    return error;
 }
 
 /* Whether its result is a number of bytes. */
@@ -247,26 +309,50 @@ static void complain_of(struct store *store, const struct store_request *request
                   store->name, what, request->size, (unsigned long long)request->offset, result);
 }
 
-struct store_request *store_finished(struct store *store, bool wait)
+static struct store_request *take_from_ring(struct store *store, bool wait)
 {
     struct io_uring_cqe *completion;
     struct store_request *request;
 
-    if (store->under_way == 0)
-        return NULL;
     if (wait)
         while (io_uring_wait_cqe(&store->ring, &completion) == -EINTR)
             ;
     else if (io_uring_peek_cqe(&store->ring, &completion) != 0)
         return NULL;
     request = io_uring_cqe_get_data(completion);
-    request->error = completion->res < 0                                          ? -completion->res
-                     : moves(request) && (size_t)completion->res != request->size ? EIO
+    request->result = completion->res;
+    io_uring_cqe_seen(&store->ring, completion);
+    return request;
+}
+
+static struct store_request *take_first(struct store *store)
+{
+    struct store_request *request = store->first;
+    eventfd_t count;
+
+    store->first = request->next;
+    if (store->first == NULL) {
+        store->end = &store->first;
+        (void)eventfd_read(store->finished, &count);
+    }
+    return request;
+}
+
+struct store_request *store_finished(struct store *store, bool wait)
+{
+    struct store_request *request;
+
+    if (store->under_way == 0)
+        return NULL;
+    request = store->at_once ? take_first(store) : take_from_ring(store, wait);
+    if (request == NULL)
+        return NULL;
+    store->under_way--;
+    request->error = request->result < 0                                          ? -request->result
+                     : moves(request) && (size_t)request->result != request->size ? EIO
                                                                                   : 0;
     if (request->error != 0 && request->op != STORE_ZERO) /* that is no error yet: it may be written */
-        complain_of(store, request, completion->res);
-    io_uring_cqe_seen(&store->ring, completion);
-    store->under_way--;
+        complain_of(store, request, request->result);
     return request;
 }
 

@@ -26,7 +26,9 @@ struct store_request {
     uint64_t offset; /* inside the store, and so is the end */
     void *bytes;
     size_t size;
-    int error; /* errno value, when finished; of STORE_ZERO any: its file system makes no holes */
+    int error;  /* errno value, when finished; of STORE_ZERO any: its file system makes no holes */
+    int result; /* this and the next: the store's own */
+    struct store_request *next;
 };
 
 /*
