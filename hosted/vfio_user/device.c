@@ -60,12 +60,16 @@ static int map_for(struct chalk_device *device, const struct mapping *mapping)
         .size = mapping->size,
     };
     int fd = mapping->by_file ? hosted_memory_file(mapping->va, &map.offset) : -1;
-    int error;
+    int error = 0;
 
     peer_lock(device->peer);
-    error = ask_to_map(device, &map, fd);
-    if (error == 0 && device->book != NULL)
-        error = book_add_map(device->book, &map, fd);
+    if (device->book != NULL)
+        error = book_add_map(device->book, &map, fd); /* first: what the process has mapped is recorded */
+    if (error == 0) {
+        error = ask_to_map(device, &map, fd);
+        if (error != 0 && device->book != NULL)
+            book_remove_map(device->book, map.address);
+    }
     peer_unlock(device->peer);
     if (error != 0 && !peer_gone(device->peer))
         chalk_log(CHALK_ERROR, "%s: %zu KiB cannot be mapped at device address 0x%llx: %s", device->name,
@@ -402,10 +406,10 @@ static int restore(struct chalk_device *device)
             error = restore_region(device, &device->regions[bar]);
     if (error == 0)
         error = hosted_windows_remap(device);
-    for (size_t i = 0; i < book->map_count && error == 0; i++)
-        error = ask_to_map(device, &book->maps[i].map, book->maps[i].fd);
-    for (size_t i = 0; i < book->irq_count && error == 0; i++)
-        error = restore_irq(device, &book->irqs[i]);
+    for (const struct book_map *at = NULL; error == 0 && (at = book_next_map(book, at)) != NULL;)
+        error = ask_to_map(device, &at->map, at->fd);
+    for (const struct book_irq *at = NULL; error == 0 && (at = book_next_irq(book, at)) != NULL;)
+        error = restore_irq(device, at);
     if (error != 0)
         return error;
     return move(&config, CHALK_PCI_COMMAND, VFIO_USER_REGION_WRITE, (void *)(uintptr_t)&book->command, 2);

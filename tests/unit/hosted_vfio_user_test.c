@@ -549,6 +549,25 @@ static void a_domain_of_processes_has_no_others(void **state)
     assert_true(said("cannot join the domain of"));
 }
 
+/* The limit less one, the limit, and one more, which is not even asked for. */
+static void a_process_takes_so_many_mappings(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    peer.version = "{\"capabilities\":{\"max_dma_maps\":3}}";
+    open_it();
+    assert_int_equal(chalk_span_grow(4 * 4096, 0, 0, UINT64_MAX, &span), 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(chalk_dma_map(domain, (char *)span.va + i * 4096, 4096, span.iova + i * 4096, 3), 0);
+    assert_int_equal(chalk_dma_map(domain, (char *)span.va + 12288, 4096, span.iova + 12288, 3), -ENOSPC);
+    assert_true(said("all 3 mappings that its process takes are in use: map larger pieces"));
+    assert_int_equal(peer.maps, 3);
+    assert_int_equal(chalk_dma_map(domain, span.va, 4096, span.iova, 3), 0); /* again, which takes none */
+    assert_int_equal(chalk_dma_unmap(domain, span.iova + 4096, 4096), 0);
+    assert_int_equal(chalk_dma_map(domain, (char *)span.va + 12288, 4096, span.iova + 12288, 3), 0);
+}
+
 /* Over a socket there is no difference. */
 static void io_ports_are_a_window_too(void **state)
 {
@@ -1365,6 +1384,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ONE(registers_are_read_and_written_by_messages),
         ONE(a_domain_of_processes_has_no_others),
+        ONE(a_process_takes_so_many_mappings),
         ONE(io_ports_are_a_window_too),
         ONE(writes_with_a_twin_are_posted),
         ONE(shared_registers_are_mapped),
