@@ -136,7 +136,7 @@ static int claim(struct chalk_device *device, struct chalk_domain **domain)
     lock_take(&lock);
     if (device->domain == NULL) {
         joined = domain_join(*domain);
-        error = joined != NULL ? 0 : -ENOSPC;
+        error = joined != NULL ? 0 : -ENOMEM;
         if (error == 0)
             device->domain = *domain = joined;
     }
@@ -205,7 +205,8 @@ int chalk_device_open(const char *name, struct chalk_domain **domain, struct cha
     if (error == -EBUSY)
         chalk_log(CHALK_ERROR, "pci: %s is open already; close it first", name);
     else if (error != 0)
-        chalk_log(CHALK_ERROR, "pci: %s: too many domains are in use; open devices into one of them", name);
+        chalk_log(CHALK_ERROR, "pci: %s: no memory for a record of another domain; leave some unclaimed",
+                  name);
     if (error != 0)
         return error;
     lock_take(&opening);

@@ -103,7 +103,8 @@ bool pci_is_chipset(const struct chalk_device *device);
 struct chalk_device *pci_device(unsigned i);
 
 /* ---- domain.c ---- */
-/* A domain with one more device in it, a new one for NULL; NULL when there are no more. */
+/* A domain with one more device in it, a new one for NULL. Returns NULL if there is no memory for a record of
+ * it. */
 struct chalk_domain *domain_join(struct chalk_domain *domain);
 /* One device less; with the last one it and all that was mapped in it are gone. */
 void domain_leave(struct chalk_domain *domain);
