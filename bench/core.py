@@ -15,8 +15,8 @@ from bench.growth import growth
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PROGRAMS = [f'bench/bench-{name}' for name in ('message', 'sched', 'pool', 'ring')]
 COUNTS = 'bench/bare/bench-counts.elf'
-GROWTH = 'bench/growth/bench-growth'
-TARGETS = [*PROGRAMS, COUNTS, GROWTH]
+GROWTH = 'bench/growth'
+TARGETS = [*PROGRAMS, COUNTS, *(f'{GROWTH}/{program}' for program in growth.PROGRAMS)]
 
 # What the time should be at most, of a peer's. The first that fits an operation and a peer is meant.
 RATIOS = [

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/*
- *     growth WHAT COUNT
- *
- * Makes COUNT of what WHAT names, and then a few more, one at a time: prints the median ticks of one. They
- * are made and measured in the same way, so that what COUNT changes is only how many there are. callgrind
- * counts the instructions of measured().
- */
+/* What there can be many of, on the platform of Linux: see measure.h. */
+#include "measure.h"
+
 #include <chalk/arena.h>
 #include <chalk/clock.h>
 #include <chalk/error.h>
@@ -15,33 +11,12 @@
 #include <hosted/device.h>
 #include <hosted/iova.h>
 #include <hosted/state.h>
+#include <hosted/vfio_user/book.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-
-#define ROUNDS 64 /* that are measured */
-
-static unsigned total; /* objects there will be, those that are measured included */
-
-static void *zeroed(size_t count, size_t size)
-{
-    void *memory = calloc(count, size);
-
-    if (memory == NULL)
-        exit(1);
-    return memory;
-}
-
-static void expect(bool condition, const char *what)
-{
-    if (condition)
-        return;
-    fprintf(stderr, "growth: %s failed\n", what);
-    exit(1);
-}
 
 /* ---- pages ---- */
 
@@ -272,6 +247,50 @@ static void guard(unsigned i)
     expect(chalk_page_guard((char *)mapped.va + 2 * i * CHALK_PAGE, "growth") == 0, "a guard page");
 }
 
+/* ---- hosted: what a device's process is told again ---- */
+
+static struct book book;
+
+static void record_map(unsigned i)
+{
+    const struct vfio_user_dma_map told = {.address = (uint64_t)i * CHALK_PAGE, .size = CHALK_PAGE};
+
+    expect(book_add_map(&book, &told, -1) == 0, "a record of a mapping");
+}
+
+static void start_forget_map(void)
+{
+    for (unsigned i = 0; i < total; i++)
+        record_map(i);
+}
+
+static void forget_map(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        book_remove_map(&book, (uint64_t)(i - ROUNDS) * CHALK_PAGE);
+}
+
+static void record_irq(unsigned i)
+{
+    const struct vfio_irq_set set = {.start = i, .count = 1};
+    const int fd = 0;
+
+    expect(book_set_irqs(&book, &set, &fd) == 0, "a record of an interrupt");
+}
+
+/* Sets again what was set. */
+static void start_irq_again(void)
+{
+    for (unsigned i = 0; i < total; i++)
+        record_irq(i);
+}
+
+static void record_irq_again(unsigned i)
+{
+    if (i >= total - ROUNDS)
+        record_irq(i - ROUNDS);
+}
+
 /* ---- what does grow, so that a measurement that misses it is seen ---- */
 
 static struct control {
@@ -288,13 +307,7 @@ static void walk(unsigned i)
     *link = zeroed(1, sizeof **link);
 }
 
-/* ---- measuring ---- */
-
-static const struct {
-    const char *name;
-    void (*start)(void);
-    void (*one)(unsigned i);
-} operations[] = {
+static const struct operation operations[] = {
     {"page", start_pages, get_page},
     {"page-behind-holes", start_holes, get_behind_holes},
     {"page-back", start_back, put_page},
@@ -309,52 +322,16 @@ static const struct {
     {"mapping", start_mappings, map},
     {"mapping-back", start_unmap, unmap},
     {"guard", start_guards, guard},
+    {"record", start_nothing, record_map},
+    {"record-back", start_forget_map, forget_map},
+    {"irq", start_nothing, record_irq},
+    {"irq-again", start_irq_again, record_irq_again},
     {"control", start_nothing, walk},
 };
 
-static __attribute__((noinline)) void measured(void (*one)(unsigned i), unsigned i)
-{
-    one(i);
-    __asm__ volatile("" ::: "memory"); /* so that it is no tail call */
-}
-
-static int compare(const void *one, const void *other)
-{
-    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
-
-    return (a > b) - (a < b);
-}
-
-static int measure(unsigned what)
-{
-    uint64_t ticks[ROUNDS];
-
-    operations[what].start();
-    for (unsigned i = 0; i < total - ROUNDS; i++)
-        operations[what].one(i);
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        uint64_t start = chalk_ticks();
-
-        measured(operations[what].one, total - ROUNDS + i);
-        ticks[i] = chalk_ticks() - start;
-    }
-    qsort(ticks, ROUNDS, sizeof ticks[0], compare);
-    printf("%llu\n", (unsigned long long)ticks[ROUNDS / 2]);
-    return 0;
-}
-
 int main(int argc, char *argv[])
 {
-    total = argc == 3 ? (unsigned)strtoul(argv[2], NULL, 0) + ROUNDS : 0;
-    if (total <= ROUNDS || total > 1u << 24) {
-        fprintf(stderr, "usage: growth WHAT COUNT\n");
-        return 2;
-    }
     if (chalk_start(&(struct chalk_start_options){.ordinary_pages = true}) != 0)
         return 1;
-    for (unsigned i = 0; i < sizeof operations / sizeof operations[0]; i++)
-        if (strcmp(argv[1], operations[i].name) == 0)
-            return measure(i);
-    fprintf(stderr, "growth: there is no %s\n", argv[1]);
-    return 2;
+    return measure(argc, argv, operations, sizeof operations / sizeof operations[0]);
 }

@@ -11,7 +11,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../
 import count  # noqa: E402
 
 FEW = 100
-Operation = collections.namedtuple('Operation', 'title many growth')
+ROUNDS = 64  # as in measure.h
+LINUX, BARE = 'bench-growth', 'bench-growth-bare'
+PROGRAMS = [LINUX, BARE]
+Operation = collections.namedtuple('Operation', 'title many growth program', defaults=[LINUX])
 
 # Without a growth that is wanted: what it costs depends on where in memory it is, and so on the processor's caches.
 OPERATIONS = {
@@ -29,36 +32,53 @@ OPERATIONS = {
     'mapping': Operation('a mapping of a domain', 65_535, None),
     'mapping-back': Operation('a mapping taken back', 65_535, None),
     'guard': Operation('a guard page', 10_000, 2),
+    'record': Operation('a mapping, recorded for a process', 65_535, None),
+    'record-back': Operation('that record removed', 65_535, None),
+    'irq': Operation('an interrupt, recorded likewise', 2_048, None),
+    'irq-again': Operation('the same set again', 2_048, None),
+    'bare-mapping': Operation('a mapping on bare metal', 65_471, None, BARE),
+    'bare-mapping-back': Operation('the same taken back', 65_471, None, BARE),
+    'bare-domain': Operation('a domain on bare metal', 65_536, 2, BARE),
 }
 
 
-def run(command):
-    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def run(words):
+    result = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if result.returncode:
-        sys.exit(f'{" ".join(command)}: status {result.returncode}\n{result.stderr}')
+        sys.exit(f'{" ".join(words)}: status {result.returncode}\n{result.stderr}')
     return result.stdout
 
 
-def ticks(program, what, objects):
-    return int(run([program, what, str(objects)]))
+def most(what):
+    """How many there can be of it."""
+    return OPERATIONS[what].many if what in OPERATIONS else sys.maxsize
 
 
-def instructions(program, what, objects):
-    """Of 64 times; what clears memory is left out, as it is no work for a structure."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = os.path.join(folder, 'out')
-        run(['valgrind', '--tool=callgrind', f'--callgrind-out-file={out}', '--toggle-collect=measured', program, what,
-             str(objects)])
+def command(folder, what, objects):
+    program = OPERATIONS[what].program if what in OPERATIONS else LINUX
+    return [os.path.join(folder, program), what, str(objects)]
+
+
+def ticks(folder, what, objects):
+    return int(run(command(folder, what, objects)))
+
+
+def instructions(folder, what, objects):
+    """Of ROUNDS times; what clears memory is left out, as it is no work for a structure."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = os.path.join(scratch, 'out')
+        run(['valgrind', '--tool=callgrind', f'--callgrind-out-file={out}', '--toggle-collect=measured',
+             *command(folder, what, objects)])
         return sum(number for name, number in count.parse(out) if 'memset' not in name)
 
 
-def rows(program, repetitions):
+def rows(folder, repetitions):
     """A row each, interleaved; the medians."""
     seen = collections.defaultdict(list)
     for _ in range(min(repetitions, 5)):
         for what, operation in OPERATIONS.items():
             for objects in (FEW, operation.many):
-                seen[what, objects].append(ticks(program, what, objects))
+                seen[what, objects].append(ticks(folder, what, objects))
     for what, operation in OPERATIONS.items():
         few = statistics.median(seen[what, FEW])
         many = statistics.median(seen[what, operation.many])
