@@ -180,7 +180,7 @@ static void kick(struct chalk_block_queue *block)
 
 /*@ requires is_sound(queue);
     ensures is_sound(queue); */
-static inline unsigned look_at_time(struct nvme_queue *queue)
+static __attribute__((noinline)) unsigned look_at_time(struct nvme_queue *queue)
 {
     uint64_t now = chalk_ticks();
     unsigned found = 0;

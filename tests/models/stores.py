@@ -15,6 +15,7 @@ import worlds  # noqa: E402
 
 MODEL, PERF = (os.path.abspath(path) for path in sys.argv[1:3])
 FLUSH, WRITE, READ, WRITE_ZEROES, DATASET = 0, 1, 2, 8, 9
+FORCE_UNIT_ACCESS = 1 << 30
 GIB = 1 << 30
 
 
@@ -51,6 +52,7 @@ def holes(test, folder, kind, backing, file):
         nvme.expect(nvme.blocks(WRITE_ZEROES, 1, 62))
         test.equal(nvme.blocks(READ, 0, 64, size=64 * 512).data, data[:512] + bytes(62 * 512) + data[-512:],
                    f'{kind}: Write Zeroes makes zeroes of just those blocks')
+        test.equal(nvme.blocks(WRITE_ZEROES, 1, 8, cdw12=FORCE_UNIT_ACCESS).status, 0, f'{kind}: Write Zeroes with Force Unit Access')
         start = time.monotonic()
         gone = ranges((1, blocks // 4 - 1), (blocks // 4, blocks // 4), (blocks // 2, blocks // 4), (blocks * 3 // 4, blocks // 4),
                       (7, 0))

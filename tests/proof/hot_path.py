@@ -12,8 +12,8 @@ import subprocess
 import sys
 
 HOT = ('submit', 'submit_many', 'kick', 'poll', 'poll_many')
-# Of a poll that found something only every 4096th looks at the time: chalk_nvme_sweep, chalk_nvme_limit_wait.
-RARE = ('submit_unusual', 'find_unusual', 'idle', 'chalk_nvme_sweep', 'chalk_nvme_limit_wait')
+# Of a poll that found something only every 4096th calls look_at_time().
+RARE = ('submit_unusual', 'find_unusual', 'idle', 'look_at_time')
 FORBIDDEN = re.compile(r'lock|i?div[bwlq]?|[lsm]fence|x(chg|add)[bwlq]?|cpuid|(rd|wr)msr|in|out|int|syscall|rep\w*')
 NOP = ('xchg', '%ax,%ax')
 

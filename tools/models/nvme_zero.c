@@ -51,6 +51,16 @@ static uint16_t begin_piece(struct nvme_slot *slot)
     return store_begin(slot->store, &slot->request) == 0 ? NVME_LATER : NVME_INTERNAL_ERROR;
 }
 
+/* With Force Unit Access the zeroes are on the disk before the command completes [NVM 3.2.8]; of
+ * deallocation the bit means something else. */
+static uint16_t begin_flush(struct nvme_slot *slot)
+{
+    if ((slot->command.cdw0 & 0xff) != NVME_WRITE_ZEROES || (slot->command.cdw12 & NVME_FORCE_UNIT) == 0)
+        return NVME_GOOD;
+    slot->request = (struct store_request){.op = STORE_FLUSH};
+    return store_begin(slot->store, &slot->request) == 0 ? NVME_LATER : NVME_INTERNAL_ERROR;
+}
+
 uint16_t nvme_zero_later(struct nvme_model *nvme, struct nvme_slot *slot, struct nvme_namespace *ns,
                          unsigned extents)
 {
@@ -74,15 +84,17 @@ uint16_t nvme_zero_later(struct nvme_model *nvme, struct nvme_slot *slot, struct
 
 uint16_t nvme_zero_finish(struct nvme_slot *slot)
 {
-    if (slot->request.error != 0 && !slot->writes_zeroes) { /* a file system without holes */
+    if (slot->request.error != 0 && slot->request.op == STORE_ZERO) { /* a file system without holes */
         slot->writes_zeroes = true;
         memset(slot->buffer + NVME_MODEL_TRANSFER, 0, NVME_MODEL_TRANSFER);
         return begin_piece(slot);
     }
     if (slot->request.error != 0)
         return NVME_INTERNAL_ERROR;
+    if (slot->request.op == STORE_FLUSH)
+        return NVME_GOOD;
     advance(slot, slot->request.size);
-    return slot->extent < slot->extents ? begin_piece(slot) : NVME_GOOD;
+    return slot->extent < slot->extents ? begin_piece(slot) : begin_flush(slot);
 }
 
 bool nvme_run_jobs(struct nvme_model *nvme, bool all)
