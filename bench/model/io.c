@@ -162,7 +162,7 @@ static bool prepare(struct run *run, unsigned depth)
     run->segments = calloc(depth, sizeof *run->segments);
     run->free = calloc(depth, sizeof *run->free);
     if (run->requests == NULL || run->segments == NULL || run->free == NULL ||
-        chalk_dma_get(run->session.memory, (size_t)depth * BLOCK, BLOCK, &buffer) != 0)
+        session_get_buffers(&run->session, (size_t)depth * BLOCK, BLOCK, &buffer) != 0)
         return false;
     for (unsigned i = 0; i < depth; i++) {
         run->segments[i] = (struct chalk_dma){(char *)buffer.va + (size_t)i * BLOCK,
@@ -222,9 +222,7 @@ int chalk_main(int argc, char *argv[])
         fprintf(stderr, "usage: bench-model-io DEVICE DEPTH WINDOWS\n");
         return 2;
     }
-    if (!session_open(&run.session, &(struct session_options){.address = argv[1],
-                                                              .depth = depth,
-                                                              .buffer_size = (size_t)depth * BLOCK}))
+    if (!session_open(&run.session, &(struct session_options){.address = argv[1], .depth = depth}))
         return 1;
     cost_of_clock(&run);
     good = prepare(&run, depth) && saturate(&run, 16 * WINDOW) && measure(&run, depth, windows);

@@ -63,9 +63,9 @@ static const struct chalk_block_ops ops = {.submit = submit, .kick = kick, .poll
 
 bool session_open(struct session *session, const struct session_options *options)
 {
-    const struct chalk_memory_options memory = {.private_size = 1 << 20,
-                                                .shared_size = options->buffer_size + (1 << 20)};
+    const struct chalk_memory_options memory = {.private_size = 1 << 20, .shared_size = 16 << 20};
 
+    (void)options;
     queue.block = (struct chalk_block_queue){
         .ops = &ops,
         .info = {.block_count = 1 << 20,
@@ -76,6 +76,11 @@ bool session_open(struct session *session, const struct session_options *options
     };
     session->queue = &queue.block;
     return chalk_memory_create(&memory, &session->memory) == 0;
+}
+
+int session_get_buffers(struct session *session, size_t size, size_t align, struct chalk_dma *buffers)
+{
+    return chalk_dma_get(session->memory, size, align, buffers);
 }
 
 void session_close(struct session *session)

@@ -128,6 +128,13 @@ MISTAKES = {
     'chalk-model nvme --socket {socket} --size 1M': (1, ['another process']),
     'chalk-model nvme --socket /{long} --size 1M': (1, ['cannot listen on']),
 }
+# What would take gigabytes if memory were claimed before it is refused.
+LARGE = {
+    'nvme-verify --depth 65534 --overwrite --namespace 2 {disk}': 'queues hold at most',
+    'nvme-verify --sizes 64M --overwrite --namespace 2 {disk}': 'at most',
+    'nvme-perf --depth 65534 --namespace 2 {disk}': 'queues hold at most',
+    'nvme-perf --depth 65534 --size 64M --namespace 2 {disk}': 'queues hold at most',
+}
 
 # What --json has to have: program arguments: members of each line, by their types. {} stands for any line.
 NUMBER, TEXT, YES_OR_NO, NULL = int, str, bool, type(None)
@@ -245,9 +252,14 @@ def mistakes(test, places):
     mistake(test, 'nvme-verify --depth 65534 nonsense', done, 1, ['PCI address'])
     for command, (status, parts) in MISTAKES.items():
         program, *arguments = command.split()
-        if program == 'nvme-verify':
-            arguments = ['--depth', '4', *arguments]  # memory for the default is claimed first, and takes a second
         mistake(test, command, run(program, *(places.fill(word) for word in arguments)), status, parts)
+    # Nor is it claimed when the device is there, and the controller cannot do what was asked for.
+    few = 1 << 30
+    for command, part in LARGE.items():
+        program, *arguments = command.split()
+        done = run(program, *(places.fill(word) for word in arguments),
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (few, few)))
+        mistake(test, f'{command}, with {few >> 20} MiB', done, 2, [part])
 
 
 def in_use(test, places):

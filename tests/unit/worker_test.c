@@ -17,7 +17,7 @@ static int worker_setup(void **state)
         error = open_controller();
     if (error != 0)
         return error;
-    session = (struct session){.nvme = nvme, .memory = memory};
+    session = (struct session){.nvme = nvme, .memory = memory, .domain = domain};
     plan = (struct plan){.random = true, .verify = true, .depth = 8, .reads = 50, .size = 4096, .seed = 3};
     return chalk_nvme_next_namespace(nvme, 0, &session.ns);
 }

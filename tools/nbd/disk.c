@@ -135,7 +135,7 @@ static bool make_slots(struct disk *disk)
         complain("blocks of %" PRIu32 " bytes are not supported, but up to %u", info->block_size, SLOT_SIZE);
         return false;
     }
-    if (chalk_dma_get(disk->session.memory, (size_t)count * SLOT_SIZE, CHALK_PAGE, &memory) != 0) {
+    if (session_get_buffers(&disk->session, (size_t)count * SLOT_SIZE, CHALK_PAGE, &memory) != 0) {
         complain("no memory for %u requests of %u bytes", count, SLOT_SIZE);
         return false;
     }
@@ -159,7 +159,6 @@ static bool bring_up(struct disk *disk)
         .nsid = disk->options.nsid,
         .depth = SLOTS,
         .interrupts = !disk->options.poll,
-        .buffer_size = SLOTS * SLOT_SIZE,
     };
     int error = chalk_start(&(struct chalk_start_options){.handle_removal = true,
                                                           .patience = getenv("CHALK_PATIENCE"),

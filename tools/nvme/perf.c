@@ -454,7 +454,6 @@ int chalk_main(int argc, char *argv[])
     wanted.interrupts = p.plan.interrupts;
     wanted.coalesce = (unsigned)coalesce;
     wanted.coalesce_us = (unsigned)coalesce_us;
-    wanted.buffer_size = cores * (depth * size + CHALK_PAGE);
     if (!session_open(&p.session, &wanted))
         return EXIT_BAD;
 

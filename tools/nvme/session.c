@@ -5,11 +5,13 @@
  */
 #include "session.h"
 
+#include <chalk/arena.h>
 #include <chalk/clock.h>
 #include <chalk/device.h>
 #include <chalk/error.h>
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "options.h"
@@ -37,18 +39,26 @@ static bool find_controller(struct session *session, const char *address)
     return false;
 }
 
+/* The driver's, whatever is asked for: struct chalk_nvme_queue_options. */
+#define DEPTH_MAX 4095u
+
+static size_t depth_of(const struct session_options *options)
+{
+    return options->depth < DEPTH_MAX ? options->depth : DEPTH_MAX;
+}
+
 static size_t queue_count(const struct session_options *options)
 {
     return options->queues > 1 ? options->queues : 1;
 }
 
-/* Shared memory for both queues and a PRP list page a request, beside the program's own buffers. */
+/* Shared memory for both queues and a PRP list page a request. */
 static size_t shared_size(const struct session_options *options)
 {
-    size_t entries = (size_t)options->depth + 1;
+    size_t entries = depth_of(options) + 1;
     size_t queue = entries * (64 + 16) + 4 * CHALK_PAGE + entries * CHALK_PAGE;
 
-    return ((size_t)1 << 20) + options->buffer_size + queue_count(options) * queue;
+    return ((size_t)1 << 20) + queue_count(options) * queue;
 }
 
 bool session_find_namespace(struct session *session, uint32_t nsid)
@@ -72,7 +82,7 @@ bool session_find_namespace(struct session *session, uint32_t nsid)
 bool session_open(struct session *session, const struct session_options *options)
 {
     const struct chalk_memory_options memory = {
-        .private_size = ((size_t)1 << 20) + queue_count(options) * options->depth * 256,
+        .private_size = ((size_t)1 << 20) + queue_count(options) * depth_of(options) * 256,
         .shared_size = shared_size(options),
     };
     struct chalk_core_info core;
@@ -86,7 +96,6 @@ bool session_open(struct session *session, const struct session_options *options
 
     const char *address = session->bus.name;
 
-    /* The device first: a deep queue of large requests needs gigabytes, in vain if there is no device. */
     if ((error = chalk_device_open(address, &session->domain, &session->device)) != 0) {
         complain("cannot open %s: %s", address, chalk_error_name(error));
         goto failed;
@@ -141,12 +150,80 @@ failed:
     return false;
 }
 
+/* ---- memory of the program ---- */
+
+struct session_buffers {
+    struct session_buffers *next;
+    struct chalk_arena *arena;
+    void *va;
+};
+
+static int claim(const struct session *session, size_t size, size_t align, struct chalk_arena **arena)
+{
+    const struct chalk_arena_options options = {
+        .size = align > CHALK_PAGE ? size + align : size,
+        .name = "requests",
+    };
+    int error = chalk_arena_create(&options, arena);
+
+    if (error != 0)
+        return error;
+    error = chalk_arena_share(*arena, session->domain, CHALK_DEVICE_READS | CHALK_DEVICE_WRITES);
+    if (error != 0)
+        chalk_arena_destroy(*arena);
+    return error;
+}
+
+int session_get_buffers(struct session *session, size_t size, size_t align, struct chalk_dma *buffers)
+{
+    struct session_buffers *made = malloc(sizeof(*made));
+    int error = made ? claim(session, size, align, &made->arena) : -ENOMEM;
+
+    if (error != 0) {
+        free(made);
+        return error;
+    }
+    made->next = session->buffers;
+    session->buffers = made;
+    error = chalk_arena_get(made->arena, size, align, buffers);
+    made->va = error == 0 ? buffers->va : NULL;
+    return error;
+}
+
+static void give_back(const struct session *session, struct session_buffers *buffers)
+{
+    chalk_arena_unshare(buffers->arena, session->domain);
+    chalk_arena_destroy(buffers->arena);
+    free(buffers);
+}
+
+void session_put_buffers(struct session *session, const struct chalk_dma *buffers)
+{
+    for (struct session_buffers **link = &session->buffers; buffers->va && *link; link = &(*link)->next) {
+        struct session_buffers *found = *link;
+
+        if (found->va != buffers->va)
+            continue;
+        *link = found->next;
+        give_back(session, found);
+        return;
+    }
+}
+
+/* ---- the end ---- */
+
 void session_close(struct session *session)
 {
+    struct session_buffers *buffers;
+
     if (session->queue)
         chalk_nvme_queue_close(session->queue);
     if (session->nvme)
         chalk_nvme_close(session->nvme);
+    while ((buffers = session->buffers) != NULL) {
+        session->buffers = buffers->next;
+        give_back(session, buffers);
+    }
     if (session->shared)
         chalk_memory_unshare(session->memory, session->domain);
     if (session->device)

@@ -6,6 +6,7 @@
 #ifndef TOOLS_NVME_SESSION_H
 #define TOOLS_NVME_SESSION_H
 
+#include <chalk/dma.h>
 #include <chalk/nvme.h>
 
 /* What --help says of the operand that names the controller. */
@@ -22,9 +23,10 @@ struct session_options {
     unsigned coalesce, coalesce_us; /* interrupts, as struct chalk_nvme_options has it */
     bool controller_memory;         /* keep commands there, if there is any */
     bool shadow_doorbells;          /* ring them in memory, if the controller can */
-    size_t buffer_size;             /* bytes of shared memory that the program itself will ask for */
     uint64_t timeout_ns;            /* of each command; 0: the driver's own */
 };
+
+struct session_buffers; /* session.c */
 
 struct session {
     struct chalk_bus_info bus;
@@ -36,6 +38,7 @@ struct session {
     struct chalk_nvme_namespace ns;  /* when a depth was given */
     struct chalk_block_queue *queue; /* unless the program opens its own */
     const _Atomic(uint32_t) *events; /* of core 0, on which everything here runs */
+    struct session_buffers *buffers; /* of the program */
 };
 
 /*
@@ -46,6 +49,17 @@ bool session_open(struct session *session, const struct session_options *options
 
 /* Fills in session->ns: the namespace `nsid`, or the first active one if that is 0. False, and said: none. */
 bool session_find_namespace(struct session *session, uint32_t nsid);
+
+/*
+ * Claims `size` bytes for the program's own requests, at a multiple of `align` (a power of two), and lets the
+ * controller reach them. A program asks for them when it has checked everything else: they may be gigabytes,
+ * and to claim those only to refuse an option takes seconds. They are session_put_buffers()'s to give back,
+ * or session_close()'s. Errors: as chalk_arena_create() and chalk_arena_share() (logged).
+ */
+int session_get_buffers(struct session *session, size_t size, size_t align, struct chalk_dma *buffers);
+
+/* Gives them back, when no request uses them any more. Does nothing if `buffers` was never filled in. */
+void session_put_buffers(struct session *session, const struct chalk_dma *buffers);
 
 /* Whether the blocks have no metadata (logged if they have): requests without any are refused otherwise. */
 bool session_has_plain_blocks(const struct session *session);

@@ -193,7 +193,7 @@ static bool make_slots(struct verify *v)
     v->found = calloc(1, v->info->block_size);
     v->words = v->info->block_size / 8;
     if (!v->orders || !v->segments || !v->slots || !v->batch || !v->expected || !v->found ||
-        chalk_dma_get(v->session.memory, depth * pages * page, page, &v->memory) != 0) {
+        session_get_buffers(&v->session, (size_t)depth * pages * page, page, &v->memory) != 0) {
         complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --sizes", depth,
                  v->sizes.largest);
         return false;
@@ -615,7 +615,6 @@ int chalk_main(int argc, char *argv[])
     wanted.controller_memory = v.controller_memory;
     wanted.shadow_doorbells = v.shadow_doorbells;
     wanted.timeout_ns = timeout_ms * CHALK_MS;
-    wanted.buffer_size = wanted.depth * scatter_pages(CHALK_PAGE, v.sizes.largest) * CHALK_PAGE;
     if (!session_open(&v.session, &wanted))
         return EXIT_BAD;
 

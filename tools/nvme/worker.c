@@ -54,14 +54,14 @@ static bool make_ios(struct worker *w, struct session *session)
     const struct plan *plan = w->plan;
     unsigned depth = w->queue->info.depth;
 
-    w->memory = session->memory;
+    w->session = session;
     w->ios = calloc(depth, sizeof(*w->ios));
     w->idle = calloc(depth, sizeof(*w->idle));
     w->batch = calloc(depth, sizeof(*w->batch));
     w->reciprocal = calloc(depth + 1, sizeof(*w->reciprocal));
     w->figures = calloc(1, sizeof(*w->figures));
     if (!w->ios || !w->idle || !w->batch || !w->reciprocal || !w->figures ||
-        chalk_dma_get(w->memory, depth * plan->size, CHALK_PAGE, &w->buffers) != 0) {
+        session_get_buffers(session, depth * plan->size, CHALK_PAGE, &w->buffers) != 0) {
         complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --size", depth,
                  plan->size);
         return false;
@@ -134,7 +134,7 @@ void worker_close(struct worker *w)
     if (w->queue)
         chalk_nvme_queue_close(w->queue); /* which may still call requests back */
     if (w->buffers.va)
-        chalk_dma_put(w->memory, &w->buffers);
+        session_put_buffers(w->session, &w->buffers);
     free(w->written);
     free(w->scratch);
     free(w->figures);

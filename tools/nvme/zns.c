@@ -200,7 +200,7 @@ static bool prepare(struct zns *z)
         return false;
     }
     z->zones = calloc(z->zoned.zone_count < 65536 ? (size_t)z->zoned.zone_count : 65536, sizeof(*z->zones));
-    if (!z->zones || chalk_dma_get(z->session.memory, BUFFER, CHALK_PAGE, &z->buffer) != 0) {
+    if (!z->zones || session_get_buffers(&z->session, BUFFER, CHALK_PAGE, &z->buffer) != 0) {
         complain("no memory for a list of %" PRIu64 " zones", z->zoned.zone_count);
         return false;
     }
@@ -209,7 +209,7 @@ static bool prepare(struct zns *z)
 
 int chalk_main(int argc, char *argv[])
 {
-    struct session_options wanted = {.depth = 4, .buffer_size = BUFFER};
+    struct session_options wanted = {.depth = 4};
     static struct zns z;
     const char *action = NULL;
     uint64_t nsid = 0, zone = UINT64_MAX, most = 65536, blocks = 0;
