@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/error.h>
 #include <chalk/log.h>
 
@@ -38,6 +39,18 @@ static size_t allowed_size;
 struct core *hosted_core(unsigned number)
 {
     return number < core_count ? &cores[number] : NULL;
+}
+
+struct core *hosted_core_of(unsigned number, const char *call)
+{
+    struct core *core = hosted_core(number);
+
+    if (core == NULL) {
+        hosted_require_up();
+        (void)chalk_core_check(number, call);
+        chalk_exit(134); /* as a failed assertion */
+    }
+    return core;
 }
 
 static bool running(const struct core *core)
@@ -175,11 +188,11 @@ static int start(struct core *core, void (*entry)(unsigned, void *), void *argum
 
 int chalk_core_start(unsigned number, void (*entry)(unsigned, void *), void *argument)
 {
+    int error = chalk_core_check(number, "chalk_core_start");
     struct core *core = hosted_core(number);
-    int error;
 
-    if (core == NULL)
-        return -ENOENT;
+    if (error != 0)
+        return error;
     hosted_lock();
     error = start(core, entry, argument);
     hosted_unlock();
@@ -214,7 +227,9 @@ int chalk_core_adopt(void)
 
 static void leave(struct core *core)
 {
-    chalk_assert(atomic_load(&core->state) == CORE_ADOPTED && pthread_equal(core->thread, pthread_self()));
+    if (atomic_load(&core->state) != CORE_ADOPTED || !pthread_equal(core->thread, pthread_self()))
+        chalk_misuse("chalk_core_leave(): the calling thread has not adopted core %u",
+                     (unsigned)(core - cores));
     hosted_events_close(core);
     hosted_crash_leave();
     if (core->processor != NO_PROCESSOR)
@@ -225,8 +240,7 @@ static void leave(struct core *core)
 void chalk_core_leave(unsigned number)
 {
     hosted_lock();
-    chalk_assert(number < core_count);
-    leave(&cores[number]);
+    leave(hosted_core_of(number, "chalk_core_leave"));
     hosted_unlock();
 }
 

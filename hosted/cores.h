@@ -65,4 +65,8 @@ void hosted_cores_wake(void);
 /* NULL if there is no such core. */
 struct core *hosted_core(unsigned number);
 
+/* Of a core that has to be there: `call` is the function that was given its number, for the message with
+ * which the program ends if it is not. */
+struct core *hosted_core_of(unsigned number, const char *call);
+
 #endif

@@ -39,11 +39,11 @@ struct source {
 
 static struct core *own_core(unsigned number)
 {
-    struct core *core = hosted_core(number);
+    struct core *core = hosted_core_of(number, "chalk_core_wait");
 
-    if (core == NULL)
-        hosted_require_up();
-    chalk_assert(core != NULL && pthread_equal(core->thread, pthread_self()));
+    if (!pthread_equal(core->thread, pthread_self()))
+        chalk_misuse("chalk_core_wait(): the calling thread is not core %u: each core waits for itself",
+                     number);
     return core;
 }
 
@@ -297,12 +297,9 @@ void chalk_core_wait(unsigned number, uint32_t seen, uint64_t deadline)
 
 void chalk_core_wake(unsigned number)
 {
-    struct core *core = hosted_core(number);
+    struct core *core = hosted_core_of(number, "chalk_core_wake");
     uint64_t one = 1;
 
-    if (core == NULL)
-        hosted_require_up();
-    chalk_assert(core != NULL);
     /* A locked instruction is a full fence (SDM vol. 3, 9.2.2). */
     atomic_fetch_add_explicit(&core->events, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&core->parked, memory_order_relaxed) != 0 &&

@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <chalk/core.h>
 #include <chalk/log.h>
 
 /* The most that a device can have (PCI 3.0 6.8.2.3). */
@@ -149,19 +150,18 @@ static int listen_to(struct chalk_device *device, unsigned vector, struct core *
 int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned number,
                         _Atomic(uint32_t) *counter)
 {
-    struct core *core = hosted_core(number);
     int error = 0;
 
     if (device->vector_count == 0)
         return -ENOTSUP;
     if (vector >= device->vector_count)
         return -ERANGE;
-    if (counter != NULL && core == NULL)
+    if (counter != NULL && chalk_core_check(number, "chalk_vector_attach") != 0)
         return -EINVAL;
     hosted_lock();
     silence(device, vector);
     if (counter != NULL)
-        error = listen_to(device, vector, core, counter);
+        error = listen_to(device, vector, hosted_core(number), counter);
     hosted_unlock();
     if (error != 0)
         chalk_log(CHALK_ERROR, "%s: interrupt vector %u cannot be used: %s", device->name, vector,

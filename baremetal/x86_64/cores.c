@@ -15,6 +15,7 @@
 #include "x86.h"
 
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/error.h>
 #include <chalk/log.h>
 #include <string.h>
@@ -278,7 +279,7 @@ int chalk_core_start(unsigned number, void (*entry)(unsigned core, void *argumen
     enum core_state is_free = CORE_FREE;
     int error;
 
-    if (core == NULL)
+    if (chalk_core_check(number, "chalk_core_start") != 0)
         return -ENOENT;
     if (!atomic_compare_exchange_strong(&core->state, &is_free, CORE_STARTING))
         return -EBUSY;

@@ -9,6 +9,7 @@
 #include "x86.h"
 
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/error.h>
 
 enum {
@@ -280,7 +281,10 @@ void chalk_core_wake(unsigned number)
 {
     struct core *core = core_get(number);
 
-    chalk_assert(core != NULL);
+    if (core == NULL) {
+        (void)chalk_core_check(number, "chalk_core_wake");
+        chalk_exit(134); /* as a failed assertion */
+    }
     atomic_fetch_add(&core->events, 1);
     if (atomic_load_explicit(&core->parked, memory_order_relaxed) && atomic_exchange(&core->parked, 0))
         interrupt_send(core->apic_id, COMMAND_FIXED | VECTOR_WAKE);
@@ -308,7 +312,9 @@ void chalk_core_wait(unsigned number, uint32_t seen, uint64_t deadline)
 {
     struct core *core = core_self();
 
-    chalk_assert(core->number == number);
+    if (core->number != number)
+        chalk_misuse("chalk_core_wait(): core %u runs this, not core %u: each core waits for itself",
+                     core->number, number);
     for (;;) {
         collect();
         if (atomic_load_explicit(&core->events, memory_order_acquire) != seen || chalk_expired(deadline))

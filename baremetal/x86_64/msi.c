@@ -9,6 +9,7 @@
 #include "machine.h"
 #include "pci.h"
 
+#include <chalk/core.h>
 #include <chalk/error.h>
 #include <chalk/log.h>
 
@@ -228,10 +229,23 @@ static int attach(struct chalk_device *device, unsigned vector, unsigned core, _
     return 0;
 }
 
+/* Whether messages can be sent to the core; if not that is logged. */
+static bool can_reach(unsigned core)
+{
+    if (chalk_core_check(core, "chalk_vector_attach") != 0)
+        return false;
+    if (cpu_apic_id(core) <= MESSAGE_MAX_APIC)
+        return true;
+    chalk_log(CHALK_ERROR,
+              "chalk_vector_attach(): core %u has APIC %u, and devices reach none above %u without interrupt "
+              "remapping; use another core",
+              core, cpu_apic_id(core), MESSAGE_MAX_APIC);
+    return false;
+}
+
 int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned core,
                         _Atomic(uint32_t) *counter)
 {
-    struct chalk_core_info info;
     int error = 0;
 
     chalk_assert(device->domain != NULL);
@@ -243,7 +257,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
     }
     if (vector >= device->vector_count)
         return -ERANGE;
-    if (counter != NULL && (chalk_core_get_info(core, &info) != 0 || cpu_apic_id(core) > MESSAGE_MAX_APIC))
+    if (counter != NULL && !can_reach(core))
         return -EINVAL;
     lock_take(&lock);
     if (counter == NULL)

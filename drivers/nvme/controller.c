@@ -7,6 +7,7 @@
  * knows must not be used for anything else while it may still write there.
  */
 #include "nvme.h"
+#include <chalk/core.h>
 #include <chalk/device.h>
 
 #define PCI_CLASS 0x08 /* class code 31:8, revision 7:0 [PCI 3.0 6.2.1] */
@@ -328,6 +329,8 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
 
     chalk_assert(device != NULL && options != NULL && options->memory != NULL && options->domain != NULL);
     chalk_assert(options->coalesce != 1 && options->coalesce <= 256 && options->coalesce_us <= 25500);
+    if (chalk_core_check(options->core, "chalk_nvme_open") != 0)
+        return -EINVAL;
     nvme = chalk_memory_get(options->memory, sizeof *nvme);
     if (nvme == NULL) {
         chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %zu KiB of private memory",

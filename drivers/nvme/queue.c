@@ -10,6 +10,7 @@
  * to 15 us).
  */
 #include "split.h"
+#include <chalk/core.h>
 #include <string.h>
 
 _Static_assert(2 * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) + sizeof(struct nvme_slot) +
@@ -348,6 +349,8 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     uint16_t id;
     int error;
 
+    if (chalk_core_check(options->core, "chalk_nvme_queue_open") != 0)
+        return -EINVAL;
     do {
         seen = epoch;
         error = pick_namespace(nvme, options, &ns);

@@ -97,3 +97,15 @@ void chalk_assert_failed(const char *expression, const char *file, int line)
     chalk_log(CHALK_ERROR, "%s:%d: assertion failed: %s", file, line, expression);
     chalk_exit(134); /* what a shell shows for SIGABRT */
 }
+
+void chalk_misuse(const char *format, ...)
+{
+    char text[512];
+    va_list list;
+
+    va_start(list, format);
+    chalk_format_list(text, sizeof text, format, list);
+    va_end(list);
+    chalk_log(CHALK_ERROR, "%s", text);
+    chalk_exit(134);
+}

@@ -14,6 +14,7 @@
 
 #include <chalk/block.h>
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/error.h>
 #include <chalk/log.h>
 #include <string.h>
@@ -27,10 +28,11 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
 {
     struct chalk_core_info core;
     struct chalk_loop *loop;
-    int error = chalk_core_get_info(options->core, &core);
+    int error = chalk_core_check(options->core, "chalk_loop_create");
 
     if (error != 0)
         return error;
+    (void)chalk_core_get_info(options->core, &core);
     loop = chalk_memory_get(options->memory, sizeof *loop);
     if (loop == NULL)
         return -ENOMEM;

@@ -34,6 +34,7 @@
 #include <cmocka.h>
 
 #include <chalk/clock.h>
+#include <chalk/core.h>
 #include <chalk/hosted.h>
 #include <chalk/log.h>
 
@@ -543,32 +544,85 @@ static int call(unsigned which)
     }
 }
 
+/* What a child says that ends in mistake number `which`, with the status of a failed assertion. */
+static void expect_misuse(int (*mistake)(unsigned which), unsigned which, const char *text)
+{
+    int channel[2], status;
+    pid_t child;
+
+    assert_int_equal(pipe(channel), 0);
+    child = fork();
+    if (child == 0) {
+        dup2(channel[1], STDERR_FILENO);
+        console_echo = true;
+        (void)mistake(which);
+        _exit(0);
+    }
+    close(channel[1]);
+    console_clear();
+    console.size = (size_t)read(channel[0], console.text, sizeof console.text - 1);
+    close(channel[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 134);
+    if (!said(text))
+        fail_msg("mistake %u: '%s' is not in: %s", which, text, console.text);
+}
+
 /* Whoever forgets chalk_start() is told so, whatever comes first. */
 static void nothing_works_before_the_start_and_says_so(void **state)
 {
     (void)state;
     chalk_stop();
-    for (unsigned which = 0; which < 8; which++) {
-        int channel[2], status;
-        pid_t child;
-
-        assert_int_equal(pipe(channel), 0);
-        child = fork();
-        if (child == 0) {
-            dup2(channel[1], STDERR_FILENO);
-            console_echo = true;
-            (void)call(which);
-            _exit(0);
-        }
-        close(channel[1]);
-        console_clear();
-        console.size = (size_t)read(channel[0], console.text, sizeof console.text - 1);
-        close(channel[0]);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 134);
-        assert_true(said("calls chalk_start()"));
-    }
+    for (unsigned which = 0; which < 8; which++)
+        expect_misuse(call, which, "calls chalk_start()");
     assert_int_equal(start_with((struct chalk_start_options){.no_uring = true}), 0);
+}
+
+/* ---- numbers of cores ----------------------------------------------------------------------------- */
+
+static int use_wrong_core(unsigned which)
+{
+    switch (which) {
+    case 0:
+        chalk_core_wake(5000);
+        return 0;
+    case 1:
+        chalk_core_wait(5000, 0, 0);
+        return 0;
+    case 2:
+        chalk_core_leave(5000);
+        return 0;
+    case 3:
+        chalk_sleep(5000, CHALK_MS);
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+static int use_core_of_another(unsigned which)
+{
+    if (which == 0)
+        chalk_core_wait(1, 0, 0);
+    else
+        chalk_core_leave(1);
+    return 0;
+}
+
+static void a_core_that_is_not_there_is_named(void **state)
+{
+    (void)state;
+    for (unsigned which = 0; which < 4; which++)
+        expect_misuse(use_wrong_core, which, "there is no core 5000; there ");
+    if (core_count() > 1) {
+        expect_misuse(use_core_of_another, 0, "the calling thread is not core 1");
+        expect_misuse(use_core_of_another, 1, "the calling thread has not adopted core 1");
+    }
+    console_clear();
+    assert_int_equal(chalk_core_start(5000, NULL, NULL), -ENOENT);
+    assert_true(said("chalk_core_start(): there is no core 5000"));
+    assert_int_equal(chalk_core_join(0, 5000, 0), -ENOENT);
+    assert_true(said("chalk_core_join(): there is no core 5000"));
 }
 
 /* ---- NUMA nodes ----------------------------------------------------------------------------------- */
@@ -733,6 +787,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_pool_of_threads_can_be_cores, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_environment_says_how_much_is_logged, start_poll, stop),
         cmocka_unit_test_setup_teardown(nothing_works_before_the_start_and_says_so, start_poll, stop),
+        cmocka_unit_test_setup_teardown(a_core_that_is_not_there_is_named, start_poll, stop),
         cmocka_unit_test_setup_teardown(nothing_needs_to_move_threads, start_poll, stop),
         cmocka_unit_test_setup_teardown(a_refused_call_is_named, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_first_sigint_asks_and_hands_on, start_signals, stop),

@@ -18,6 +18,10 @@ extern "C" {
 /* How many cores there are, running or not: 0 to that less one are their numbers. */
 unsigned chalk_core_count(void);
 
+/* Returns 0, or -ENOENT if there is no core of that number, which is logged. `call` is the function that was
+ * given the number, for the message. */
+int chalk_core_check(unsigned core, const char *call);
+
 /*
  * Starts `entry` on the first core that does not run, and returns its number. -EBUSY: all of them run; or
  * what chalk_core_start() says.

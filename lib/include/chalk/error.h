@@ -60,6 +60,10 @@ const char *chalk_error_name(int error);
 /* Logs the place and ends the program: for the caller's mistakes only. */
 __attribute__((noreturn)) void chalk_assert_failed(const char *expression, const char *file, int line);
 
+/* Logs one message, which says what the caller did wrong and what to do instead, and ends the program like
+ * chalk_assert(). For mistakes that an expression does not explain. */
+__attribute__((noreturn, cold, format(printf, 1, 2))) void chalk_misuse(const char *format, ...);
+
 #define chalk_assert(e) ((e) ? (void)0 : chalk_assert_failed(#e, __FILE__, __LINE__))
 
 #ifdef __cplusplus

@@ -45,8 +45,9 @@ struct chalk_nvme_options {
  * Resets and enables the controller, and identifies it. Owns `device` until chalk_nvme_close(). One that
  * grants no I/O queues is opened, too, so that its logs can be read: chalk_nvme_queue_open() then says why.
  * Errors: -ENODEV (not an NVMe controller, or gone), -ETIMEDOUT (not ready within CAP.TO or CRTO; the message
- * has the status register), -ENOTSUP (page size or command set), -ENOMEM, -EFAULT (`memory` was not shared
- * with `domain`), -ERANGE (its doorbells are beyond its BAR), -EIO, -EPROTO (it contradicts itself).
+ * has the status register), -EINVAL (there is no such core), -ENOTSUP (page size or command set), -ENOMEM,
+ * -EFAULT (`memory` was not shared with `domain`), -ERANGE (its doorbells are beyond its BAR), -EIO, -EPROTO
+ * (it contradicts itself).
  */
 int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options *options,
                     struct chalk_nvme **nvme);
@@ -173,10 +174,10 @@ struct chalk_nvme_queue_options {
 /*
  * Opens a submission and completion queue pair for one namespace.
  * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, metadata among its data, or not the
- * protection information that was asked for), -ENOSPC (all queues that the controller grants are open),
- * -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO (also: it grants no I/O queues),
- * -ETIMEDOUT, -EPROTO (it neither makes a queue nor forgets it). Another core may reset the controller
- * meanwhile: that is waited for.
+ * protection information that was asked for; or there is no such core), -ENOSPC (all queues that the
+ * controller grants are open), -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO (also: it
+ * grants no I/O queues), -ETIMEDOUT, -EPROTO (it neither makes a queue nor forgets it). Another core may
+ * reset the controller meanwhile: that is waited for.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);
