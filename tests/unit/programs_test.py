@@ -118,9 +118,15 @@ MISTAKES = {
     'chalk-model nvme --socket {new}': (2, ['--size 1G']),
     'chalk-model nvme --socket {new} --size 1000': (2, ['from 4096']),
     'chalk-model nvme --socket {new} --size 1M --block-size 1024': (2, ['512 or 4096']),
-    'chalk-model nvme --socket {new} --size 1M --backing tape': (2, ['null, ram or file:PATH']),
+    'chalk-model nvme --socket {new} --size 1M --backing tape': (2, ['null, ram, file:PATH or raw:PATH']),
     'chalk-model nvme --socket {new} --backing file:{folder}/nothing': (2, ['No such file']),
     'chalk-model nvme --socket {new} --backing file:{folder}': (2, ['directory']),
+    'chalk-model nvme --socket {new} --backing file:{file}': (2, ['9 bytes', 'blocks of 512 bytes']),
+    'chalk-model nvme --socket {new} --backing raw:{file}': (2, ['9 bytes', 'blocks of 512 bytes']),
+    'chalk-model nvme --socket {new} --size 1M --size2 1M --backing2 file:{file}': (2, ['has 9 bytes', 'leave --size out']),
+    'chalk-model nvme --socket {new} --backing file:{raw} --block-size 4096': (2, ['17920 bytes', 'blocks of 4096 bytes']),
+    'chalk-model nvme --socket {new} --backing file:{raw} --size 16K': (2, ['has 17920 bytes', 'leave --size out']),
+    'chalk-model nvme --socket {new} --backing file:{raw} --size 1M': (2, ['has 17920 bytes', 'leave --size out']),
     'chalk-model nvme --socket {new} --size 1M --zone-size 8M': (2, ['at most that of the disk']),
     'chalk-model nvme --socket {new} --size 1M --script {folder}/nothing': (2, ['No such file']),
     'chalk-model nvme --socket {file} --size 1M': (1, ['cannot listen on']),
@@ -198,11 +204,15 @@ class Places:
 
     def __init__(self, folder):
         self.names = {'folder': folder, 'long': 'x' * 200}
-        for name in ('socket', 'left', 'file', 'new', 'once'):
+        for name in ('socket', 'left', 'file', 'new', 'once', 'raw'):
             self.names[name] = os.path.join(folder, name)
         self.names['disk'] = 'vfio-user:' + self.names['socket']
         with open(self.names['file'], 'w', encoding='ascii') as file:
             file.write('precious\n')
+        with open(self.names['raw'], 'wb') as file:
+            file.truncate(35 * 512)
+        for name in ('file', 'raw'):
+            os.chmod(self.names[name], 0o666)
         with socket.socket(socket.AF_UNIX) as left:  # as of a process that was killed
             left.bind(self.names['left'])
             left.listen()
@@ -445,6 +455,31 @@ def full_disk(test, places):
                 in said, 'the model says why, once', said)
 
 
+MARKS = {  # what an image of a format that is not raw has where: tools/models/image.c
+    'qcow2': (0, b'QFI\xfb\0\0\0\3'), 'qcow': (0, b'QFI\xfb\0\0\0\1'), 'qed': (0, b'QED\0'), 'vmdk': (0, b'KDMV'),
+    'vdi': (64, b'\x7f\x10\xda\xbe'), 'vhdx': (0, b'vhdxfile'), 'vpc': (-512, b'conectix'),
+    'parallels': (0, b'WithoutFreeSpace'),
+}
+
+
+def other_formats(test, places):
+    """An image that is not raw is no disk, unless that is asked for; no byte of it is changed."""
+    disk = os.path.join(places.names['folder'], 'image')
+    for name, (where, mark) in MARKS.items():
+        content = bytearray(1 << 16)
+        content[where % len(content):where % len(content) + len(mark)] = mark
+        with open(disk, 'wb') as file:
+            file.write(content)
+        os.chmod(disk, 0o666)
+        done = run('chalk-model', 'nvme', '--socket', places.names['new'], '--backing', f'file:{disk}')
+        mistake(test, f'chalk-model, whose file is {name}', done, 2, [f'is a {name} image', 'qemu-img convert -O raw', f'raw:{disk}'])
+        with open(disk, 'rb') as file:
+            test.result(file.read() == content, f'{name}: and it is as it was')
+    with worlds.model(os.path.join(BUILD, 'chalk-model'), 'nvme', places.names['new'], '--backing', f'raw:{disk}'):
+        done = run('nvme-identify', '--json', 'vfio-user:' + places.names['new'])
+    test.equal(json.loads(done.stdout or '{}').get('namespaces', [{}])[0].get('nsze'), 128, 'raw: is a disk of its size')
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         places = Places(folder)
@@ -464,6 +499,7 @@ def main():
         address(test, places)
         gone(test, places)
         full_disk(test, places)
+        other_formats(test, places)
 
 
 if __name__ == '__main__':

@@ -32,6 +32,12 @@ MISTAKES = {
     'metal --device tape -- {image}': (125, ['expected nvme:FILE']),
     'metal --device nvme:{empty}/none -- {image}': (125, ['no such file', 'qemu-img create']),
     'metal --device nvme: -- {image}': (125, ['names no file']),
+    'metal --device nvme:{file} -- {image}': (125, ['8 bytes', 'blocks of 512', 'qemu-img resize']),
+    'metal --device nvme:{image} -- {image}': (125, ['16 bytes', 'blocks of 512']),
+    'metal --device nvme:{sectors},logical_block_size=4096 -- {image}': (125, ['4608 bytes', 'blocks of 4096', '8192']),
+    'metal --device nvme:/dev/null -- {image}': (125, ['neither a file nor a block device']),
+    'metal --device nvme:{nothing} -- {image}': (125, ['is empty', 'qemu-img resize']),
+    'vm --device nvme:{file} -- true': (125, ['8 bytes', 'blocks of 512']),
     'vm': (125, ['no program', '--script']),
     'vm -- nothing/at/all': (127, ['no such program', 'is it built?']),
     'vm -- {image}': (125, ['bootable image', 'tools/metal']),
@@ -111,6 +117,26 @@ def without_home(test, places):
                     len(done.stderr.splitlines()) == 1, f'vm with a home {shows}', f'{done.returncode}: {done.stderr}')
 
 
+def formats(test, folder, places):
+    """Files whose bytes are not those of a disk, though QEMU would take them for it, and write into them."""
+    for name, created, more in (
+            ('qcow2', 'qcow2', []), ('qcow', 'qcow', []), ('qed', 'qed', []), ('vmdk', 'vmdk', []), ('vdi', 'vdi', []),
+            ('vhdx', 'vhdx', []), ('vpc', 'vpc', []), ('parallels', 'parallels', []),
+            ('vpc', 'fixed vpc', ['-o', 'subformat=fixed']), ('vmdk', 'flat vmdk', ['-o', 'subformat=monolithicFlat'])):
+        path = os.path.join(folder, created.replace(' ', '-'))
+        subprocess.run(['qemu-img', 'create', '-q', '-f', name, *more, path, '8M'], check=True)
+        for runner, program in (('metal', places['image']), ('vm', 'true')):
+            done = tool(runner, '--dry-run', '--device', f'nvme:{path}', '--', program)
+            test.result(done.returncode == 125 and f'is a {name} image' in done.stderr and 'qemu-img convert -O raw' in
+                        done.stderr and f',drive.format={name}' in done.stderr and len(done.stderr.splitlines()) == 2,
+                        f'{runner}: {created} is not a raw disk', f'{done.returncode}: {done.stdout}{done.stderr}')
+    for path, chosen in ((os.path.join(folder, 'qcow2'), 'qcow2'), (os.path.join(folder, 'qed'), 'raw')):
+        done = tool('metal', '--dry-run', '--device', f'nvme:{path},drive.format={chosen}', '--', places['image'])
+        test.result(done.returncode == 0 and f'format={chosen}' in done.stdout and done.stdout.count('format=') == 1,
+                    f'metal: {os.path.basename(path)} as {chosen}, when that is asked for',
+                    f'{done.returncode}: {done.stdout}{done.stderr}')
+
+
 FAKES = {  # what fetches and unpacks the guest's kernel, on a disk that is full
     'apt-cache': 'echo linux-image-6.12.1+deb12-amd64',
     'apt-get': 'echo "E: Write error - write (28: No space left on device)" >&2; exit 100',
@@ -185,8 +211,13 @@ def main():
             file.write(b''.join(word.to_bytes(4, 'little') for word in (0xE85250D6, 0, 16, -(0xE85250D6 + 16) & 0xFFFFFFFF)))
         os.rename(places['image'], places['image'] + '.elf')
         places['image'] += '.elf'
+        for name, size in (('nothing', 0), ('sectors', 4608)):
+            places[name] = os.path.join(folder, name)
+            with open(places[name], 'wb') as file:
+                file.truncate(size)
         described(test)
         mistakes(test, places)
+        formats(test, folder, places)
         without_home(test, places)
         full_cache(test, folder)
         without_virtualization(test, places, folder)

@@ -32,13 +32,14 @@ static const struct option options[] = {
      "nvme: size of the disk; if absent, that of its file"},
     {"block-size", OPTION_NUMBER, &block_size, 512, 4096, NULL, "BYTES",
      "of the disk, 512 or 4096; 512 if absent"},
-    {"backing", OPTION_WORD, &backing, 0, 0, NULL, "null|ram|file:PATH",
-     "where its data is; null: nowhere, and reads leave the buffer as it was"},
+    {"backing", OPTION_WORD, &backing, 0, 0, NULL, "null|ram|file:PATH|raw:PATH",
+     "where its data is; null: nowhere, and reads leave the buffer as it was; raw: a file whatever its first "
+     "bytes say"},
     {"size2", OPTION_NUMBER, &second_size, 4096, 1ull << 50, NULL, "BYTES",
      "nvme: size of a second namespace"},
     {"block-size2", OPTION_NUMBER, &second_block_size, 512, 4096, NULL, "BYTES",
      "of the disk, 512 or 4096; 512 if absent"},
-    {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH",
+    {"backing2", OPTION_WORD, &second_backing, 0, 0, NULL, "null|ram|file:PATH|raw:PATH",
      "where the second namespace's data is"},
     {"detached2", OPTION_FLAG, &detached, 0, 0, NULL, NULL,
      "the second namespace is not attached to the controller at first"},
@@ -81,7 +82,7 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
         complain("--block-size %llu: must be 512 or 4096", (unsigned long long)block);
         return false;
     }
-    if (bytes == 0 && strncmp(where, "file:", 5) != 0) {
+    if (bytes == 0 && !store_is_file(where)) {
         complain("--size is missing: the size of the disk, for example --size 1G");
         return false;
     }
@@ -92,13 +93,16 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
     }
     if (store_open(where, bytes, &ns->store) != 0)
         return false;
+    if (store_size(ns->store) == 0 || store_size(ns->store) % block != 0) {
+        complain("%s: its %llu bytes are not a whole number of blocks of %llu bytes, at least one: is it a "
+                 "disk image?",
+                 where, (unsigned long long)store_size(ns->store), (unsigned long long)block);
+        return false;
+    }
     ns->shift = block == 512 ? 9 : 12;
     ns->blocks = store_size(ns->store) >> ns->shift;
     ns->attached = true;
-    if (ns->blocks != 0)
-        return true;
-    complain("%s: smaller than a block of %llu bytes; give --size", where, (unsigned long long)block);
-    return false;
+    return true;
 }
 
 static bool add_zones(struct nvme_namespace *ns)

@@ -3,6 +3,8 @@
 #define _GNU_SOURCE
 #include "store.h"
 
+#include "image.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -77,36 +79,77 @@ static void close_ring(struct store *store)
         close(store->finished);
 }
 
-static int open_file(struct store *store, const char *backing, const char *path)
+/* Whether the bytes of a file can be those of a disk: a file of another format would be destroyed by writes.
+ */
+static int check_content(const struct store *store, const char *path, uint64_t size)
 {
+    const char *format = image_format(store->fd, size);
+
+    if (format == NULL)
+        return 0;
+    chalk_log(CHALK_ERROR,
+              "%s: is a %s image, not a raw one: 'qemu-img convert -O raw %s %s.raw' makes a raw one;\n"
+              "  raw:%s says that all of these bytes are the disk",
+              store->name, format, path, path, path);
+    return -EINVAL;
+}
+
+/* --size is for a file that has none yet: one that has bytes is neither cut nor made longer. */
+static int check_size(struct store *store, uint64_t size)
+{
+    if (store->size == 0)
+        store->size = size;
+    if (size == 0 || size == store->size)
+        return 0;
+    chalk_log(CHALK_ERROR,
+              "--size %llu, but %s has %llu bytes: leave --size out, or change the file with truncate(1)",
+              (unsigned long long)store->size, store->name, (unsigned long long)size);
+    return -EINVAL;
+}
+
+static int open_descriptor(struct store *store, const char *path)
+{
+    bool raw = strncmp(store->name, "raw:", 4) == 0;
     struct stat status;
     int error;
 
     store->fd = open(path, O_RDWR | O_CLOEXEC | (store->size != 0 ? O_CREAT : 0), 0600);
     if (store->fd < 0 || fstat(store->fd, &status) != 0)
-        return failed(backing, -errno);
+        return failed(store->name, -errno);
     if (!S_ISREG(status.st_mode)) {
-        chalk_log(CHALK_ERROR, "%s: not an ordinary file", backing);
+        chalk_log(CHALK_ERROR, "%s: not an ordinary file", store->name);
         return -EINVAL;
     }
-    if (store->size == 0)
-        store->size = (uint64_t)status.st_size;
-    if (store->size > (uint64_t)status.st_size && ftruncate(store->fd, (off_t)store->size) != 0)
-        return failed(backing, -errno);
-    error = open_ring(store);
-    if (error != 0) {
+    error = raw ? 0 : check_content(store, path, (uint64_t)status.st_size);
+    if (error == 0)
+        error = check_size(store, (uint64_t)status.st_size);
+    if (error == 0 && store->size != (uint64_t)status.st_size &&
+        ftruncate(store->fd, (off_t)store->size) != 0)
+        error = failed(store->name, -errno);
+    return error;
+}
+
+static int open_file(struct store *store, const char *path)
+{
+    int error = open_descriptor(store, path);
+
+    if (error == 0) {
+        error = open_ring(store);
+        if (error == 0)
+            return 0;
         close_ring(store);
-        close(store->fd);
-        store->fd = -1;
-        return failed("waiting for a file's requests", error);
+        failed("waiting for a file's requests", error);
     }
-    return 0;
+    if (store->fd >= 0)
+        close(store->fd);
+    store->fd = -1;
+    return error;
 }
 
 static int open_backing(struct store *store, const char *backing)
 {
-    if (strncmp(backing, "file:", 5) == 0)
-        return open_file(store, backing, backing + 5);
+    if (store_is_file(backing))
+        return open_file(store, strchr(backing, ':') + 1);
     if (store->size == 0) {
         chalk_log(CHALK_ERROR, "%s: its size is missing: give --size", backing);
         return -EINVAL;
@@ -116,7 +159,7 @@ static int open_backing(struct store *store, const char *backing)
         return 0;
     }
     if (strcmp(backing, "ram") != 0) {
-        chalk_log(CHALK_ERROR, "--backing %s: must be null, ram or file:PATH", backing);
+        chalk_log(CHALK_ERROR, "--backing %s: must be null, ram, file:PATH or raw:PATH", backing);
         return -EINVAL;
     }
     store->memory =
@@ -125,6 +168,11 @@ static int open_backing(struct store *store, const char *backing)
         return 0;
     store->memory = NULL;
     return failed(backing, -errno);
+}
+
+bool store_is_file(const char *backing)
+{
+    return strncmp(backing, "file:", 5) == 0 || strncmp(backing, "raw:", 4) == 0;
 }
 
 int store_open(const char *backing, uint64_t size, struct store **store)

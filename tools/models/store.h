@@ -31,9 +31,13 @@ struct store_request {
     struct store_request *next;
 };
 
+/* Whether a backing is a file. */
+bool store_is_file(const char *backing);
+
 /*
- * "null", "ram", or "file:PATH". Size 0 takes the file's own; a file that is shorter is made longer. Errors,
- * said why: negative errno values.
+ * Opens "null", "ram", "file:PATH" or "raw:PATH". Size 0 takes the file's own. A file that is missing or
+ * empty gets the size; any other file must have it. A file that is an image of another format than raw is
+ * refused, but for "raw:PATH". Errors (logged): negative errno values.
  */
 int store_open(const char *backing, uint64_t size, struct store **store);
 void store_close(struct store *store);

@@ -6,14 +6,16 @@ import os
 import re
 import stat
 
-from . import Failure
+from . import Failure, disks
 
 HELP = """\
 devices, in the order given, are 0000:00:03.0, 0000:00:04.0, ... in both runners:
   nvme:FILE[+FILE...][,KEY=VALUE...]   an NVMe controller; each FILE is a raw image, and a namespace
         logical_block_size=4096        KEY is a property of QEMU's nvme or nvme-ns device;
         ns2.logical_block_size=4096    of the second namespace only;
-        drive.cache=none               an option of QEMU's -drive (all of its files)
+        drive.cache=none               an option of QEMU's -drive (all of its files), such as
+        drive.format=qcow2             what the files are, if not raw images; drive.format=raw: that they are,
+                                       although one begins like an image of another format
   edu | e1000e | bochs-display [,KEY=VALUE...]
   vfio-user:SOCKET                     a model in a process, such as chalk-model, which serves SOCKET already; the
                                        machine is then of the newer QEMU that tools/setup --judges unpacks
@@ -33,16 +35,6 @@ def split(text, separator):
     sep = re.escape(separator)
     parts = re.split(f'(?<!{sep}){sep}(?!{sep})', text)
     return [part.replace(separator * 2, separator) for part in parts]
-
-
-def check_disk(path):
-    """A disk must be there before QEMU starts: its own message names neither the cure nor the option."""
-    if not os.path.exists(path):
-        raise Failure(f"{path}: no such file: create it with 'qemu-img create -f raw {path} 256M'")
-    if os.path.isdir(path):
-        raise Failure(f'{path}: is a directory, not a disk image')
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise Failure(f"{path}: may not be read and written by you: 'chmod u+rw {path}', or run as its owner")
 
 
 def check_socket(path):
@@ -134,15 +126,21 @@ class Devices:
         for number, path in enumerate(files, 1):
             if not path:
                 raise Failure(f'--device nvme:{rest} names no file: expected nvme:FILE')
-            check_disk(path)
             identity = f'disk{index}.{number}'
-            # An absolute path, since QEMU takes what stands before a colon for a protocol.
-            settings = {**drive, 'file': os.path.abspath(path)}
-            self.arguments += ['-drive', joined(f'id={identity},if=none,format=raw', settings)]
             properties = {'drive': identity, 'bus': controller['id'], 'nsid': number, **shared, **own[number - 1]}
+            disks.check(path, block_size(properties), drive.get('format'))
+            # An absolute path, since QEMU takes what stands before a colon for a protocol.
+            settings = {'format': 'raw', **drive, 'file': os.path.abspath(path)}
+            self.arguments += ['-drive', joined(f'id={identity},if=none', settings)]
             if 'logical_block_size' in properties:  # may not be larger than the physical one
                 properties.setdefault('physical_block_size', properties['logical_block_size'])
             self.arguments += ['-device', joined('nvme-ns', properties)]
+
+
+def block_size(properties):
+    """In bytes. QEMU itself refuses a size that is not a number."""
+    size = properties.get('logical_block_size', '512')
+    return int(size) if size.isdecimal() and int(size) else 512
 
 
 def joined(head, settings, tail=None):
