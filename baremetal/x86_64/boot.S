@@ -3,7 +3,7 @@
  * From whatever started us to C in 64-bit mode. One ELF file is entered in two ways, both in 32-bit protected
  * mode with paging off and the loader's information in ebx:
  *   PVH         (Xen x86/HVM direct boot ABI) at pvh_start, named by the ELF note below
- *   Multiboot2  (specification 2.0, 3.3) at start, the ELF entry point
+ *   Multiboot2  (specification 2.0, 3.3) at chalk_image_entry
  * The other processors enter by `startup`, in real mode, each when it is given something to run.
  */
 
@@ -22,10 +22,10 @@ header:
     /* Where the file goes, 3.1.5 and 3.1.6: GRUB refuses to load an ELF file that keeps its relocations. */
     .short 2, 0
     .long 24
-    .long header, image_start, data_end, image_end
+    .long header, chalk_image_start, chalk_data_end, chalk_image_end
     .short 3, 0
     .long 12
-    .long start
+    .long chalk_image_entry
     .balign 8
     .short 0, 0 /* end of tags */
     .long 8
@@ -39,13 +39,13 @@ header_end:
 
     .section .text.boot, "ax"
     .code32
-    .globl start, pvh_start
-    .type start, @function
+    .globl chalk_image_entry, pvh_start
+    .type chalk_image_entry, @function
     .type pvh_start, @function
 pvh_start:
     mov $0, %edi
     jmp 1f
-start:
+chalk_image_entry:
     mov %eax, %edi /* the loader's magic; boot.c checks it */
 1:  cli
     cld

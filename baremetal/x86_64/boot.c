@@ -9,7 +9,7 @@
 
 struct boot boot;
 
-extern const char image_start[], image_end[];
+extern const char chalk_image_start[], chalk_image_end[];
 
 static const void *at(const struct loader_memory *memory, uint64_t physical, size_t size)
 {
@@ -24,7 +24,7 @@ static const void *at(const struct loader_memory *memory, uint64_t physical, siz
 void boot_parse(uint32_t magic, uint64_t information)
 {
     static const struct loader_memory memory = {at};
-    const struct boot_range image = {(uint64_t)image_start, (uint64_t)image_end};
+    const struct boot_range image = {(uint64_t)chalk_image_start, (uint64_t)chalk_image_end};
 
     if (loader_parse(&memory, magic, information, image, &boot) != 0)
         machine_exit(1);

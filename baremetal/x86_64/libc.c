@@ -26,7 +26,7 @@
 int __libc_start_main(int (*main)(int, char **, char **), int argc, char **argv, void (*init)(void),
                       void (*fini)(void), void (*loader)(void));
 
-extern const Elf64_Ehdr image_start[];
+extern const Elf64_Ehdr chalk_image_start[];
 
 /* ---- the console ---- */
 
@@ -308,9 +308,9 @@ _Noreturn void libc_start(void)
     } stack[ARGUMENTS_MAX + 64]; /* each word is an argument or of the environment */
     const uint64_t auxiliary[][2] = {
         {AT_PAGESZ, MEMORY_PAGE},
-        {AT_PHDR, (uint64_t)image_start + image_start->e_phoff},
-        {AT_PHNUM, image_start->e_phnum},
-        {AT_PHENT, image_start->e_phentsize},
+        {AT_PHDR, (uint64_t)chalk_image_start + chalk_image_start->e_phoff},
+        {AT_PHNUM, chalk_image_start->e_phnum},
+        {AT_PHENT, chalk_image_start->e_phentsize},
         {AT_RANDOM, (uint64_t)(uint64_t[2]){chance(), chance()}},
         {AT_UID, 0},
         {AT_EUID, 0},

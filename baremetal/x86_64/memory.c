@@ -33,7 +33,8 @@
 #define TABLES_MAX      (64 * MIB)   /* 16 TiB by 2 MiB */
 #define LEAST_RAM       (4 * MIB)
 
-extern const char image_start[], text_start[], text_end[], constants_end[], image_end[];
+extern const char chalk_image_start[], chalk_text_start[], chalk_text_end[], chalk_constants_end[],
+    chalk_image_end[];
 
 static struct {
     uint64_t *root;
@@ -238,9 +239,9 @@ const char *memory_describe(uint64_t address)
 
     if (address < MEMORY_PAGE)
         return "page 0, a null pointer";
-    if (address >= (uint64_t)text_start && address < (uint64_t)text_end)
+    if (address >= (uint64_t)chalk_text_start && address < (uint64_t)chalk_text_end)
         return "the program's text";
-    if (address >= (uint64_t)image_start && address < (uint64_t)constants_end)
+    if (address >= (uint64_t)chalk_image_start && address < (uint64_t)chalk_constants_end)
         return "the program's constants";
     if (memory.root == NULL)
         return "memory";
@@ -251,7 +252,7 @@ const char *memory_describe(uint64_t address)
         return "no memory, an address that nobody mapped";
     if (entry & DEVICE)
         return "a device";
-    return address < (uint64_t)image_end ? "the program's data" : "memory";
+    return address < (uint64_t)chalk_image_end ? "the program's data" : "memory";
 }
 
 bool memory_readable(uint64_t address)
@@ -415,8 +416,8 @@ void memory_start(void)
     for (unsigned i = 0; i < boot.module_count; i++)
         map_or_panic(boot.modules[i].start & ~(MEMORY_PAGE - 1),
                      (boot.modules[i].end + MEMORY_PAGE - 1) & ~(MEMORY_PAGE - 1), NO_EXECUTE);
-    map_or_panic((uint64_t)image_start, (uint64_t)text_end, 0);
-    map_or_panic((uint64_t)text_end, (uint64_t)constants_end, NO_EXECUTE);
-    map_or_panic((uint64_t)constants_end, (uint64_t)image_end, WRITABLE | NO_EXECUTE);
+    map_or_panic((uint64_t)chalk_image_start, (uint64_t)chalk_text_end, 0);
+    map_or_panic((uint64_t)chalk_text_end, (uint64_t)chalk_constants_end, NO_EXECUTE);
+    map_or_panic((uint64_t)chalk_constants_end, (uint64_t)chalk_image_end, WRITABLE | NO_EXECUTE);
     memory_enter();
 }

@@ -19,7 +19,7 @@ enum { VECTOR_BREAKPOINT = 3, VECTOR_PAGE_FAULT = 14 };
 #define DEPTH_MAX 32u /* frames shown */
 #define SCAN_MAX  64u /* words looked at for a caller that kept no frame pointer */
 
-extern const char text_start[], text_end[];
+extern const char chalk_text_start[], chalk_text_end[];
 
 /* SDM vol. 3 table 6-1 */
 static const char *const exception_names[32] = {
@@ -87,7 +87,7 @@ static void say_place(unsigned depth, uint64_t address, bool is_return, bool gue
 
 static bool in_text(uint64_t address)
 {
-    return address > (uint64_t)text_start && address < (uint64_t)text_end;
+    return address > (uint64_t)chalk_text_start && address < (uint64_t)chalk_text_end;
 }
 
 /* Whether the instruction before `address` is a call: E8 rel32, or FF /2 of two to seven bytes. */

@@ -19,35 +19,35 @@ struct symbol_table {
     struct symbol symbols[];
 };
 
-extern const struct symbol_table symbols_start[];
-extern const char symbols_end[], text_start[], text_end[];
+extern const struct symbol_table chalk_symbols_start[];
+extern const char chalk_symbols_end[], chalk_text_start[], chalk_text_end[];
 
 static const char *name_at(uint32_t offset)
 {
-    return (const char *)symbols_start + offset;
+    return (const char *)chalk_symbols_start + offset;
 }
 
 static bool have_table(void)
 {
-    const char *end = symbols_end;
+    const char *end = chalk_symbols_end;
 
     __asm__("" : "+r"(end)); /* two symbols, which the compiler takes for different objects */
-    return (const char *)symbols_start != end;
+    return (const char *)chalk_symbols_start != end;
 }
 
 const char *symbols_program(void)
 {
-    return have_table() ? name_at(symbols_start->program) : "image";
+    return have_table() ? name_at(chalk_symbols_start->program) : "image";
 }
 
 const char *symbols_find(uint64_t address, uint64_t *offset)
 {
-    const struct symbol *s = symbols_start->symbols;
+    const struct symbol *s = chalk_symbols_start->symbols;
     uint32_t low = 0, high;
 
-    if (!have_table() || address < (uint64_t)text_start || address >= (uint64_t)text_end)
+    if (!have_table() || address < (uint64_t)chalk_text_start || address >= (uint64_t)chalk_text_end)
         return NULL;
-    for (high = symbols_start->count; low < high;) {
+    for (high = chalk_symbols_start->count; low < high;) {
         uint32_t middle = low + (high - low) / 2;
 
         if (s[middle].address <= address)
