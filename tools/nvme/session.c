@@ -52,6 +52,9 @@ static size_t queue_count(const struct session_options *options)
     return options->queues > 1 ? options->queues : 1;
 }
 
+/* Shared memory that is left for the program's requests, if they are small. */
+#define SMALL ((size_t)512 << 10)
+
 /* Shared memory for both queues and a PRP list page a request. */
 static size_t shared_size(const struct session_options *options)
 {
@@ -176,8 +179,13 @@ static int claim(const struct session *session, size_t size, size_t align, struc
 
 int session_get_buffers(struct session *session, size_t size, size_t align, struct chalk_dma *buffers)
 {
-    struct session_buffers *made = malloc(sizeof(*made));
-    int error = made ? claim(session, size, align, &made->arena) : -ENOMEM;
+    struct session_buffers *made;
+    int error;
+
+    if (size <= SMALL && chalk_dma_get(session->memory, size, align, buffers) == 0)
+        return 0;
+    made = malloc(sizeof(*made));
+    error = made ? claim(session, size, align, &made->arena) : -ENOMEM;
 
     if (error != 0) {
         free(made);
@@ -199,15 +207,17 @@ static void give_back(const struct session *session, struct session_buffers *buf
 
 void session_put_buffers(struct session *session, const struct chalk_dma *buffers)
 {
-    for (struct session_buffers **link = &session->buffers; buffers->va && *link; link = &(*link)->next) {
-        struct session_buffers *found = *link;
+    struct session_buffers **link = &session->buffers, *found;
 
-        if (found->va != buffers->va)
-            continue;
-        *link = found->next;
-        give_back(session, found);
+    while (*link && (*link)->va != buffers->va)
+        link = &(*link)->next;
+    found = *link;
+    if (!found) {
+        chalk_dma_put(session->memory, buffers);
         return;
     }
+    *link = found->next;
+    give_back(session, found);
 }
 
 /* ---- the end ---- */
