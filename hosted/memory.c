@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -237,6 +238,20 @@ static bool too_much(size_t size)
     return wanted > kib;
 }
 
+/* A memfd is a file: beyond the limit of file sizes Linux ends the process by SIGXFSZ. */
+static bool beyond_file_limit(size_t size)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || size <= limit.rlim_cur)
+        return false;
+    chalk_format(
+        refusal, sizeof refusal,
+        "files of this process may have %llu KiB, shared memory too; before starting: ulimit -f unlimited",
+        (unsigned long long)limit.rlim_cur / 1024);
+    return true;
+}
+
 /* fallocate() obeys the policy that mbind() gave a shared mapping, and fails where a first touch would kill.
  */
 static int allocate(int fd, void *va, size_t size, size_t page)
@@ -255,7 +270,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, unsigned nod
     int error = 0;
     int fd;
 
-    if (page == SMALL_PAGE && too_much(size))
+    if (beyond_file_limit(size) || (page == SMALL_PAGE && too_much(size)))
         return -ENOMEM;
     fd = open_pages(page, mounted);
     if (fd < 0)

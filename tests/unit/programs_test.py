@@ -455,6 +455,18 @@ def full_disk(test, places):
                 in said, 'the model says why, once', said)
 
 
+def file_limit(test, places):
+    """Below `ulimit -f` nothing is ended by a signal: it is said what is too large."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
+
+    mistake(test, 'nvme-identify, which may write files of 64 KiB', run('nvme-identify', places.names['disk'], preexec_fn=limit), 1,
+            ['64 KiB', 'ulimit -f unlimited'])
+    done = run('chalk-model', 'nvme', '--size', '1M', '--socket', places.names['new'], '--backing',
+               f'file:{places.names["folder"]}/large', preexec_fn=limit)
+    mistake(test, 'chalk-model, which may write files of 64 KiB', done, 2, ['large', 'File too large'])
+
+
 MARKS = {  # what an image of a format that is not raw has where: tools/models/image.c
     'qcow2': (0, b'QFI\xfb\0\0\0\3'), 'qcow': (0, b'QFI\xfb\0\0\0\1'), 'qed': (0, b'QED\0'), 'vmdk': (0, b'KDMV'),
     'vdi': (64, b'\x7f\x10\xda\xbe'), 'vhdx': (0, b'vhdxfile'), 'vpc': (-512, b'conectix'),
@@ -493,6 +505,7 @@ def main():
             different(test, places)
             in_use(test, places)
             full(test, places)
+            file_limit(test, places)
         helped(test)
         versions(test)
         variables(test)

@@ -3,6 +3,7 @@
 """What the tools say of themselves and to a mistake, without a machine or a network: tool_messages_test.py ROOT"""
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,53 @@ def formats(test, folder, places):
                     f'{done.returncode}: {done.stdout}{done.stderr}')
 
 
+class Asked:
+    """The command line of a machine that is not to start."""
+    accel, icount, device, cores, memory, timeout, machine, qemu, dry_run = 'tcg', False, [], 1, '64M', 1, 'q35', [], False
+
+
+def limited():
+    """In a process that may write files of 64 KiB: which of them is too large?"""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
+
+    def content():
+        machine.Machine(Asked, 'tool').add_content('initrd', bytes(1 << 20))
+
+    def made():
+        with cache.made(os.path.join(sys.argv[3], 'made')) as (_, result), open(result, 'wb') as file:
+            file.write(bytes(1 << 20))
+
+    def other():
+        with open(os.path.join(sys.argv[3], 'other'), 'wb', buffering=0) as file:
+            while file.write(bytes(1 << 20)):
+                pass
+
+    def output():
+        print('x' * (1 << 20))
+
+    machine.main('tool', lambda _: {'content': content, 'made': made, 'other': other, 'output': output}[sys.argv[4]]())
+
+
+LIMITED = {  # what is written: what is blamed, and with what cure
+    'content': ['initrd', 'in memory', 'ulimit -f'],
+    'made': ['{folder}', 'cannot be written', 'ulimit -f'],
+    'other': ['tool_messages_test.py', 'other()'],
+    'output': ['standard output is not complete'],
+}
+
+
+def file_limit(test, folder):
+    """Below `ulimit -f`, that file is blamed which could not be written, and standard output only if it was that."""
+    for name, parts in LIMITED.items():
+        with open(os.path.join(folder, 'output'), 'w', encoding='ascii') as output:
+            done = subprocess.run([sys.executable, '-B', __file__, ROOT, 'limited', folder, name], stdin=subprocess.DEVNULL,
+                                  stdout=output, stderr=subprocess.PIPE, text=True, timeout=60)
+        missing = [part for part in ['File too large', *parts] if part.format(folder=folder) not in done.stderr]
+        test.result(done.returncode == 125 and not missing and len(done.stderr.splitlines()) == 1 and
+                    ('standard output' in done.stderr) == (name == 'output'), f'a limit of file sizes, and {name}: {", ".join(parts)}',
+                    f'{done.returncode}, missing {missing}: {done.stderr}')
+
+
 FAKES = {  # what fetches and unpacks the guest's kernel, on a disk that is full
     'apt-cache': 'echo linux-image-6.12.1+deb12-amd64',
     'apt-get': 'echo "E: Write error - write (28: No space left on device)" >&2; exit 100',
@@ -160,6 +208,7 @@ def full_cache(test, folder):
     for shows, error, full in (('a full disk', OSError(28, 'No space left on device'), True),
                                ('a quota', OSError(122, 'Disk quota exceeded'), True),
                                ('a program without a disk', Failure('xorriso: Disk quota exceeded'), True),
+                               ('a file that may not be so large', OSError(27, 'File too large'), False),
                                ('another error', OSError(5, 'Input/output error'), False)):
         try:
             with cache.made(os.path.join(folder, 'made')):
@@ -178,13 +227,13 @@ exit 1
 
 def without_virtualization(test, places, folder):
     """--accel kvm where KVM cannot: what is missing, and no registers."""
-    class Asked:
-        accel, icount = 'kvm', False
+    class Kvm(Asked):
+        accel = 'kvm'
 
     found = machine.kvm_trouble, machine.processor_virtualizes
     machine.kvm_trouble, machine.processor_virtualizes = lambda: None, lambda: False
     try:
-        said = machine.choose_accel(Asked)
+        said = machine.choose_accel(Kvm)
     except Failure as failure:
         said = str(failure)
     finally:
@@ -218,10 +267,11 @@ def main():
         described(test)
         mistakes(test, places)
         formats(test, folder, places)
+        file_limit(test, folder)
         without_home(test, places)
         full_cache(test, folder)
         without_virtualization(test, places, folder)
 
 
 if __name__ == '__main__':
-    main()
+    limited() if sys.argv[2:3] == ['limited'] else main()

@@ -55,6 +55,9 @@ def working(beside):
         if is_full(place, error):
             cure = CURE if place == folder() else 'free some of it'
             raise Failure(f'{place}: there is no space left on its disk: {cure}') from error
+        if isinstance(error, OSError) and not error.filename:  # of a write, which names no file
+            raise Failure(f'{place}: a file there cannot be written: {error.strerror}' +
+                          (": 'ulimit -f unlimited' before" if error.errno == errno.EFBIG else '')) from error
         raise
     finally:
         if work:

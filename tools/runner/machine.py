@@ -3,6 +3,7 @@
 
 import argparse
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -213,8 +214,12 @@ class Machine:
             return name.upper()
         descriptor = os.memfd_create(name)
         self._theirs[name] = os.fdopen(descriptor, 'wb')
-        self._theirs[name].write(content)
-        self._theirs[name].flush()
+        try:
+            self._theirs[name].write(content)
+            self._theirs[name].flush()
+        except OSError as error:  # a limit of the size of files holds for memory like this, too
+            cure = "'ulimit -f unlimited' before" if error.errno == errno.EFBIG else 'is there enough memory?'
+            raise Failure(f'{len(content) >> 10} KiB for {name} of the machine cannot be kept in memory: {error.strerror}: {cure}')
         return f'/proc/self/fd/{descriptor}'
 
     def run(self, wait_for_debugger=False):

@@ -2,10 +2,12 @@
 """What every tool here does with its command line, its standard output and its end."""
 
 import argparse
+import io
 import os
 import re
 import signal
 import sys
+import traceback
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -41,6 +43,25 @@ def say(name, message):
     os.write(2, f'{name}: {message}\n'.encode(errors='replace'))
 
 
+INCOMPLETE = 'standard output is not complete'
+
+
+class Output(io.FileIO):
+    """Standard output, whose errors say that they are its own: those of other files are seen in the same place."""
+
+    def write(self, data):
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, INCOMPLETE) from error
+
+
+def own_output():
+    old = sys.stdout
+    sys.stdout = io.TextIOWrapper(io.BufferedWriter(Output(1, 'w', closefd=False)), encoding=old.encoding,
+                                  errors=old.errors, line_buffering=old.line_buffering)
+
+
 def run(name, main, failed=1):
     """
     Runs main() and ends the tool with what it returns, as sys.exit() does. What was printed has to arrive: if standard
@@ -49,6 +70,7 @@ def run(name, main, failed=1):
     if sys.stdout is None:  # a file that is opened next would be taken for it
         os.write(2, f'{name}: standard output is closed\n'.encode())
         sys.exit(failed)
+    own_output()
     try:
         status = main()
         sys.stdout.flush()
@@ -58,8 +80,7 @@ def run(name, main, failed=1):
         drop_output()
         status = 128 + signal.SIGPIPE
     except OSError as error:
-        what = error.filename or 'standard output is not complete'
-        status = fail(name, f'{what}: {error.strerror}', failed)
+        status = fail(name, f'{error.filename or place(error)}: {error.strerror}', failed)
     except SystemExit as end:
         status = finish(name, end, failed)
     sys.exit(status)
@@ -73,8 +94,14 @@ def finish(name, end, failed):
         drop_output()
         return 128 + signal.SIGPIPE
     except OSError as error:
-        return fail(name, f'standard output is not complete: {error.strerror}', end.code or failed)
+        return fail(name, f'{INCOMPLETE}: {error.strerror}', end.code or failed)
     return end.code
+
+
+def place(error):
+    """Where an error arose that names no file."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f'{os.path.relpath(frame.filename, ROOT)}:{frame.lineno}: {frame.name}()'
 
 
 def fail(name, message, status):
