@@ -27,6 +27,7 @@ static struct {
     struct ring admin, io;
 } stub;
 unsigned stub_register_accesses;
+unsigned stub_namespaces = 1;
 
 static _Alignas(4096) uint8_t memory[MEMORY]; /* iova: its own address */
 static _Alignas(4096) volatile uint32_t doorbells[1024];
@@ -47,13 +48,22 @@ static void complete(struct ring *ring, unsigned id, const struct nvme_command *
     }
 }
 
+/* Of the namespaces above one [Base 5.17.2.2]. */
+static void list_namespaces(uint32_t after, uint32_t list[1024])
+{
+    for (unsigned i = 0; i < 1024; i++)
+        list[i] = after + i < stub_namespaces ? after + i + 1 : 0;
+}
+
 static void identify(const struct nvme_command *command)
 {
     void *answer = (void *)(uintptr_t)command->prp1;
 
     if ((command->cdw10 & 0xff) == 1)
         *(struct nvme_identify_controller *)answer = (struct nvme_identify_controller){
-            .vid = 1, .mdts = 5, .sqes = 0x66, .cqes = 0x44, .nn = 1, .vwc = 1};
+            .vid = 1, .mdts = 5, .sqes = 0x66, .cqes = 0x44, .nn = stub_namespaces, .vwc = 1};
+    else if ((command->cdw10 & 0xff) == 2)
+        list_namespaces(command->nsid, answer);
     else if ((command->cdw10 & 0xff) == 0)
         *(struct nvme_identify_namespace *)answer =
             (struct nvme_identify_namespace){.nsze = DATASIZE / 512, .lbaf[0] = 9 << 16};
@@ -62,14 +72,16 @@ static void identify(const struct nvme_command *command)
 static void admin(const struct nvme_command *command)
 {
     uint8_t opcode = command->cdw0 & 0xff;
-    uint32_t entries = (command->cdw10 >> 16) + 1, result = 0;
+    uint32_t entries = (command->cdw10 >> 16) + 1, id = command->cdw10 & 0xffff, result = 0;
 
     if (opcode == NVME_IDENTIFY)
         identify(command);
-    else if (opcode == NVME_CREATE_CQ)
+    else if (opcode == NVME_SET_FEATURES && id == NVME_FEATURE_QUEUES)
+        result = (STUB_QUEUES - 1) << 16 | (STUB_QUEUES - 1);
+    else if (opcode == NVME_CREATE_CQ && id == 1)
         stub.io =
             (struct ring){.completions = (void *)(uintptr_t)command->prp1, .entries = entries, .phase = 1};
-    else if (opcode == NVME_CREATE_SQ)
+    else if (opcode == NVME_CREATE_SQ && id == 1)
         stub.io.commands = (void *)(uintptr_t)command->prp1;
     complete(&stub.admin, 0, command, result);
 }
@@ -252,8 +264,16 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
 
 int chalk_core_get_info(unsigned core, struct chalk_core_info *info)
 {
-    (void)core, (void)info;
-    return -ENOENT;
+    static const _Atomic(uint32_t) events;
+
+    *info = (struct chalk_core_info){.running = true, .events = &events};
+    return core == 0 ? 0 : -ENOENT;
+}
+
+int chalk_core_start(unsigned core, void (*entry)(unsigned core, void *argument), void *argument)
+{
+    (void)core, (void)entry, (void)argument;
+    return -ENOTSUP;
 }
 
 void chalk_core_wait(unsigned core, uint32_t seen, uint64_t deadline)

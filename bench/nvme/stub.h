@@ -11,10 +11,14 @@
 
 #include <chalk/platform.h>
 
-#define STUB_NAME "0000:00:01.0"
+#define STUB_NAME   "0000:00:01.0"
+#define STUB_QUEUES 63 /* that it grants; of these the first executes commands */
 
 /* Executes what the submission queue's doorbell has told it of. Returns how many commands that were. */
 unsigned stub_run(void);
+
+/* Its namespaces, 1 to so many, all alike; to be set before it is opened. */
+extern unsigned stub_namespaces;
 
 /* Accesses of its registers so far, I/O doorbells not among them. */
 extern unsigned stub_register_accesses;
