@@ -2,14 +2,14 @@
 /*
  * A whole driver in one file: QEMU's educational device (1234:11e8, QEMU docs/specs/edu), which computes
  * factorials, copies memory by DMA and interrupts. Everything that any driver does is here once, in the order
- * of a device's life: find, open, map a window, share memory, attach a vector, master the bus; use; and back.
+ * of a device's life: find, attach with memory, map a window, attach a vector, master the bus; use; and back.
  * docs/driver.md walks through it.
  */
+#include <chalk/attach.h>
 #include <chalk/clock.h>
 #include <chalk/device.h>
 #include <chalk/error.h>
 #include <chalk/main.h>
-#include <chalk/memory.h>
 #include <chalk/mmio.h>
 
 #include <stdatomic.h>
@@ -39,43 +39,22 @@ enum {
 #define ADDRESS_MAX ((1ull << 28) - 1) /* its DMA has 28 address bits */
 
 struct edu {
-    struct chalk_memory *memory;
-    struct chalk_domain *domain;
-    struct chalk_device *device;
+    struct chalk_attachment at; /* the device, and memory that it can reach */
     struct chalk_mmio registers;
     _Atomic(uint32_t) interrupts; /* goes up in chalk_core_wait() */
-    bool shared;                  /* memory, with the domain */
 };
 
 static int edu_open(struct edu *edu, const char *name)
 {
-    int error = chalk_device_open(name, &edu->domain, &edu->device);
+    const struct chalk_memory_options memory = {.shared_size = CHALK_PAGE, .max_address = ADDRESS_MAX};
+    int error = chalk_attach(name, &memory, &edu->at);
     if (!error)
-        error = chalk_window_map(edu->device, 0, 0, WINDOW_SIZE, CHALK_UNCACHED, &edu->registers);
+        error = chalk_window_map(edu->at.device, 0, 0, WINDOW_SIZE, CHALK_UNCACHED, &edu->registers);
     if (!error)
-        error = chalk_memory_create(
-            &(struct chalk_memory_options){.shared_size = CHALK_PAGE, .max_address = ADDRESS_MAX},
-            &edu->memory);
+        error = chalk_vector_attach(edu->at.device, 0, 0, &edu->interrupts);
     if (!error)
-        error = chalk_memory_share(edu->memory, edu->domain);
-    edu->shared = !error;
-    if (!error)
-        error = chalk_vector_attach(edu->device, 0, 0, &edu->interrupts);
-    if (!error)
-        error = chalk_pci_bus_master(edu->device, true);
+        error = chalk_pci_bus_master(edu->at.device, true);
     return error;
-}
-
-static void edu_close(struct edu *edu)
-{
-    if (edu->device) {
-        chalk_pci_bus_master(edu->device, false);
-        if (edu->shared)
-            chalk_memory_unshare(edu->memory, edu->domain);
-        chalk_device_close(edu->device); /* vectors and windows go with it */
-    }
-    if (edu->memory)
-        chalk_memory_destroy(edu->memory);
 }
 
 /* Why it interrupts; 0: it does not, and the interrupt was somebody else's, or nobody's. */
@@ -86,7 +65,7 @@ static int edu_reason(struct edu *edu, uint32_t *reason)
         return -ENODEV;
     if (*reason)
         chalk_mmio_write32(&edu->registers, INTERRUPT_ACKNOWLEDGE, *reason);
-    return chalk_vector_rearm(edu->device, 0);
+    return chalk_vector_rearm(edu->at.device, 0);
 }
 
 /* Sleeps until the device says that it interrupts, then quiets it, and lets it interrupt again. */
@@ -151,7 +130,7 @@ static int show_copy(struct edu *edu)
     char seen[sizeof(text)];
     struct chalk_dma page;
 
-    int error = chalk_dma_get(edu->memory, CHALK_PAGE, CHALK_PAGE, &page);
+    int error = chalk_dma_get(edu->at.memory, CHALK_PAGE, CHALK_PAGE, &page);
     if (error)
         return error;
     memcpy(page.va, text, sizeof(text));
@@ -163,7 +142,7 @@ static int show_copy(struct edu *edu)
     if (error) /* the page may still be the device's */
         return error;
     chalk_dma_observe(seen, page.va, sizeof(seen));
-    chalk_dma_put(edu->memory, &page);
+    chalk_dma_put(edu->at.memory, &page);
     if (memcmp(seen, text, sizeof(text)) != 0) {
         fprintf(stderr, "edu: what came back is not what was sent\n");
         return -EIO;
@@ -220,6 +199,6 @@ int chalk_main(int argc, char *argv[])
         error = show_copy(&edu);
     if (error)
         fprintf(stderr, "edu: %s\n", chalk_error_name(error));
-    edu_close(&edu);
+    chalk_detach(&edu.at); /* vectors and windows go with the device */
     return error ? 1 : 0;
 }

@@ -10,6 +10,7 @@
 #ifndef CHALK_NVME_H
 #define CHALK_NVME_H
 
+#include <chalk/attach.h>
 #include <chalk/block.h>
 #include <chalk/memory.h>
 #include <chalk/nvme_command.h>
@@ -185,6 +186,26 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
 /* Deletes the pair; requests still in flight are called back with -ECANCELED when the device has let go of
  * them. */
 void chalk_nvme_queue_close(struct chalk_block_queue *queue);
+
+/* A disk with a queue, all zero while it is closed. */
+struct chalk_nvme_disk {
+    struct chalk_attachment at; /* memory for requests comes from at.memory */
+    struct chalk_nvme *nvme;
+    struct chalk_block_queue *queue;
+};
+
+/*
+ * All of the above in one call, for a program that needs one disk: attaches the controller `name`, or the
+ * first on the bus if that is NULL, opens it and opens a queue. `queue` may be NULL; nsid 0 takes the first
+ * active namespace. On failure nothing stays open and `disk` is all zero. Errors, which have been logged:
+ * -ENOENT (no controller on the bus, or no such namespace), those of chalk_attach(), chalk_nvme_open() and
+ * chalk_nvme_queue_open().
+ */
+int chalk_nvme_attach(const char *name, const struct chalk_nvme_queue_options *queue,
+                      struct chalk_nvme_disk *disk);
+
+/* Closes all of it. Does nothing if nothing is open. */
+void chalk_nvme_detach(struct chalk_nvme_disk *disk);
 
 /*
  * Any I/O command, through a queue of the driver: `block.op` is CHALK_BLOCK_DRIVER, and block.segments say
