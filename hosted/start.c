@@ -22,6 +22,7 @@
 
 #include <chalk/log.h>
 #include <chalk/main.h>
+#include <chalk/version.h>
 
 /* The level of messages is Chalk's own matter, so an embedding program need not ask for this. */
 static void take_log_level(void)
@@ -73,7 +74,9 @@ int chalk_start(const struct chalk_start_options *wanted)
     } else {
         take_log_level();
         hosted_state.options = wanted != NULL ? *wanted : (struct chalk_start_options){0};
-        error = start();
+        error = chalk_version_check();
+        if (error == 0)
+            error = start();
         hosted_state.up = error == 0;
     }
     pthread_mutex_unlock(&hosted_state.lock);

@@ -11,6 +11,7 @@
 #include <chalk/clock.h>
 #include <chalk/log.h>
 #include <chalk/main.h>
+#include <chalk/version.h>
 #include <elf.h>
 #include <errno.h>
 #include <pthread.h>
@@ -293,7 +294,7 @@ static int run(int argc, char *argv[], char *environment[])
     (void)environment;
     running = true;
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line that was printed is seen, whatever comes next */
-    int status = chalk_main(argc, argv);
+    int status = chalk_version_check() == 0 ? chalk_main(argc, argv) : 1;
     if (chalk_main_ended != NULL)
         chalk_main_ended();
     chalk_exit(status);

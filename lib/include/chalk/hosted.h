@@ -9,6 +9,7 @@
 #define CHALK_HOSTED_H
 
 #include <chalk/platform.h>
+#include <chalk/version.h>
 
 #ifdef __cplusplus
 extern "C" {

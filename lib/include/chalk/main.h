@@ -3,6 +3,8 @@
 #ifndef CHALK_MAIN_H
 #define CHALK_MAIN_H
 
+#include <chalk/version.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif

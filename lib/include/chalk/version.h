@@ -19,6 +19,16 @@ extern "C" {
 #define CHALK_VERSION_NUMBER(major, minor, patch) ((major)*1000000 + (minor)*1000 + (patch))
 #define CHALK_VERSION                             CHALK_VERSION_NUMBER(CHALK_VERSION_MAJOR, CHALK_VERSION_MINOR, CHALK_VERSION_PATCH)
 
+/* CHALK_VERSION of the headers: each source file that includes this one defines it, and the linker keeps the
+ * program's. */
+__attribute__((weak)) unsigned chalk_program_version = CHALK_VERSION;
+
+/*
+ * The platform's, at the start: compares that with the archive. Errors: -EINVAL (the headers are of another
+ * version, whose interface may differ; logged, with the cure).
+ */
+int chalk_version_check(void);
+
 /* CHALK_VERSION of the archive. */
 unsigned chalk_version(void);
 
