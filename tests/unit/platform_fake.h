@@ -28,7 +28,7 @@ struct fake_device {
     bool gone;                  /* unplugged: configuration space reads as ones */
     bool tells;                 /* the platform learns that, and tells by `lost` of the windows */
     _Atomic(bool) lost;
-    int held;                   /* not 0: what chalk_device_open() returns, say -EBUSY */
+    int held; /* not 0: what chalk_device_open() returns, say -EBUSY */
     struct {
         uint64_t size; /* bytes, 0: there is no such BAR */
         const struct chalk_mmio_ops
