@@ -13,9 +13,19 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 
 
 def version():
-    """The project's, from the one place that has it."""
-    with open(os.path.join(ROOT, 'meson.build'), encoding='utf-8') as file:
-        return re.search(r"^\s*version: '([^']+)'", file.read(), re.M)[1]
+    """Chalk's version: from meson.build in a checkout, and from what was made of it once installed."""
+    for name, pattern in ('meson.build', r"^\s*version: '([^']+)'"), ('VERSION', '(.+)'):
+        path = os.path.join(ROOT, name)
+        if os.path.exists(path):
+            with open(path, encoding='utf-8') as file:
+                return re.search(pattern, file.read(), re.M)[1]
+    return 'unknown'
+
+
+def name():
+    """The running tool's, as a user calls it: tools/metal in a checkout, chalk-metal once installed."""
+    called = os.path.basename(sys.argv[0])
+    return called if called.startswith('chalk-') else f'tools/{called}'
 
 
 class ShowVersion(argparse.Action):
