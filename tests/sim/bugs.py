@@ -33,6 +33,18 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
         'drivers/nvme/io.c',
         '    chalk_mmio_write32(&queue->head_doorbell, 0, queue->cq_head);\n',
         ''),
+    'kept-untold': (
+        'drivers/nvme/io.c',
+        '    if (unlikely(queue->head_moved))\n        ring_head(queue);\n',
+        ''),
+    'status-kept': (
+        'drivers/nvme/reset.c',
+        '    nvme->error = chalk_nvme_fatal_error(error);\n',
+        '    nvme->error = error;\n'),
+    'idle-unaware': (
+        'drivers/nvme/io.c',
+        '(queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now)',
+        'queue->in_flight != 0 && now >= queue->next_sweep'),
     'lock-missing': (
         'drivers/nvme/admin.c',
         'static void lock(struct nvme_admin_queue *admin)\n{\n    nvme_lock(&admin->lock);\n',

@@ -22,6 +22,9 @@ struct posted {
 struct chalk_device {
     struct model *model;
     bool honest, open;
+    bool tells; /* the platform learns when it is lost */
+    _Atomic(bool) lost;
+    uint64_t lost_since;
     bool running; /* in mid-step */
     bool dirty;   /* perhaps it has something to do */
     struct posted posted[POSTED];
@@ -147,7 +150,11 @@ static unsigned control_of(unsigned bar, uint64_t offset)
 
 void device_begin(const struct sim_options *options)
 {
-    device = (struct chalk_device){.model = options->model, .honest = options->honest, .dirty = true};
+    device = (struct chalk_device){.model = options->model,
+                                   .honest = options->honest,
+                                   .tells = options->tells,
+                                   .lost_since = UINT64_MAX,
+                                   .dirty = true};
     model_power_on(options->model);
 }
 
@@ -160,7 +167,28 @@ uint64_t device_due(void)
 {
     uint64_t due = model_due(device.model), store = store_due();
 
+    if (device.lost_since != UINT64_MAX)
+        return UINT64_MAX; /* what its store has is of no use any more */
     return due < store ? due : store;
+}
+
+uint64_t device_lost_since(void)
+{
+    return device.lost_since;
+}
+
+/* What the platform does that learns of it. */
+static void notice_loss(void)
+{
+    if (device.lost_since != UINT64_MAX || device.model->script == NULL || !device.model->script->vanished)
+        return;
+    device.lost_since = sim_now();
+    sim_trace("is lost", 0, 0, 0, 0);
+    if (!device.tells)
+        return;
+    atomic_store(&device.lost, true);
+    for (unsigned core = 0; core < SIM_CORES; core++)
+        sim_ring_core(core);
 }
 
 static void take_posted(void)
@@ -186,6 +214,7 @@ _Noreturn void device_main(void)
         else
             device.dirty = model_run(device.model);
         device.running = false;
+        notice_loss();
         if (device.dirty)
             sim_active();
         sim_yield();
@@ -375,6 +404,7 @@ static uint64_t window_read(const struct chalk_mmio *window, size_t offset, unsi
     settle();
     value = control_of(bar, at) != VECTORS ? device.vectors[control_of(bar, at)].masked
                                            : model_read(device.model, bar, at, width);
+    notice_loss();
     sim_trace("reads 0x%llx from register 0x%llx", value, at, 0, 0);
     sim_point();
     return value;
@@ -406,6 +436,9 @@ int chalk_window_map(struct chalk_device *opened, unsigned bar, uint64_t offset,
         return -ENODEV;
     if (offset > bars[bar].size || size > bars[bar].size - offset)
         return -ERANGE;
-    *window = (struct chalk_mmio){.size = size, .ops = &window_ops, .origin = (uint64_t)bar << 60 | offset};
+    *window = (struct chalk_mmio){.size = size,
+                                  .ops = &window_ops,
+                                  .origin = (uint64_t)bar << 60 | offset,
+                                  .lost = device.tells ? &device.lost : NULL};
     return 0;
 }

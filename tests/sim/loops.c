@@ -175,4 +175,5 @@ static void run_scenario(const struct scenario *given)
 
 static const char *const nothing[] = {NULL};
 
-const struct driver driver = {.names = &edu_names, .faults = nothing, .lies = nothing, .run = run_scenario};
+const struct driver driver = {
+    .names = &edu_names, .failures = nothing, .faults = nothing, .lies = nothing, .run = run_scenario};

@@ -22,14 +22,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_SHIFT   9
-#define BLOCK         (1u << BLOCK_SHIFT)
-#define LARGE_BLOCK   4096u
-#define TIMEOUT       (20 * CHALK_MS)
-#define ADMIN_TIMEOUT (5 * CHALK_MS)
-#define COLD          0x100u /* thresholds below and above the device's temperature, in kelvin */
-#define HOT           0x157u
-#define BOUND         (10 * CHALK_S) /* from submission to callback, with all recovery in between */
+#define BLOCK_SHIFT       9
+#define BLOCK             (1u << BLOCK_SHIFT)
+#define LARGE_BLOCK       4096u
+#define TIMEOUT           (20 * CHALK_MS)
+#define ADMIN_TIMEOUT     (5 * CHALK_MS)
+#define COLD              0x100u /* thresholds below and above the device's temperature, in kelvin */
+#define HOT               0x157u
+#define IDLE              (2500 * CHALK_MS)
+/* Longer than the second that it may take: others may be about a reset meanwhile, which takes its time. */
+#define LONGEST_UNNOTICED (1500 * CHALK_MS)
+#define BOUND             (10 * CHALK_S) /* from submission to callback, with all recovery in between */
 
 struct slot {
     struct chalk_block_request request;
@@ -56,6 +59,7 @@ struct worker {
 
 static const struct scenario *scenario;
 static bool honest, flawless, watches;
+static bool answers;             /* each I/O command, at once, and nothing else is wrong */
 static _Atomic(unsigned) resets; /* that were asked for */
 /* When the last reset ended that began after namespace 1 had got another shape, if that is all that the
  * device does wrong; 0: there was none. */
@@ -162,8 +166,13 @@ static void done(struct chalk_block_request *request, int status)
     if (flawless && status != 0 && !(status == -ECANCELED && slot->cancelled) &&
         !(status == -EIO && resets != 0) && !(status == -EILSEQ && slot->op == OP_COMPARE))
         sim_fail("a request of a device without a fault ends with %d", status);
-    if (refitted != 0 && slot->begun >= refitted && status == 0 && worker->block_size == BLOCK)
+    if (refitted != 0 && slot->begun >= refitted && status == 0 &&
+        worker->queue->info.block_size == BLOCK) /* it may have been opened after the change */
         sim_fail("after a reset a queue goes on, though its namespace has other blocks");
+    if (answers && status == -ETIMEDOUT)
+        sim_fail("a request is late, of a device that answers each at once");
+    if (status == -EAGAIN)
+        sim_fail("a request that was taken ends with -EAGAIN");
     slot->flies = false;
     worker->flying--;
     for (uint32_t i = 0; op_changes(slot->op) && status == 0 && i < request->count; i++)
@@ -193,6 +202,12 @@ static struct slot *free_slot(struct worker *worker)
     return NULL;
 }
 
+/* A controller that was stopped has one of four errors, and no status is one of them. */
+static bool is_fatal(int error)
+{
+    return error == -EIO || error == -ENODEV || error == -EPROTO || error == -ETIMEDOUT;
+}
+
 /* Looks for what has ended; after a look in vain it may sleep. */
 static void poll(struct worker *worker)
 {
@@ -207,6 +222,8 @@ static void poll(struct worker *worker)
     if (polled < 0) {
         if (flawless)
             sim_fail("the queue of a device without a fault fails with %d", polled);
+        if (!is_fatal(polled))
+            sim_fail("the queue of a controller that was stopped fails with %d", polled);
         if (worker->flying != 0)
             sim_fail("the queue has failed, but %u requests were not called back", worker->flying);
         worker->failed = true;
@@ -309,6 +326,36 @@ static void pause(struct worker *worker, uint64_t ns)
     }
 }
 
+/*
+ * Nothing is in flight, and the owner looks now and then, as long as it may wait: within a second it learns
+ * that the device is gone.
+ */
+static void idle(struct worker *worker)
+{
+    uint64_t deadline = chalk_deadline(IDLE), since;
+    struct chalk_core_info info;
+
+    while (worker->flying != 0 && !worker->failed)
+        poll(worker);
+    chalk_core_get_info(worker->core, &info);
+    while (!chalk_expired(deadline) && !worker->failed) {
+        uint32_t seen = atomic_load(info.events);
+        int polled = chalk_block_poll(worker->queue, 0);
+
+        worker->failed = polled < 0;
+        since = device_lost_since();
+        if (!worker->failed && since < sim_now() && sim_now() - since > LONGEST_UNNOTICED)
+            sim_fail("the device was lost %llu ms ago, and an idle queue does not notice",
+                     (unsigned long long)(sim_now() - since) / CHALK_MS);
+        if (worker->failed || polled != 0)
+            continue;
+        if (worker->queue->may_wait)
+            chalk_core_wait(worker->core, seen, chalk_deadline(worker->queue->wait_ns));
+        else
+            chalk_sleep(worker->core, CHALK_MS);
+    }
+}
+
 /* ---- events ---- */
 
 /* What a reset leaves: an event whose log page it has kept from being read, or one of a doorbell: the owner
@@ -393,6 +440,8 @@ static void take_step(struct worker *worker, const struct step *step)
             refitted = sim_now();
         if (error != 0 && flawless)
             sim_fail("a device without a fault is not reset: %d", error);
+        if (error != 0 && !is_fatal(error))
+            sim_fail("a controller that cannot be reset fails with %d", error);
         break;
     case OP_DRAIN:
         while (worker->flying != 0 && !worker->failed)
@@ -400,6 +449,9 @@ static void take_step(struct worker *worker, const struct step *step)
         break;
     case OP_PAUSE:
         pause(worker, step->lba);
+        break;
+    case OP_IDLE:
+        idle(worker);
         break;
     default:
         submit(worker, step);
@@ -475,6 +527,18 @@ static void close_queue(struct chalk_memory *memory, struct worker *worker)
                           &(struct chalk_dma){(char *)place->va - 8 * i, place->iova - 8 * i, room(worker)});
 }
 
+/* Whatever has become of the controller, it answers an admin command, or that fails in time. */
+static void ask(void)
+{
+    static struct chalk_nvme_namespace ns;
+    int error = chalk_nvme_next_namespace(nvme, 0, &ns);
+
+    if (error != 0 && flawless)
+        sim_fail("a device without a fault has no namespace: %d", error);
+    if (error == -EAGAIN)
+        sim_fail("an admin command was not taken, and not one is under way");
+}
+
 static void use(struct chalk_memory *memory)
 {
     unsigned opened = 0;
@@ -493,6 +557,7 @@ static void use(struct chalk_memory *memory)
                 sim_fail("core %u does not end", core);
     }
     flawless &= scenario->drains; /* else what is left ends with -ECANCELED */
+    ask();
     while (opened-- > 0)
         close_queue(memory, &workers[opened]);
 }
@@ -515,6 +580,7 @@ static void run(unsigned core, void *argument)
                             &(struct chalk_nvme_options){.memory = memory,
                                                          .domain = domain,
                                                          .interrupts = scenario->hearing != POLLS,
+                                                         .shadow_doorbells = scenario->shadow,
                                                          .timeout_ns = ADMIN_TIMEOUT},
                             &nvme);
     if (error != 0 && flawless)
@@ -546,6 +612,20 @@ static bool is_flawless(const struct scenario *which)
     return true;
 }
 
+/* Whether all that the device does wrong is to answer I/O commands with a failing status. */
+static bool only_refuses(const struct scenario *given)
+{
+    const struct script_name *admin = &nvme_names.names[0];
+
+    for (unsigned i = 0; i < given->script.count; i++) {
+        const struct script_rule *rule = &given->script.rules[i];
+
+        if (rule->when != WHEN_COMMAND || rule->what != WHAT_STATUS || (rule->which & admin->mask) != 0)
+            return false;
+    }
+    return true;
+}
+
 static void run_scenario(const struct scenario *given)
 {
     struct nvme_slot *slots = model.slots;
@@ -555,6 +635,7 @@ static void run_scenario(const struct scenario *given)
     scenario = &copy;
     honest = scenario_honest(scenario);
     flawless = is_flawless(scenario);
+    answers = only_refuses(scenario);
     resets = 0;
     refitted = 0;
     memset(workers, 0, sizeof workers);
@@ -564,11 +645,12 @@ static void run_scenario(const struct scenario *given)
     for (unsigned i = 0; i < (scenario->mixed ? 2 : 1); i++) {
         unsigned shift = i == 0 ? 9 : 12;
 
-        model.namespaces[i] = (struct nvme_namespace){
-            .attached = true,
-            .store = store_begin_run(i, (size_t)SIM_CORES * SCENARIO_BLOCKS << shift, honest && !flawless),
-            .shift = shift,
-            .blocks = SIM_CORES * SCENARIO_BLOCKS};
+        model.namespaces[i] =
+            (struct nvme_namespace){.attached = true,
+                                    .store = store_begin_run(i, (size_t)SIM_CORES * SCENARIO_BLOCKS << shift,
+                                                             honest && !flawless && !answers),
+                                    .shift = shift,
+                                    .blocks = SIM_CORES * SCENARIO_BLOCKS};
     }
     nvme_model_init(&model, &sim_world);
     model.slots = slots; /* they are large, and the same in every run */
@@ -579,6 +661,27 @@ static void run_scenario(const struct scenario *given)
 
 /* ---- what it is made of ---- */
 
+static const char *const failures[] = {
+    "command io %4: status 0x6",
+    "command io %4: status 0x82",
+    "command io %4: status 0x22",
+    "command io %4: status 0x4281",
+    "command io %1: status 0x6",
+    "command io %1: status 0x4281",
+    "command read %4: status 0x21",
+    "command write %4: status 0x4",
+    "command admin %4: status 0x6",
+    "command admin %4: status 0x105",
+    "command admin %4: status 0x24",
+    "command admin %1: status 0x6",
+    "command set-features %4: status 0xb",
+    "command set-features %4: status 0x21",
+    "command create-cq %4: status 0x101",
+    "command delete-sq %4: status 0x101",
+    "command identify %4: status 0x24",
+    "command doorbell-buffer 2-99: status 0x105",
+    NULL,
+};
 static const char *const faults[] = {
     "completion io %1: ignore",
     "completion io %1: late %2",
@@ -587,12 +690,13 @@ static const char *const faults[] = {
     "completion admin %1: late %2",
     "command io %1: ignore",
     "command admin %1: ignore",
-    "command io %1: status 0x6",
-    "command io %1: status 0x4281",
-    "command admin %1: status 0x6",
+    "completion io %4: ignore",
+    "completion admin %4: ignore",
+    "command io %4: ignore",
     "time %2: vanish",
     "completion io %1: vanish",
     "completion admin %1: vanish",
+    "time %2: vanish",
     "time %2: mute",
     "interrupt %1: ignore",
     "interrupt %1: twice",
@@ -630,5 +734,9 @@ static const char *const lies[] = {
     NULL,
 };
 
-const struct driver driver = {
-    .names = &nvme_names, .steps = true, .faults = faults, .lies = lies, .run = run_scenario};
+const struct driver driver = {.names = &nvme_names,
+                              .steps = true,
+                              .failures = failures,
+                              .faults = faults,
+                              .lies = lies,
+                              .run = run_scenario};

@@ -9,7 +9,7 @@
 #include <string.h>
 
 static const char *const ops[] = {"read",   "compare", "write", "zeroes", "discard", "flush",
-                                  "cancel", "reset",   "drain", "pause",  "warm"};
+                                  "cancel", "reset",   "drain", "pause",  "warm",    "idle"};
 _Static_assert(sizeof ops / sizeof ops[0] == OP_COUNT, "each has a name");
 static const char *const hearings[] = {"polls", "interrupts", "adapts"};
 _Static_assert(sizeof hearings / sizeof hearings[0] == HEARINGS, "each has a name");
@@ -31,6 +31,8 @@ static void draw_steps(struct scenario *scenario, uint64_t *random)
         step->op = often[chalk_random_below(random, sizeof often)];
         if (resets && chalk_random_below(random, 12) == 0)
             step->op = OP_RESET;
+        if (chalk_random_below(random, 40) == 0)
+            step->op = OP_IDLE;
         if (step->op == OP_WARM)
             step->core = 0;
         if (op_has_blocks(step->op)) {
@@ -59,6 +61,13 @@ static void draw_rule(struct scenario *scenario, const char *words, uint64_t *ra
             at += (size_t)snprintf(text + at, sizeof text - at, "%u",
                                    1 + (unsigned)chalk_random_below(random, 12));
             break;
+        case '4': {
+            unsigned first = 1 + (unsigned)chalk_random_below(random, 24);
+
+            at += (size_t)snprintf(text + at, sizeof text - at, "%u-%u", first,
+                                   first + (unsigned)chalk_random_below(random, 64));
+            break;
+        }
         case '2':
             at += (size_t)snprintf(text + at, sizeof text - at, "%uns", 1u << chalk_random_below(random, 28));
             break;
@@ -86,13 +95,20 @@ static const char *pick(const char *const *words, uint64_t *random)
 
 static void draw_rules(struct scenario *scenario, uint64_t *random)
 {
-    unsigned kind = (unsigned)chalk_random_below(random, 3);
-    unsigned count = kind == 0 ? 0 : 1 + (unsigned)chalk_random_below(random, 3);
+    const char *const *const kinds[][2] = {
+        {driver.failures, driver.failures}, {driver.faults, driver.faults}, {driver.lies, driver.faults}};
+    unsigned kind = (unsigned)chalk_random_below(random, 4); /* 3: it does nothing wrong */
+    unsigned count = kind == 3 ? 0 : 1 + (unsigned)chalk_random_below(random, 3);
+    bool mixed =
+        chalk_random_below(random, 3) == 0; /* it fails commands besides, and so errors meet errors */
 
     for (unsigned i = 0; i < count && driver.faults[0] != NULL; i++) {
-        bool lies = kind == 2 && chalk_random_below(random, 2) == 0;
+        const char *const *words = kinds[kind][chalk_random_below(random, 2)];
 
-        draw_rule(scenario, pick(lies ? driver.lies : driver.faults, random), random);
+        if (mixed && chalk_random_below(random, 2) == 0)
+            words = driver.failures;
+        if (words[0] != NULL)
+            draw_rule(scenario, pick(words, random), random);
     }
 }
 
@@ -110,6 +126,7 @@ void scenario_draw(struct scenario *scenario, uint64_t number)
     scenario->drains = chalk_random_below(&random, 4) != 0;
     scenario->shadow = chalk_random_below(&random, 2) == 0;
     scenario->mixed = chalk_random_below(&random, 3) == 0;
+    scenario->tells = chalk_random_below(&random, 2) == 0;
     if (driver.steps)
         draw_steps(scenario, &random);
     draw_rules(scenario, &random);
@@ -154,10 +171,11 @@ void scenario_print(const struct scenario *scenario)
 {
     char line[160];
 
-    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s\n", driver.names->device,
+    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s%s\n", driver.names->device,
             (unsigned long long)scenario->seed, scenario->pace, scenario->cores, scenario->depth,
             hearings[scenario->hearing], scenario->drains ? "drains" : "leaves",
-            scenario->shadow ? " shadow" : "", scenario->mixed ? " mixed" : "");
+            scenario->shadow ? " shadow" : "", scenario->mixed ? " mixed" : "",
+            scenario->tells ? " tells" : "");
     for (unsigned i = 0; i < scenario->count; i++) {
         const struct step *step = &scenario->steps[i];
 
@@ -190,6 +208,7 @@ void scenario_run(const struct scenario *scenario, struct model *model, bool hon
                                   .limit_ns = 60 * CHALK_S,
                                   .model = model,
                                   .honest = honest,
+                                  .tells = scenario->tells,
                                   .explain = explain},
             entry, NULL);
 }
@@ -209,7 +228,8 @@ static bool read_word(struct scenario *scenario, const char *word)
     } flags[] = {{"drains", &scenario->drains, true},
                  {"leaves", &scenario->drains, false},
                  {"shadow", &scenario->shadow, true},
-                 {"mixed", &scenario->mixed, true}};
+                 {"mixed", &scenario->mixed, true},
+                 {"tells", &scenario->tells, true}};
 
     for (unsigned i = 0; i < HEARINGS; i++)
         if (strcmp(word, hearings[i]) == 0) {
@@ -227,14 +247,14 @@ static bool read_word(struct scenario *scenario, const char *word)
 static bool read_run(struct scenario *scenario, const char *line)
 {
     unsigned long long seed;
-    char words[4][16];
+    char words[5][16];
     int at = 0, count;
 
     if (sscanf(line, "run %llx pace %u cores %u depth %u%n", &seed, &scenario->pace, &scenario->cores,
                &scenario->depth, &at) != 4)
         return false;
     scenario->seed = seed;
-    count = sscanf(line + at, "%15s %15s %15s %15s", words[0], words[1], words[2], words[3]);
+    count = sscanf(line + at, "%15s %15s %15s %15s %15s", words[0], words[1], words[2], words[3], words[4]);
     for (int i = 0; i < count; i++)
         if (!read_word(scenario, words[i]))
             return false;

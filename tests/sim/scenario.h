@@ -28,6 +28,7 @@ enum op {
     OP_DRAIN,
     OP_PAUSE,
     OP_WARM, /* of core 0, which is told of events */
+    OP_IDLE, /* waits for what is under way, and goes on looking with nothing in flight */
     OP_COUNT
 };
 
@@ -59,6 +60,7 @@ struct scenario {
     bool drains; /* it waits for the last requests, or leaves them to the queue's end */
     bool shadow; /* the device finds doorbells in memory */
     bool mixed;  /* core 1 uses a disk with larger blocks */
+    bool tells;  /* the platform tells when the device is lost */
     struct step steps[SCENARIO_STEPS];
     unsigned count;
     struct script script;
@@ -68,9 +70,10 @@ struct scenario {
 struct driver {
     const struct script_names *names; /* the device's, for scripts */
     bool steps;                       /* the program takes those that a scenario has; else it has its own */
-    /* Ways to misbehave, and those that are lies: a rule each, where %1 is a small number, %2 a time, %3 any
-     * number. NULL after the last. */
-    const char *const *faults, *const *lies;
+    /* Ways to misbehave: those of a device that answers everything, but not always with success; those of one
+     * that does not answer, or is gone; and lies. A rule each, where %1 is a small number, %2 a time, %3 any
+     * number, %4 a range of events. NULL after the last. */
+    const char *const *failures, *const *faults, *const *lies;
     /* Runs a scenario. If something does not hold, the process ends (sim_fail()). */
     void (*run)(const struct scenario *scenario);
 };

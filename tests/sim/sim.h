@@ -28,6 +28,7 @@ struct sim_options {
     uint64_t limit_ns;     /* a run that takes longer hangs */
     struct model *model;   /* the device on the bus; its world is given to it */
     bool honest;           /* it reaches only for memory that it was given: anything else fails the run */
+    bool tells;            /* the platform learns when the device is lost */
     void (*explain)(void); /* prints what is run, if it fails */
 };
 
@@ -84,6 +85,8 @@ void device_begin(const struct sim_options *options);
 _Noreturn void device_main(void);
 bool device_ready(void);
 uint64_t device_due(void);
+/* When it was seen to be lost; UINT64_MAX: it is there. */
+uint64_t device_lost_since(void);
 /* Interrupts on their way. */
 unsigned device_interrupts(void);
 void device_deliver(unsigned which);

@@ -21,6 +21,7 @@ static const struct script_name names[] = {
     {WHEN_COMMAND, "abort", ADMIN | NVME_ABORT, OPCODE},
     {WHEN_COMMAND, "set-features", ADMIN | NVME_SET_FEATURES, OPCODE},
     {WHEN_COMMAND, "get-features", ADMIN | NVME_GET_FEATURES, OPCODE},
+    {WHEN_COMMAND, "doorbell-buffer", ADMIN | NVME_DOORBELL_BUFFER, OPCODE},
     {WHEN_COMMAND, "flush", NVME_FLUSH, OPCODE},
     {WHEN_COMMAND, "write", NVME_WRITE, OPCODE},
     {WHEN_COMMAND, "read", NVME_READ, OPCODE},
