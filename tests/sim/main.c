@@ -68,6 +68,7 @@ int main(int argc, char *argv[])
         return 2;
     }
     trace_watch();
+    platform_map();
     if (strcmp(argv[1], "--file") == 0) {
         scenario_read(&scenario, argv[2]);
         driver.run(&scenario);

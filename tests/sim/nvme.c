@@ -479,16 +479,38 @@ static void require(int error, const char *what)
 }
 
 /* Of a request's memory: whole pages, of which it begins a little later. */
-static size_t room(const struct worker *worker)
+static size_t room(uint32_t block_size)
 {
-    return SCENARIO_BLOCKS * worker->block_size + CHALK_PAGE;
+    return SCENARIO_BLOCKS * block_size + CHALK_PAGE;
+}
+
+/* Whether the queue of a core is one of namespace 2, whose blocks are larger. */
+static bool is_large(unsigned core)
+{
+    return scenario->mixed && core == 1;
+}
+
+/* Requests have two places if the device lies: see struct slot. */
+static unsigned places(void)
+{
+    return honest ? 1 : 2;
+}
+
+/* What the program and its driver need. Each run writes all of it twice, so it is no more. */
+static size_t shared_size(void)
+{
+    size_t size = 256 << 10; /* for the driver: rings, and a page of list for each request */
+
+    for (unsigned core = 0; core < scenario->cores; core++)
+        size += (size_t)scenario->depth * places() * room(is_large(core) ? LARGE_BLOCK : BLOCK);
+    return size;
 }
 
 static bool open_queue(struct chalk_memory *memory, struct worker *worker)
 {
     static const enum chalk_nvme_interrupts interrupts[] = {
         [POLLS] = CHALK_NVME_POLLED, [INTERRUPTS] = CHALK_NVME_INTERRUPTS, [ADAPTS] = CHALK_NVME_ADAPTIVE};
-    bool large = scenario->mixed && worker->core == 1;
+    bool large = is_large(worker->core);
     const struct chalk_nvme_queue_options options = {.nsid = large ? 2 : 1,
                                                      .depth = scenario->depth,
                                                      .core = worker->core,
@@ -506,8 +528,9 @@ static bool open_queue(struct chalk_memory *memory, struct worker *worker)
         struct slot *slot = &worker->slots[i];
 
         slot->worker = worker;
-        for (unsigned place = 0; place < 2; place++) {
-            require(chalk_dma_get(memory, room(worker), CHALK_PAGE, &slot->places[place]), "memory for data");
+        for (unsigned place = 0; place < places(); place++) {
+            require(chalk_dma_get(memory, room(worker->block_size), CHALK_PAGE, &slot->places[place]),
+                    "memory for data");
             slot->places[place].va = (char *)slot->places[place].va + 8 * i;
             slot->places[place].iova += 8 * i;
         }
@@ -522,9 +545,10 @@ static void close_queue(struct chalk_memory *memory, struct worker *worker)
         sim_fail("the queue of core %u is closed, but %u requests were not called back", worker->core,
                  worker->flying);
     for (unsigned i = 0; i < scenario->depth; i++)
-        for (struct chalk_dma *place = worker->slots[i].places; place < worker->slots[i].places + 2; place++)
-            chalk_dma_put(memory,
-                          &(struct chalk_dma){(char *)place->va - 8 * i, place->iova - 8 * i, room(worker)});
+        for (struct chalk_dma *place = worker->slots[i].places; place < worker->slots[i].places + places();
+             place++)
+            chalk_dma_put(memory, &(struct chalk_dma){(char *)place->va - 8 * i, place->iova - 8 * i,
+                                                      room(worker->block_size)});
 }
 
 /* Whatever has become of the controller, it answers an admin command, or that fails in time. */
@@ -564,8 +588,7 @@ static void use(struct chalk_memory *memory)
 
 static void run(unsigned core, void *argument)
 {
-    const struct chalk_memory_options sizes = {.private_size = 128 << 10,
-                                               .shared_size = scenario->mixed ? 2 << 20 : 1 << 20};
+    const struct chalk_memory_options sizes = {.private_size = 128 << 10, .shared_size = shared_size()};
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
     struct chalk_memory *memory;

@@ -60,19 +60,20 @@ static void __asan_unpoison_memory_region(const volatile void *address, size_t s
 }
 #endif
 
+void platform_map(void)
+{
+    int fd = memfd_create("sim", MFD_CLOEXEC);
+
+    if (fd < 0 || ftruncate(fd, (off_t)MEMORY) != 0) {
+        perror("sim: memfd");
+        exit(2);
+    }
+    map_memory(PLACE, fd);
+    map_memory(MIRROR, fd);
+}
+
 void platform_begin(void)
 {
-    static int fd = -1;
-
-    if (fd < 0) {
-        fd = memfd_create("sim", MFD_CLOEXEC);
-        if (fd < 0 || ftruncate(fd, (off_t)MEMORY) != 0) {
-            perror("sim: memfd");
-            exit(2);
-        }
-        map_memory(PLACE, fd);
-        map_memory(MIRROR, fd);
-    }
     if (the_domain.devices != 0)
         sim_fail("a device was left open");
     __asan_unpoison_memory_region((void *)PLACE, used);
@@ -109,6 +110,7 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
                                             .kind = CHALK_SPAN_RAM,
                                             .books = &span_books[span_count]};
     *span = spans[span_count++];
+    (void)madvise(span->va, size, MADV_POPULATE_WRITE); /* one call instead of a fault for each page */
     memset(span->va, 0xa5, size);
     used += size;
     return 0;

@@ -106,6 +106,9 @@ uint64_t store_due(void);
 
 /* ---- platform.c ---------------------------------------------------------------------------------- */
 
+/* Maps the memory that all runs use, one after the other: once, before the processes of the runs are forked,
+ * so that none of them has to allocate its pages again. A run reads only what it has written. */
+void platform_map(void);
 void platform_begin(void);
 /* The device's own view of memory: NULL if it may not. `*size` gets no more than what is there in one piece.
  */
