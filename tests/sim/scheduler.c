@@ -25,6 +25,7 @@ static struct fiber {
     enum state state;
     uint32_t seen;
     unsigned looks; /* at the time, since there was something to do */
+    bool looked;    /* at the time, since it last ran */
     uint64_t deadline;
     void (*entry)(unsigned core, void *argument);
     void *argument;
@@ -88,14 +89,18 @@ static void pass_time(uint64_t ns)
 }
 
 /* How often each core that does not wait has looked at the time, at least, since there was something to do.
- */
+ * 0: one of them has not looked since the time last ran. It may have something to do by now, and be stopped
+ * in the middle of it, with a lock that others wait for. */
 static unsigned least_looks(void)
 {
     unsigned least = UINT32_MAX;
 
-    for (unsigned core = 0; core < SIM_CORES; core++)
-        if (ready(core) && fibers[core].looks < least)
-            least = fibers[core].looks;
+    for (unsigned core = 0; core < SIM_CORES; core++) {
+        unsigned looks = fibers[core].looked ? fibers[core].looks : 0;
+
+        if (ready(core) && looks < least)
+            least = looks;
+    }
     return device_ready() || device_interrupts() != 0 ? 0 : least;
 }
 
@@ -109,12 +114,15 @@ unsigned long long sim_look(void)
     if (current == HOME)
         return now;
     fibers[current].looks++;
+    fibers[current].looked = true;
     looks = least_looks();
     if (looks > IDLE_LOOKS) {
         unsigned shift = 8 + (looks - IDLE_LOOKS) / 2;
         uint64_t pass = 1ull << (shift < IDLE_SHIFT ? shift : IDLE_SHIFT), due = next_due();
 
         pass_time(due > now && pass > due - now ? due - now : pass);
+        for (unsigned core = 0; core < SIM_CORES; core++)
+            fibers[core].looked = false;
         sim_yield(); /* the others look as often */
     } else {
         pass_time(1 + sim_below(50));
