@@ -64,6 +64,7 @@ static void a_habit_is_there_always(void **state)
     assert_int_not_equal(parse("for any\nalways 3: smokes\n"), 0);
     assert_int_not_equal(parse("for any\nalways: reshape 1\n"), 0);
     assert_int_not_equal(parse("for any\nread heat 1: reshape 1\n"), 0); /* it has no namespaces */
+    assert_int_not_equal(parse("for any\nread heat 1: detach 1\n"), 0);
 }
 
 static void a_rule_is_what_its_line_says(void **state)

@@ -392,7 +392,7 @@ static bool nvme_run(struct model *model)
     struct nvme_model *nvme = nvme_of(model);
     bool any = false;
 
-    nvme_reshape(nvme);
+    nvme_change_namespaces(nvme);
     if ((nvme->csts & NVME_CSTS_RDY) == 0 || (nvme->csts & NVME_CSTS_CFS) != 0)
         return false;
     model->world->slow = false; /* else a queue does one command, as the client may be asking something */

@@ -20,6 +20,7 @@ enum {
     NVME_MODEL_NAMESPACES = 8,
     NVME_MODEL_CONTROLLER = 1, /* its identifier */
     NVME_MODEL_MDTS = 7,       /* 512 KiB */
+    NVME_MODEL_SHRUNK_MDTS = 1,
     NVME_MODEL_TRANSFER = 4096 << NVME_MODEL_MDTS,
     NVME_MODEL_STAGE = 16, /* completions that are shown at once */
     NVME_MODEL_ZASL = 4,   /* 64 KiB in one append */
@@ -40,6 +41,7 @@ enum nvme_habit {
     NVME_DOORBELLS_APART,    /* 256 bytes */
     NVME_REFUSES_QUEUES,     /* the request for I/O queues */
     NVME_SHRINKS,            /* from its second start on it is other firmware, which can do less */
+    NVME_GRANTS_LESS,        /* ... which grants a single I/O queue */
     NVME_HABITS
 };
 
@@ -230,6 +232,23 @@ static inline bool nvme_has_shrunk(const struct nvme_model *nvme)
     return nvme->starts > 1 && nvme_has(nvme, NVME_SHRINKS);
 }
 
+/* Bytes that a command may move. */
+static inline size_t nvme_most_bytes(const struct nvme_model *nvme)
+{
+    return (size_t)4096 << (nvme_has_shrunk(nvme) ? NVME_MODEL_SHRUNK_MDTS : NVME_MODEL_MDTS);
+}
+
+static inline bool nvme_knows_sgls(const struct nvme_model *nvme)
+{
+    return !nvme_has_shrunk(nvme) && !nvme_has(nvme, NVME_PAGES_ONLY);
+}
+
+/* I/O queues that it grants. */
+static inline unsigned nvme_granted(const struct nvme_model *nvme)
+{
+    return nvme->starts > 1 && nvme_has(nvme, NVME_GRANTS_LESS) ? 1 : NVME_MODEL_QUEUES - 1;
+}
+
 /* nvme.c */
 
 /* Which command sets have been selected: NVME_CC_CSS_... */
@@ -291,7 +310,7 @@ uint16_t nvme_manage(struct nvme_model *nvme, const struct nvme_command *command
 uint16_t nvme_attach(struct nvme_model *nvme, const struct nvme_command *command);
 uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command);
 /* Does what a script has another controller do to a namespace, if that is due. */
-void nvme_reshape(struct nvme_model *nvme);
+void nvme_change_namespaces(struct nvme_model *nvme);
 
 /* nvme_zero.c */
 

@@ -65,7 +65,8 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     put_text(id->sn, sizeof id->sn, nvme->serial);
     put_text(id->mn, sizeof id->mn, "Chalk NVMe model");
     put_text(id->fr, sizeof id->fr, nvme_has_shrunk(nvme) ? "2.0" : "1.0");
-    id->mdts = nvme_has_shrunk(nvme) ? 1 : NVME_MODEL_MDTS; /* pages, as a power of two */
+    id->mdts =
+        nvme_has_shrunk(nvme) ? NVME_MODEL_SHRUNK_MDTS : NVME_MODEL_MDTS; /* pages, as a power of two */
     id->cntlid = NVME_MODEL_CONTROLLER;
     id->ver = 0x00010400;
     id->cntrltype = NVME_CNTRLTYPE_IO;
@@ -80,7 +81,7 @@ static void identify_controller(const struct nvme_model *nvme, void *answer)
     /* It can verify, too, and says as little of it as QEMU's controller: they are to give the same
      * transcript. */
     id->oncs = nvme_has_shrunk(nvme) ? 0 : NVME_ONCS_COMPARE | NVME_ONCS_DATASET | NVME_ONCS_WRITE_ZEROES;
-    id->sgls = nvme_has_shrunk(nvme) || nvme_has(nvme, NVME_PAGES_ONLY) ? 0 : NVME_SGLS_ANY;
+    id->sgls = nvme_knows_sgls(nvme) ? NVME_SGLS_ANY : 0;
     id->vwc = NVME_VWC_PRESENT | FLUSHES_ONE;
     name_subsystem(nvme, (char *)answer + SUBNQN, SUBNQN_SIZE);
     ((uint8_t *)answer)[258] = 3;                     /* ACL, abort commands at once less one */
@@ -242,7 +243,7 @@ static uint16_t create_cq(struct nvme_model *nvme, const struct nvme_command *co
         .phase = 1, .vector = (uint16_t)vector, .interrupts = (command->cdw11 & NVME_CQ_INTERRUPTS) != 0};
     uint16_t status = check_ring(command, &cq.ring);
 
-    if (id == 0 || id >= NVME_MODEL_QUEUES || nvme->cqs[id].ring.entries != 0)
+    if (id == 0 || id > nvme_granted(nvme) || nvme->cqs[id].ring.entries != 0)
         return NVME_INVALID_QUEUE;
     if (status != NVME_GOOD)
         return status;
@@ -260,7 +261,7 @@ static uint16_t create_sq(struct nvme_model *nvme, const struct nvme_command *co
     struct nvme_sq sq = {.cq = (uint16_t)cq};
     uint16_t status = check_ring(command, &sq.ring);
 
-    if (id == 0 || id >= NVME_MODEL_QUEUES || nvme->sqs[id].ring.entries != 0)
+    if (id == 0 || id > nvme_granted(nvme) || nvme->sqs[id].ring.entries != 0)
         return NVME_INVALID_QUEUE;
     if (status != NVME_GOOD)
         return status;
@@ -360,7 +361,7 @@ static uint16_t get_behaviour(struct nvme_model *nvme, const struct nvme_command
 static uint16_t set_features(struct nvme_model *nvme, const struct nvme_command *command, uint64_t *result)
 {
     unsigned id = command->cdw10 & 0xff;
-    uint32_t most = NVME_MODEL_QUEUES - 2; /* less one, as all counts here */
+    uint32_t most = nvme_granted(nvme) - 1; /* less one, as all counts here */
 
     if ((command->cdw10 & 1u << 31) != 0)
         return NVME_NOT_SAVEABLE;

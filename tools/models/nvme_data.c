@@ -139,7 +139,7 @@ static uint16_t transfer(struct nvme_model *nvme, const struct nvme_command *com
     case 0:
         return move_prps(nvme, command, bytes, size, to_memory);
     case 1:
-        return move_sgl(nvme, command, bytes, size, to_memory);
+        return nvme_knows_sgls(nvme) ? move_sgl(nvme, command, bytes, size, to_memory) : NVME_INVALID_FIELD;
     default: /* 2 is for metadata in segments, which there is none of; 3 is reserved */
         return NVME_INVALID_FIELD;
     }

@@ -38,7 +38,7 @@ static const struct script_name names[] = {
     {WHEN_WRITE, "doorbell", NVME_REGISTERS_SIZE, DOORBELL},
 };
 
-/* Each was reported of real controllers, but for the last, which is what a firmware update may come to. */
+/* Each was reported of real controllers, but for the last two: a firmware update may change that much. */
 static const char *const habits[] = {
     [NVME_FETCHES_4K] = "fetches-4k-of-ranges",
     [NVME_FETCHES_512] = "fetches-512-of-ranges",
@@ -48,6 +48,7 @@ static const char *const habits[] = {
     [NVME_DOORBELLS_APART] = "doorbells-256-apart",
     [NVME_REFUSES_QUEUES] = "refuses-queues",
     [NVME_SHRINKS] = "shrinks-at-resets",
+    [NVME_GRANTS_LESS] = "grants-less-at-resets",
     [NVME_HABITS] = NULL,
 };
 
@@ -68,7 +69,7 @@ const struct script_rule *nvme_command_event(struct nvme_model *nvme, uint16_t s
     const struct script_rule *rule =
         model_event(&nvme->model, WHEN_COMMAND, (sq == 0 ? ADMIN : 0) | (command->cdw0 & 0xff));
 
-    nvme_reshape(nvme);
+    nvme_change_namespaces(nvme);
     return rule;
 }
 

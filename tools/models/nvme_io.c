@@ -113,7 +113,7 @@ static uint16_t read_or_write(struct nvme_model *nvme, uint16_t sq, const struct
 
     if (status != NVME_GOOD)
         return status;
-    if (blocks.size > NVME_MODEL_TRANSFER)
+    if (blocks.size > nvme_most_bytes(nvme))
         return NVME_INVALID_FIELD;
     if (appends || blocks.ns->zone_count != 0) {
         status = place(command, &blocks, &lba);
@@ -151,7 +151,7 @@ static uint16_t compare(struct nvme_model *nvme, uint16_t sq, const struct nvme_
 
     if (status != NVME_GOOD)
         return status;
-    if (blocks.size > NVME_MODEL_TRANSFER)
+    if (blocks.size > nvme_most_bytes(nvme))
         return NVME_INVALID_FIELD;
     slot = take_slot(nvme, sq, command);
     if (slot == NULL)
@@ -252,10 +252,19 @@ static uint16_t verify(struct nvme_model *nvme, const struct nvme_command *comma
     return find_blocks(nvme, command, &blocks);
 }
 
+/* Optional commands, which the firmware after a reset does not have. */
+static bool is_left_out(const struct nvme_model *nvme, unsigned opcode)
+{
+    return nvme_has_shrunk(nvme) &&
+           (opcode == NVME_COMPARE || opcode == NVME_WRITE_ZEROES || opcode == NVME_DATASET);
+}
+
 uint16_t nvme_io(struct nvme_model *nvme, uint16_t sq, const struct nvme_command *command, uint64_t *result)
 {
     if ((command->cdw0 >> 8 & 3) != 0) /* no fused operations */
         return NVME_INVALID_FIELD;
+    if (is_left_out(nvme, command->cdw0 & 0xff))
+        return NVME_INVALID_OPCODE;
     switch (command->cdw0 & 0xff) {
     case NVME_READ:
     case NVME_WRITE:

@@ -76,24 +76,37 @@ uint16_t nvme_format(struct nvme_model *nvme, const struct nvme_command *command
     return status;
 }
 
-/* Another controller of the subsystem gives the namespace blocks of the other size. What is under way does
- * not wait for that. */
-void nvme_reshape(struct nvme_model *nvme)
+/* Takes the number of a namespace that a script has another controller change: NULL if there is none, or if
+ * the namespace has zones. */
+static struct nvme_namespace *take_changed(struct nvme_model *nvme, uint64_t *number, uint32_t *nsid)
+{
+    struct nvme_namespace *ns = *number <= UINT32_MAX ? nvme_namespace(nvme, (uint32_t)*number) : NULL;
+
+    *nsid = (uint32_t)*number;
+    *number = 0;
+    return ns != NULL && ns->zone_count == 0 ? ns : NULL;
+}
+
+/* Commands that are under way do not wait for that, and are not stopped. */
+void nvme_change_namespaces(struct nvme_model *nvme)
 {
     struct script *script = nvme->model.script;
     struct nvme_namespace *ns;
-    uint64_t nsid;
+    uint32_t nsid;
 
-    if (script == NULL || script->reshape == 0)
+    if (script == NULL || (script->reshape | script->detach) == 0)
         return;
-    nsid = script->reshape;
-    script->reshape = 0;
-    ns = nsid <= UINT32_MAX ? nvme_namespace(nvme, (uint32_t)nsid) : NULL;
-    if (ns == NULL || ns->zone_count != 0)
-        return;
-    ns->shift = ns->shift == formats[0] ? formats[1] : formats[0];
-    ns->blocks = store_size(ns->store) >> ns->shift;
-    nvme_namespace_changed(nvme, (uint32_t)nsid);
+    ns = take_changed(nvme, &script->reshape, &nsid);
+    if (ns != NULL) {
+        ns->shift = ns->shift == formats[0] ? formats[1] : formats[0];
+        ns->blocks = store_size(ns->store) >> ns->shift;
+        nvme_namespace_changed(nvme, nsid);
+    }
+    ns = take_changed(nvme, &script->detach, &nsid);
+    if (ns != NULL) {
+        ns->attached = false;
+        nvme_namespace_changed(nvme, nsid);
+    }
 }
 
 /* ---- creation and deletion ---- */

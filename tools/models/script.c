@@ -59,6 +59,7 @@ static const struct {
     [WHAT_SHRINK] = {"shrink", NOTHING},
     [WHAT_CLOSE] = {"close", NOTHING},
     [WHAT_RESHAPE] = {"reshape", NUMBER},
+    [WHAT_DETACH] = {"detach", NUMBER},
     [WHAT_HABIT] = {"", NOTHING},
 };
 
@@ -77,7 +78,7 @@ static uint32_t actions(const struct script_names *names, enum script_when when)
                    : when == WHEN_COMPLETION ? names->completions
                                              : instead[when];
 
-    return own | BESIDE | (names->reshapes ? HAS(RESHAPE) : 0);
+    return own | BESIDE | (names->reshapes ? HAS(RESHAPE) | HAS(DETACH) : 0);
 }
 
 /* The i-th name of such an event; NULL when there are no more. */
@@ -460,7 +461,7 @@ void script_replug(struct script *script)
 {
     script->vanished = script->mute = script->trespass = false;
     script->close = script->truncate = script->shrink = false;
-    script->storm = script->reshape = 0;
+    script->storm = script->reshape = script->detach = 0;
 }
 
 /* What the rule does beside the event; false if it says what happens instead of it. */
@@ -484,6 +485,9 @@ static bool beside(struct script *script, const struct script_rule *rule)
         return script->close = true;
     case WHAT_RESHAPE:
         script->reshape = rule->value;
+        return true;
+    case WHAT_DETACH:
+        script->detach = rule->value;
         return true;
     default:
         return false;

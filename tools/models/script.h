@@ -58,6 +58,7 @@ enum script_what {
     WHAT_SHRINK,   /* nor have those of the memory that it was lent */
     WHAT_CLOSE,    /* it ends the connection */
     WHAT_RESHAPE,  /* another controller gives the namespace of this number blocks of another size */
+    WHAT_DETACH,   /* another controller detaches the namespace of this number from this one */
     /* Always: one of the habits that a device can have. */
     WHAT_HABIT,
     WHAT_COUNT,
@@ -101,7 +102,7 @@ struct script {
     bool trespass, trespassed;    /* it is to; it was let */
     bool close, truncate, shrink; /* for whoever runs the model to do */
     uint64_t storm;               /* interrupts of each vector that are left */
-    uint64_t reshape;             /* namespace, for the model to do; 0: none */
+    uint64_t reshape, detach;     /* namespace, for the model to do; 0: none */
     uint64_t begun, random;
 };
 
