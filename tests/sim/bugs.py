@@ -45,6 +45,22 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
         'drivers/nvme/io.c',
         '(queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now)',
         'queue->in_flight != 0 && now >= queue->next_sweep'),
+    'passing-final': (
+        'drivers/nvme/admin.c',
+        'bool again = call->again || call->mends || !nvme->open;',
+        'bool again = !nvme->open;'),
+    'shape-kept': (
+        'drivers/nvme/shape.c',
+        '    if (is_same(before, &now))\n        return true;\n',
+        '    return true;\n'),
+    'not-renewed': (
+        'drivers/nvme/reset.c',
+        '    if (error == 0)\n        error = chalk_nvme_renew(nvme);\n',
+        ''),
+    'grant-ignored': (
+        'drivers/nvme/shape.c',
+        '    if (queue->id > info->queues)\n',
+        '    if (false)\n'),
     'lock-missing': (
         'drivers/nvme/admin.c',
         'static void lock(struct nvme_admin_queue *admin)\n{\n    nvme_lock(&admin->lock);\n',

@@ -25,8 +25,9 @@ struct chalk_device {
     bool tells; /* the platform learns when it is lost */
     _Atomic(bool) lost;
     uint64_t lost_since;
-    bool running; /* in mid-step */
-    bool dirty;   /* perhaps it has something to do */
+    unsigned resets; /* of its function */
+    bool running;    /* in mid-step */
+    bool dirty;      /* perhaps it has something to do */
     struct posted posted[POSTED];
     unsigned first, count;
     struct {
@@ -175,6 +176,11 @@ uint64_t device_due(void)
 uint64_t device_lost_since(void)
 {
     return device.lost_since;
+}
+
+unsigned device_resets(void)
+{
+    return device.resets;
 }
 
 /* What the platform does that learns of it. */
@@ -352,7 +358,7 @@ int chalk_device_reset(struct chalk_device *opened, uint64_t deadline)
 {
     uint16_t vendor;
 
-    (void)opened;
+    opened->resets++;
     sim_trace("resets the function", 0, 0, 0, 0);
     settle();
     device.flying_count = 0;

@@ -63,7 +63,7 @@ static void run_scenario(const struct scenario *given)
     scenario_run(scenario, &model.model, true, run);
 }
 
-static const char *const failures[] = {NULL};
+static const char *const none[] = {NULL};
 static const char *const faults[] = {
     "completion factorial %1: ignore",
     "completion copy %1: ignore",
@@ -90,5 +90,10 @@ static const char *const lies[] = {
     "write dma-command %1: value %3", NULL,
 };
 
-const struct driver driver = {
-    .names = &edu_names, .failures = failures, .faults = faults, .lies = lies, .run = run_scenario};
+const struct driver driver = {.names = &edu_names,
+                              .failures = none,
+                              .passing = none,
+                              .faults = faults,
+                              .lies = lies,
+                              .changes = none,
+                              .run = run_scenario};

@@ -175,5 +175,10 @@ static void run_scenario(const struct scenario *given)
 
 static const char *const nothing[] = {NULL};
 
-const struct driver driver = {
-    .names = &edu_names, .failures = nothing, .faults = nothing, .lies = nothing, .run = run_scenario};
+const struct driver driver = {.names = &edu_names,
+                              .failures = nothing,
+                              .passing = nothing,
+                              .faults = nothing,
+                              .lies = nothing,
+                              .changes = nothing,
+                              .run = run_scenario};

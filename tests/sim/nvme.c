@@ -24,15 +24,20 @@
 
 #define BLOCK_SHIFT       9
 #define BLOCK             (1u << BLOCK_SHIFT)
-#define LARGE_BLOCK       4096u
+#define LARGE_SHIFT       12
+#define LARGE_BLOCK       (1u << LARGE_SHIFT)
 #define TIMEOUT           (20 * CHALK_MS)
 #define ADMIN_TIMEOUT     (5 * CHALK_MS)
+#define LONGER            (100 * CHALK_MS) /* for admin commands of a patient program: enough to send one */
+#define FEW               3                /* again so many times */
 #define COLD              0x100u /* thresholds below and above the device's temperature, in kelvin */
 #define HOT               0x157u
 #define IDLE              (2500 * CHALK_MS)
 /* Longer than the second that it may take: others may be about a reset meanwhile, which takes its time. */
 #define LONGEST_UNNOTICED (1500 * CHALK_MS)
 #define BOUND             (10 * CHALK_S) /* from submission to callback, with all recovery in between */
+
+enum { NAMESPACES = 2, VERSIONS = SCENARIO_STEPS * SCENARIO_DEPTH };
 
 struct slot {
     struct chalk_block_request request;
@@ -54,16 +59,19 @@ struct worker {
     bool failed; /* the controller is no more */
     uint32_t block_size;
     uint32_t issued[SCENARIO_BLOCKS], acknowledged[SCENARIO_BLOCKS]; /* versions */
-    bool zeroes[SCENARIO_BLOCKS][SCENARIO_STEPS + 1];                /* those of which nothing is there */
+    bool zeroes[SCENARIO_BLOCKS][VERSIONS + 1];                      /* those of which nothing is there */
 };
 
 static const struct scenario *scenario;
 static bool honest, flawless, watches;
 static bool answers;             /* each I/O command, at once, and nothing else is wrong */
+static bool recovers;            /* each reset, since what fails of it passes in time */
+static bool grants_less;         /* after a reset there is no I/O queue but the first */
 static _Atomic(unsigned) resets; /* that were asked for */
-/* When the last reset ended that began after namespace 1 had got another shape, if that is all that the
- * device does wrong; 0: there was none. */
-static _Atomic(uint64_t) refitted;
+/* Whether another controller changes the namespace of this index once, and the device does not lie besides;
+ * and then when the last reset ended that began after that. 0: there was none. */
+static bool changes[NAMESPACES];
+static _Atomic(uint64_t) refitted[NAMESPACES];
 static struct nvme_model model;
 static struct worker workers[SIM_CORES];
 static struct chalk_nvme *nvme;
@@ -150,6 +158,39 @@ static void check_comparison(const struct slot *slot, int status)
 
 /* ---- requests ---- */
 
+/* Whether the queue of a core is one of namespace 2, whose blocks are larger. */
+static bool is_large(unsigned core)
+{
+    return scenario->mixed && core == 1;
+}
+
+/* Whether a queue may end although the device has no fault: it was reset, and grants fewer queues now. */
+static bool may_end(const struct worker *worker)
+{
+    return grants_less && resets != 0 && worker->core != 0;
+}
+
+/* Whether a status is right for a request of a device without a fault. */
+static bool is_fair(const struct slot *slot, int status)
+{
+    const struct worker *worker = slot->worker;
+
+    switch (status) {
+    case 0:
+        return true;
+    case -ECANCELED:
+        return slot->cancelled || worker->failed; /* a queue that has ended is closed with what is left */
+    case -EIO:
+        return resets != 0;
+    case -EILSEQ:
+        return slot->op == OP_COMPARE;
+    case -ENOTSUP: /* the firmware that a reset has started may not have all operations */
+        return (worker->queue->info.operations >> slot->request.op & 1) == 0;
+    default:
+        return false;
+    }
+}
+
 static void done(struct chalk_block_request *request, int status)
 {
     struct slot *slot = request->context;
@@ -163,12 +204,11 @@ static void done(struct chalk_block_request *request, int status)
         sim_fail("a request ends with %d", status);
     if (took > BOUND)
         sim_fail("a request took %llu ms", (unsigned long long)(took / CHALK_MS));
-    if (flawless && status != 0 && !(status == -ECANCELED && slot->cancelled) &&
-        !(status == -EIO && resets != 0) && !(status == -EILSEQ && slot->op == OP_COMPARE))
+    if (flawless && !is_fair(slot, status))
         sim_fail("a request of a device without a fault ends with %d", status);
-    if (refitted != 0 && slot->begun >= refitted && status == 0 &&
-        worker->queue->info.block_size == BLOCK) /* it may have been opened after the change */
-        sim_fail("after a reset a queue goes on, though its namespace has other blocks");
+    if (refitted[is_large(worker->core)] != 0 && slot->begun >= refitted[is_large(worker->core)] &&
+        status == 0 && worker->queue->info.block_size == worker->block_size) /* else opened after that */
+        sim_fail("after a reset a queue goes on, though its namespace is another");
     if (answers && status == -ETIMEDOUT)
         sim_fail("a request is late, of a device that answers each at once");
     if (status == -EAGAIN)
@@ -220,8 +260,10 @@ static void poll(struct worker *worker)
     chalk_block_kick(worker->queue);
     polled = chalk_block_poll(worker->queue, (unsigned)sim_below(3));
     if (polled < 0) {
-        if (flawless)
+        if (flawless && !may_end(worker))
             sim_fail("the queue of a device without a fault fails with %d", polled);
+        if (recovers)
+            sim_fail("the queue of a device whose failures pass in time fails with %d", polled);
         if (!is_fatal(polled))
             sim_fail("the queue of a controller that was stopped fails with %d", polled);
         if (worker->flying != 0)
@@ -276,15 +318,20 @@ static void submit(struct worker *worker, const struct step *step)
     struct chalk_block_request *request;
     int taken;
 
-    while (!worker->failed && ((slot = free_slot(worker)) == NULL || overlaps(worker, step)))
-        poll(worker);
-    if (worker->failed)
-        return;
+    for (;; poll(worker)) {
+        if (worker->failed)
+            return;
+        slot = free_slot(worker);
+        if (slot != NULL && !overlaps(worker, step))
+            break;
+    }
     prepare(slot, step);
     request = &slot->request;
     while ((taken = chalk_block_submit(worker->queue, &request, 1)) == -EAGAIN)
         poll(worker);
-    if (taken != 1 && flawless)
+    if (taken == -ENOTSUP && is_fair(slot, taken))
+        return;
+    if (taken != 1 && flawless && !may_end(worker))
         sim_fail("a device without a fault takes no request: %d", taken);
     if (taken != 1) {
         worker->failed = true;
@@ -298,6 +345,27 @@ static void submit(struct worker *worker, const struct step *step)
     }
     if (sim_below(4) != 0)
         chalk_block_kick(worker->queue);
+}
+
+/* Submits requests until all but `left` of those that can be in flight are. */
+static void fill_queue(struct worker *worker, unsigned left)
+{
+    static const uint8_t often[] = {OP_READ, OP_READ, OP_WRITE, OP_FLUSH};
+    unsigned most = worker->queue->info.depth; /* the controller may have shorter queues than was asked for */
+
+    if (most > scenario->depth)
+        most = scenario->depth;
+    for (unsigned flying = worker->flying; flying + left < most && !worker->failed; flying++) {
+        struct step step = {.core = worker->core, .op = often[sim_below(sizeof often)]};
+
+        if (op_has_blocks(step.op)) {
+            step.lba = (uint32_t)sim_below(SCENARIO_BLOCKS);
+            step.count = 1 + (uint32_t)sim_below(SCENARIO_BLOCKS - step.lba);
+        }
+        if (op_has_blocks(step.op) && overlaps(worker, &step)) /* that would have to wait */
+            step = (struct step){.core = worker->core, .op = OP_FLUSH};
+        submit(worker, &step);
+    }
 }
 
 static void cancel(struct worker *worker)
@@ -419,11 +487,39 @@ static void warm(struct worker *worker)
     set_threshold(HOT);
 }
 
-static void take_step(struct worker *worker, const struct step *step)
+/* Whether the namespace of this index is another than the one that queues were opened for. */
+static bool has_changed(unsigned i)
 {
-    bool reshaped;
+    const struct nvme_namespace *ns = &model.namespaces[i];
+
+    return !ns->attached || ns->shift != (i == 0 ? BLOCK_SHIFT : LARGE_SHIFT);
+}
+
+static void reset(void)
+{
+    unsigned before = device_resets();
+    bool changed[NAMESPACES];
     int error;
 
+    resets++;
+    for (unsigned i = 0; i < NAMESPACES; i++)
+        changed[i] = changes[i] && has_changed(i);
+    error = chalk_nvme_reset(nvme);
+    for (unsigned i = 0; i < NAMESPACES; i++)
+        if (changed[i] && error == 0)
+            refitted[i] = sim_now();
+    if (error != 0 && flawless)
+        sim_fail("a device without a fault is not reset: %d", error);
+    if (error != 0 && recovers)
+        sim_fail("a device whose failures pass in time is not reset: %d", error);
+    if (device_resets() != before && recovers)
+        sim_fail("a device whose failures pass in time is reset as a function");
+    if (error != 0 && !is_fatal(error))
+        sim_fail("a controller that cannot be reset fails with %d", error);
+}
+
+static void take_step(struct worker *worker, const struct step *step)
+{
     switch (step->op) {
     case OP_WARM:
         if (watches)
@@ -433,15 +529,10 @@ static void take_step(struct worker *worker, const struct step *step)
         cancel(worker);
         break;
     case OP_RESET:
-        resets++;
-        reshaped = scenario->script.count == 1 && model.namespaces[0].shift != BLOCK_SHIFT;
-        error = chalk_nvme_reset(nvme);
-        if (error == 0 && reshaped)
-            refitted = sim_now();
-        if (error != 0 && flawless)
-            sim_fail("a device without a fault is not reset: %d", error);
-        if (error != 0 && !is_fatal(error))
-            sim_fail("a controller that cannot be reset fails with %d", error);
+        reset();
+        break;
+    case OP_FILL:
+        fill_queue(worker, step->lba);
         break;
     case OP_DRAIN:
         while (worker->flying != 0 && !worker->failed)
@@ -482,12 +573,6 @@ static void require(int error, const char *what)
 static size_t room(uint32_t block_size)
 {
     return SCENARIO_BLOCKS * block_size + CHALK_PAGE;
-}
-
-/* Whether the queue of a core is one of namespace 2, whose blocks are larger. */
-static bool is_large(unsigned core)
-{
-    return scenario->mixed && core == 1;
 }
 
 /* Requests have two places if the device lies: see struct slot. */
@@ -599,13 +684,14 @@ static void run(unsigned core, void *argument)
     require(chalk_device_open(SIM_DEVICE, &domain, &device), "opening the device");
     require(chalk_memory_create(&sizes, &memory), "memory");
     require(chalk_memory_share(memory, domain), "sharing memory");
-    error = chalk_nvme_open(device,
-                            &(struct chalk_nvme_options){.memory = memory,
-                                                         .domain = domain,
-                                                         .interrupts = scenario->hearing != POLLS,
-                                                         .shadow_doorbells = scenario->shadow,
-                                                         .timeout_ns = ADMIN_TIMEOUT},
-                            &nvme);
+    error = chalk_nvme_open(
+        device,
+        &(struct chalk_nvme_options){.memory = memory,
+                                     .domain = domain,
+                                     .interrupts = scenario->hearing != POLLS,
+                                     .shadow_doorbells = scenario->shadow,
+                                     .timeout_ns = scenario->patient ? LONGER : ADMIN_TIMEOUT},
+        &nvme);
     if (error != 0 && flawless)
         sim_fail("a device without a fault is not opened: %d", error);
     if (error == 0) {
@@ -626,13 +712,59 @@ static void run(unsigned core, void *argument)
     chalk_memory_destroy(memory);
 }
 
-/* Habits that a driver has to know, and a program need not. */
+/* Habits are for a driver to know. */
 static bool is_flawless(const struct scenario *which)
 {
     for (unsigned i = 0; i < which->script.count; i++)
-        if (which->script.rules[i].what != WHAT_HABIT || which->script.rules[i].value == NVME_SHRINKS)
+        if (which->script.rules[i].what != WHAT_HABIT)
             return false;
     return true;
+}
+
+static bool has_habit(const struct scenario *which, enum nvme_habit habit)
+{
+    for (unsigned i = 0; i < which->script.count; i++)
+        if (which->script.rules[i].what == WHAT_HABIT && which->script.rules[i].value == habit)
+            return true;
+    return false;
+}
+
+/* Whether all that happens to the namespace of this index is one change by another controller, and nothing
+ * that the device says is a lie. */
+static bool changes_once(const struct scenario *which, unsigned index)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < which->script.count; i++) {
+        const struct script_rule *rule = &which->script.rules[i];
+
+        if (rule->what == WHAT_RESHAPE || rule->what == WHAT_DETACH)
+            count += rule->value == index + 1;
+        else if (!rule_honest(rule))
+            return false;
+    }
+    return count == 1;
+}
+
+/* Whether a program that waits long enough can reset the device, because only few of its admin commands fail,
+ * and with a status that passes. */
+static bool passes_in_time(const struct scenario *which)
+{
+    const struct script_name *admin = &nvme_names.names[0];
+    uint64_t failures = 0;
+
+    for (unsigned i = 0; i < which->script.count; i++) {
+        const struct script_rule *rule = &which->script.rules[i];
+
+        if (rule->when != WHEN_COMMAND || rule->what != WHAT_STATUS)
+            return false;
+        if ((rule->which & admin->mask) == 0)
+            continue;
+        if (rule->value != 0x06 && rule->value != 0x22 && rule->value != 0x24)
+            return false;
+        failures += rule->last - rule->first + 1;
+    }
+    return which->patient && failures <= FEW;
 }
 
 /* Whether all that the device does wrong is to answer I/O commands with a failing status. */
@@ -659,14 +791,19 @@ static void run_scenario(const struct scenario *given)
     honest = scenario_honest(scenario);
     flawless = is_flawless(scenario);
     answers = only_refuses(scenario);
+    recovers = passes_in_time(scenario);
+    grants_less = has_habit(scenario, NVME_GRANTS_LESS);
     resets = 0;
-    refitted = 0;
+    for (unsigned i = 0; i < NAMESPACES; i++) {
+        changes[i] = changes_once(scenario, i);
+        refitted[i] = 0;
+    }
     memset(workers, 0, sizeof workers);
     memset(&model, 0, sizeof model);
     model.serial = "SIM";
     model.registers_only = !scenario->shadow;
     for (unsigned i = 0; i < (scenario->mixed ? 2 : 1); i++) {
-        unsigned shift = i == 0 ? 9 : 12;
+        unsigned shift = i == 0 ? BLOCK_SHIFT : LARGE_SHIFT;
 
         model.namespaces[i] =
             (struct nvme_namespace){.attached = true,
@@ -697,12 +834,29 @@ static const char *const failures[] = {
     "command admin %4: status 0x105",
     "command admin %4: status 0x24",
     "command admin %1: status 0x6",
+    "command admin %5: status 0x4006",
+    "command identify %4: status 0x24",
+    "command set-features %4: status 0x6",
     "command set-features %4: status 0xb",
     "command set-features %4: status 0x21",
     "command create-cq %4: status 0x101",
+    "command create-sq %4: status 0x22",
+    "command delete-cq %4: status 0x6",
     "command delete-sq %4: status 0x101",
-    "command identify %4: status 0x24",
     "command doorbell-buffer 2-99: status 0x105",
+    NULL,
+};
+static const char *const passing[] = {
+    "command admin %5: status 0x6",
+    "command admin %5: status 0x22",
+    "command identify %5: status 0x6",
+    "command identify %5: status 0x24",
+    "command set-features %5: status 0x22",
+    "command create-cq %5: status 0x6",
+    "command create-sq %5: status 0x22",
+    "command get-log %5: status 0x6",
+    "command io %4: status 0x6",
+    "command io %4: status 0x82",
     NULL,
 };
 static const char *const faults[] = {
@@ -732,12 +886,19 @@ static const char *const faults[] = {
     "always: follows-last-entries",
     "always: pages-only",
     "always: doorbells-256-apart",
-    "always: shrinks-at-resets",
+    /* Most of these happen in the middle of a reset: */
+    "write cc %1: vanish",
+    "read csts %1: vanish",
+    "read csts %4: value 0x3",
+    "command create-cq %1: vanish",
+    "command set-features %1: vanish",
+    "command identify %1: vanish",
+    "command create-sq %4: ignore",
+    "command set-features %4: ignore",
+    "command identify %4: ignore",
     NULL,
 };
 static const char *const lies[] = {
-    "command io %1: reshape 1",
-    "time %2: reshape 1",
     "completion io %1: twice",
     "completion io %1: id %3",
     "completion io %1: queue %1",
@@ -757,9 +918,25 @@ static const char *const lies[] = {
     NULL,
 };
 
+/* What others change, and what a reset may leave of a controller. */
+static const char *const changed[] = {
+    "command io %1: reshape 1",
+    "command admin %1: reshape 1",
+    "time %2: reshape 1",
+    "command io %1: reshape 2",
+    "command io %1: detach 1",
+    "command admin %1: detach 2",
+    "time %2: detach 1",
+    "always: shrinks-at-resets",
+    "always: grants-less-at-resets",
+    NULL,
+};
+
 const struct driver driver = {.names = &nvme_names,
                               .steps = true,
                               .failures = failures,
+                              .passing = passing,
                               .faults = faults,
                               .lies = lies,
+                              .changes = changed,
                               .run = run_scenario};

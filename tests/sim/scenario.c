@@ -8,40 +8,78 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const ops[] = {"read",   "compare", "write", "zeroes", "discard", "flush",
-                                  "cancel", "reset",   "drain", "pause",  "warm",    "idle"};
+static const char *const ops[] = {"read",  "compare", "write", "zeroes", "discard", "flush", "cancel",
+                                  "reset", "drain",   "pause", "warm",   "idle",    "fill"};
 _Static_assert(sizeof ops / sizeof ops[0] == OP_COUNT, "each has a name");
 static const char *const hearings[] = {"polls", "interrupts", "adapts"};
 _Static_assert(sizeof hearings / sizeof hearings[0] == HEARINGS, "each has a name");
 
 /* ---- drawing ---- */
 
-static void draw_steps(struct scenario *scenario, uint64_t *random)
+/* What a device does wrong: nothing; what is in one of the driver's lists; or, if errors are stacked,
+ * failures and faults besides, and the program resets the device in the middle of them. */
+struct nature {
+    enum { FAILS, PASSES, FAULTY, LIES, CHANGES, FLAWLESS, NATURES = 7 /* two are flawless */ } kind;
+    bool stacked;
+};
+
+/* Nothing in flight, or all that can be, or one less; and then something happens. */
+static void draw_burst(struct scenario *scenario, unsigned resets, uint64_t *random)
+{
+    static const enum op then[] = {OP_PAUSE, OP_IDLE, OP_CANCEL, OP_FLUSH, OP_RESET, OP_RESET, OP_RESET};
+    struct step *step = &scenario->steps[scenario->count];
+    unsigned core = (unsigned)chalk_random_below(random, scenario->cores);
+    unsigned left = (unsigned)chalk_random_below(random, 3);
+
+    step[0] = (struct step){.core = core, .op = left == 2 ? OP_DRAIN : OP_FILL, .lba = left % 2};
+    step[1] = (struct step){.core = core, .op = then[chalk_random_below(random, resets != 0 ? 7 : 4)]};
+    if (step[1].op == OP_PAUSE)
+        step[1].lba = (uint32_t)(1u << chalk_random_below(random, 24));
+    scenario->count += 2;
+}
+
+/* One in `resets` is a reset; 0: none is. */
+static void draw_step(struct scenario *scenario, unsigned resets, uint64_t *random)
 {
     static const uint8_t often[] = {OP_READ,    OP_READ,  OP_READ,  OP_READ,  OP_READ,   OP_COMPARE,
                                     OP_WRITE,   OP_WRITE, OP_WRITE, OP_WRITE, OP_WRITE,  OP_ZEROES,
                                     OP_DISCARD, OP_FLUSH, OP_DRAIN, OP_PAUSE, OP_CANCEL, OP_WARM};
-    bool resets = chalk_random_below(random, 3) == 0;
+    struct step *step = &scenario->steps[scenario->count++];
 
-    scenario->count = 2 + (unsigned)chalk_random_below(random, 24);
-    for (unsigned i = 0; i < scenario->count; i++) {
-        struct step *step = &scenario->steps[i];
-
-        step->core = (unsigned)chalk_random_below(random, scenario->cores);
-        step->op = often[chalk_random_below(random, sizeof often)];
-        if (resets && chalk_random_below(random, 12) == 0)
-            step->op = OP_RESET;
-        if (chalk_random_below(random, 40) == 0)
-            step->op = OP_IDLE;
-        if (step->op == OP_WARM)
-            step->core = 0;
-        if (op_has_blocks(step->op)) {
-            step->lba = (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS);
-            step->count = 1 + (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS - step->lba);
-        } else if (step->op == OP_PAUSE) {
-            step->lba = (uint32_t)(1u << chalk_random_below(random, 24));
-        }
+    step->core = (unsigned)chalk_random_below(random, scenario->cores);
+    step->op = often[chalk_random_below(random, sizeof often)];
+    if (resets != 0 && chalk_random_below(random, resets) == 0)
+        step->op = OP_RESET;
+    if (chalk_random_below(random, 40) == 0)
+        step->op = OP_IDLE;
+    if (step->op == OP_WARM)
+        step->core = 0;
+    if (op_has_blocks(step->op)) {
+        step->lba = (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS);
+        step->count = 1 + (uint32_t)chalk_random_below(random, SCENARIO_BLOCKS - step->lba);
+    } else if (step->op == OP_PAUSE) {
+        step->lba = (uint32_t)(1u << chalk_random_below(random, 24));
     }
+}
+
+static void draw_steps(struct scenario *scenario, struct nature nature, uint64_t *random)
+{
+    unsigned wanted = 2 + (unsigned)chalk_random_below(random, 24);
+    bool resets = nature.kind <= PASSES || nature.kind == CHANGES || nature.stacked ||
+                  chalk_random_below(random, 3) == 0;
+    unsigned each = resets ? 3 + (unsigned)chalk_random_below(random, 12) : 0;
+
+    while (scenario->count < wanted)
+        if (chalk_random_below(random, 12) == 0)
+            draw_burst(scenario, each, random);
+        else
+            draw_step(scenario, each, random);
+}
+
+/* From 1 to 64, and as often below 2, 4, 8 ... as above. */
+static unsigned draw_number(uint64_t *random)
+{
+    return 1 + (unsigned)chalk_random_below(random, 1u << chalk_random_below(random, 7));
 }
 
 static void draw_rule(struct scenario *scenario, const char *words, uint64_t *random)
@@ -58,14 +96,22 @@ static void draw_rule(struct scenario *scenario, const char *words, uint64_t *ra
         }
         switch (*++c) {
         case '1':
-            at += (size_t)snprintf(text + at, sizeof text - at, "%u",
-                                   1 + (unsigned)chalk_random_below(random, 12));
+            at += (size_t)snprintf(text + at, sizeof text - at, "%u", draw_number(random));
             break;
         case '4': {
-            unsigned first = 1 + (unsigned)chalk_random_below(random, 24);
+            unsigned first = draw_number(random);
 
             at += (size_t)snprintf(text + at, sizeof text - at, "%u-%u", first,
-                                   first + (unsigned)chalk_random_below(random, 64));
+                                   first + draw_number(random) - 1);
+            break;
+        }
+        case '5': {
+            unsigned first = chalk_random_below(random, 2) == 0
+                                 ? draw_number(random)
+                                 : 1 + (unsigned)chalk_random_below(random, 32);
+
+            at += (size_t)snprintf(text + at, sizeof text - at, "%u-%u", first,
+                                   first + (unsigned)chalk_random_below(random, 3));
             break;
         }
         case '2':
@@ -93,20 +139,31 @@ static const char *pick(const char *const *words, uint64_t *random)
     return words[chalk_random_below(random, count)];
 }
 
-static void draw_rules(struct scenario *scenario, uint64_t *random)
+static struct nature draw_nature(uint64_t *random)
 {
-    const char *const *const kinds[][2] = {
-        {driver.failures, driver.failures}, {driver.faults, driver.faults}, {driver.lies, driver.faults}};
-    unsigned kind = (unsigned)chalk_random_below(random, 4); /* 3: it does nothing wrong */
-    unsigned count = kind == 3 ? 0 : 1 + (unsigned)chalk_random_below(random, 3);
-    bool mixed =
-        chalk_random_below(random, 3) == 0; /* it fails commands besides, and so errors meet errors */
+    struct nature nature = {.kind = (unsigned)chalk_random_below(random, NATURES)};
 
-    for (unsigned i = 0; i < count && driver.faults[0] != NULL; i++) {
-        const char *const *words = kinds[kind][chalk_random_below(random, 2)];
+    if (nature.kind > FLAWLESS)
+        nature.kind = FLAWLESS;
+    nature.stacked = nature.kind != FLAWLESS && nature.kind != PASSES && chalk_random_below(random, 3) == 0;
+    return nature;
+}
 
-        if (mixed && chalk_random_below(random, 2) == 0)
-            words = driver.failures;
+static void draw_rules(struct scenario *scenario, struct nature nature, uint64_t *random)
+{
+    const char *const *const kinds[][2] = {{driver.failures, driver.passing},
+                                           {driver.passing, driver.passing},
+                                           {driver.faults, driver.faults},
+                                           {driver.lies, driver.faults},
+                                           {driver.changes, driver.changes}};
+    unsigned count =
+        nature.kind == FLAWLESS ? 0 : 1 + nature.stacked + (unsigned)chalk_random_below(random, 3);
+
+    for (unsigned i = 0; i < count; i++) {
+        const char *const *words = kinds[nature.kind][chalk_random_below(random, 2)];
+
+        if (nature.stacked && i != 0)
+            words = chalk_random_below(random, 2) == 0 ? driver.failures : driver.faults;
         if (words[0] != NULL)
             draw_rule(scenario, pick(words, random), random);
     }
@@ -116,6 +173,7 @@ void scenario_draw(struct scenario *scenario, uint64_t number)
 {
     static const unsigned paces[] = {4, 20, 60, 200, 1000};
     uint64_t random = number;
+    struct nature nature;
 
     memset(scenario, 0, sizeof *scenario);
     scenario->seed = chalk_random_next(&random);
@@ -127,41 +185,40 @@ void scenario_draw(struct scenario *scenario, uint64_t number)
     scenario->shadow = chalk_random_below(&random, 2) == 0;
     scenario->mixed = chalk_random_below(&random, 3) == 0;
     scenario->tells = chalk_random_below(&random, 2) == 0;
+    scenario->patient = chalk_random_below(&random, 4) != 0;
+    nature = draw_nature(&random);
     if (driver.steps)
-        draw_steps(scenario, &random);
-    draw_rules(scenario, &random);
+        draw_steps(scenario, nature, &random);
+    draw_rules(scenario, nature, &random);
+}
+
+bool rule_honest(const struct script_rule *rule)
+{
+    switch (rule->what) {
+    case WHAT_IGNORE:
+    case WHAT_LATE:
+    case WHAT_VANISH:
+    case WHAT_MUTE:
+    case WHAT_STORM:
+    case WHAT_DETACH:
+    case WHAT_HABIT:
+        return true;
+    case WHAT_TWICE:
+        return rule->when == WHEN_INTERRUPT;
+    case WHAT_STATUS:
+        return rule->when == WHEN_COMMAND;
+    case WHAT_VALUE:
+        return rule->when == WHEN_READ && rule->value == 3;
+    default:
+        return false;
+    }
 }
 
 bool scenario_honest(const struct scenario *scenario)
 {
-    for (unsigned i = 0; i < scenario->script.count; i++) {
-        const struct script_rule *rule = &scenario->script.rules[i];
-
-        switch (rule->what) {
-        case WHAT_IGNORE:
-        case WHAT_LATE:
-        case WHAT_VANISH:
-        case WHAT_MUTE:
-        case WHAT_STORM:
-            break;
-        case WHAT_TWICE:
-            if (rule->when != WHEN_INTERRUPT)
-                return false;
-            break;
-        case WHAT_HABIT:
-            break;
-        case WHAT_STATUS:
-            if (rule->when != WHEN_COMMAND)
-                return false;
-            break;
-        case WHAT_VALUE:
-            if (rule->when != WHEN_READ || rule->value != 3)
-                return false;
-            break;
-        default:
+    for (unsigned i = 0; i < scenario->script.count; i++)
+        if (!rule_honest(&scenario->script.rules[i]))
             return false;
-        }
-    }
     return true;
 }
 
@@ -171,18 +228,18 @@ void scenario_print(const struct scenario *scenario)
 {
     char line[160];
 
-    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s%s\n", driver.names->device,
+    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s%s%s\n", driver.names->device,
             (unsigned long long)scenario->seed, scenario->pace, scenario->cores, scenario->depth,
             hearings[scenario->hearing], scenario->drains ? "drains" : "leaves",
             scenario->shadow ? " shadow" : "", scenario->mixed ? " mixed" : "",
-            scenario->tells ? " tells" : "");
+            scenario->tells ? " tells" : "", scenario->patient ? " patient" : "");
     for (unsigned i = 0; i < scenario->count; i++) {
         const struct step *step = &scenario->steps[i];
 
         fprintf(stderr, "core %u: %s", step->core, ops[step->op]);
         if (op_has_blocks(step->op))
             fprintf(stderr, " %u %u", step->lba, step->count);
-        else if (step->op == OP_PAUSE)
+        else if (op_has_number(step->op))
             fprintf(stderr, " %u", step->lba);
         fputc('\n', stderr);
     }
@@ -225,11 +282,9 @@ static bool read_word(struct scenario *scenario, const char *word)
     const struct {
         const char *word;
         bool *flag, value;
-    } flags[] = {{"drains", &scenario->drains, true},
-                 {"leaves", &scenario->drains, false},
-                 {"shadow", &scenario->shadow, true},
-                 {"mixed", &scenario->mixed, true},
-                 {"tells", &scenario->tells, true}};
+    } flags[] = {{"drains", &scenario->drains, true}, {"leaves", &scenario->drains, false},
+                 {"shadow", &scenario->shadow, true}, {"mixed", &scenario->mixed, true},
+                 {"tells", &scenario->tells, true},   {"patient", &scenario->patient, true}};
 
     for (unsigned i = 0; i < HEARINGS; i++)
         if (strcmp(word, hearings[i]) == 0) {
@@ -247,14 +302,15 @@ static bool read_word(struct scenario *scenario, const char *word)
 static bool read_run(struct scenario *scenario, const char *line)
 {
     unsigned long long seed;
-    char words[5][16];
+    char words[6][16];
     int at = 0, count;
 
     if (sscanf(line, "run %llx pace %u cores %u depth %u%n", &seed, &scenario->pace, &scenario->cores,
                &scenario->depth, &at) != 4)
         return false;
     scenario->seed = seed;
-    count = sscanf(line + at, "%15s %15s %15s %15s %15s", words[0], words[1], words[2], words[3], words[4]);
+    count = sscanf(line + at, "%15s %15s %15s %15s %15s %15s", words[0], words[1], words[2], words[3],
+                   words[4], words[5]);
     for (int i = 0; i < count; i++)
         if (!read_word(scenario, words[i]))
             return false;
@@ -278,7 +334,7 @@ static bool read_step(struct scenario *scenario, const char *line)
            (step->op != OP_WARM || step->core == 0) &&
            (op_has_blocks(step->op) ? words == 4 && step->count > 0 && step->lba < SCENARIO_BLOCKS &&
                                           step->count <= SCENARIO_BLOCKS - step->lba
-                                    : words == (step->op == OP_PAUSE ? 3 : 2));
+                                    : words == (op_has_number(step->op) ? 3 : 2));
 }
 
 void scenario_read(struct scenario *scenario, const char *path)

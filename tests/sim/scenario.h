@@ -29,6 +29,7 @@ enum op {
     OP_PAUSE,
     OP_WARM, /* of core 0, which is told of events */
     OP_IDLE, /* waits for what is under way, and goes on looking with nothing in flight */
+    OP_FILL, /* submits requests until all that can be in flight are, or all but so many */
     OP_COUNT
 };
 
@@ -42,13 +43,18 @@ static inline bool op_changes(enum op op)
     return op >= OP_WRITE && op <= OP_DISCARD;
 }
 
+static inline bool op_has_number(enum op op)
+{
+    return op == OP_PAUSE || op == OP_FILL;
+}
+
 /* How a program hears of what is done. */
 enum hearing { POLLS, INTERRUPTS, ADAPTS, HEARINGS };
 
 struct step {
     unsigned core;
     enum op op;
-    uint32_t lba, count; /* OP_PAUSE: nanoseconds are lba */
+    uint32_t lba, count; /* OP_PAUSE: nanoseconds are lba; OP_FILL: requests that are left out */
 };
 
 enum { SCENARIO_STEPS = 64, SCENARIO_DEPTH = 8, SCENARIO_BLOCKS = 16 /* of each core */ };
@@ -61,6 +67,8 @@ struct scenario {
     bool shadow; /* the device finds doorbells in memory */
     bool mixed;  /* core 1 uses a disk with larger blocks */
     bool tells;  /* the platform tells when the device is lost */
+    /* Admin commands have 100 ms, which is enough to send one again a few times; else 5 ms. */
+    bool patient;
     struct step steps[SCENARIO_STEPS];
     unsigned count;
     struct script script;
@@ -70,10 +78,12 @@ struct scenario {
 struct driver {
     const struct script_names *names; /* the device's, for scripts */
     bool steps;                       /* the program takes those that a scenario has; else it has its own */
-    /* Ways to misbehave: those of a device that answers everything, but not always with success; those of one
-     * that does not answer, or is gone; and lies. A rule each, where %1 is a small number, %2 a time, %3 any
-     * number, %4 a range of events. NULL after the last. */
-    const char *const *failures, *const *faults, *const *lies;
+    /* Ways to misbehave: those of a device that answers everything, but not always with success; the same,
+     * with few failures that pass; those of one
+     * that does not answer, or is gone; lies; and changes of what the device is. A rule each, where %1 is the
+     * number of an event, %2 a time, %3 any number, %4 a range of events, %5 three events or fewer. NULL
+     * after the last. */
+    const char *const *failures, *const *passing, *const *faults, *const *lies, *const *changes;
     /* Runs a scenario. If something does not hold, the process ends (sim_fail()). */
     void (*run)(const struct scenario *scenario);
 };
@@ -90,6 +100,7 @@ void scenario_run(const struct scenario *scenario, struct model *model, bool hon
                   void (*entry)(unsigned core, void *argument));
 
 /* Nothing of it lies: what the device says it did is what it did. */
+bool rule_honest(const struct script_rule *rule);
 bool scenario_honest(const struct scenario *scenario);
 
 #endif

@@ -87,6 +87,8 @@ bool device_ready(void);
 uint64_t device_due(void);
 /* When it was seen to be lost; UINT64_MAX: it is there. */
 uint64_t device_lost_since(void);
+/* How often its function was reset. */
+unsigned device_resets(void);
 /* Interrupts on their way. */
 unsigned device_interrupts(void);
 void device_deliver(unsigned which);
