@@ -371,6 +371,7 @@ struct nvme_queue {
     uint32_t changes;            /* of namespaces, that were reported by then */
     struct nvme_admin_call look; /* at the namespace, while the queue is in use */
     bool looking;                /* that is under way */
+    uint8_t looks;               /* those that failed with a status that passes, one after the other */
     bool unfit;                  /* the namespace has another shape: the queue ends */
     size_t size;                 /* bytes of this structure, its slots and its stack */
 };

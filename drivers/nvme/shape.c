@@ -189,6 +189,18 @@ int chalk_nvme_refit(struct nvme_queue *queue)
     return 0;
 }
 
+/* Whether the namespace may be identified again at the next sweep: the controller has refused it with a
+ * status that passes, and not for an eighth of the queue's time limit yet. */
+static bool may_look_again(struct nvme_queue *queue)
+{
+    if (queue->look.error == 0 || !chalk_nvme_status_passes(queue->look.status) ||
+        queue->looks >= NVME_SWEEPS / 16) /* each takes two sweeps */
+        return false;
+    queue->looks++;
+    queue->changes--; /* differs from the controller's count, so that it is asked again */
+    return true;
+}
+
 bool chalk_nvme_shape_is_lost(struct nvme_queue *queue)
 {
     uint32_t changes = atomic_load_explicit(&queue->nvme->events.changes, memory_order_acquire);
@@ -208,6 +220,9 @@ bool chalk_nvme_shape_is_lost(struct nvme_queue *queue)
     queue->looking = false;
     if (queue->look.error != 0 && queue->look.status == 0)
         return false; /* a reset has ended it, after which it is looked at in any case */
+    if (may_look_again(queue))
+        return false;
+    queue->looks = 0;
     queue->unfit = !still_has(queue, &queue->look);
     return queue->unfit;
 }

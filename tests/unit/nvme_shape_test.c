@@ -317,6 +317,65 @@ static void an_event_that_finds_another_shape_ends_the_queue(void **state)
     assert_int_equal(model->enables, 1);
 }
 
+static unsigned refusals; /* of Identify (namespace), that are left */
+
+static bool refuse_identify(struct nvme_model *self, unsigned id, const struct nvme_command *command,
+                            uint16_t *answer, uint64_t *result)
+{
+    (void)self;
+    (void)result;
+    if (id != 0 || (command->cdw0 & 0xff) != NVME_IDENTIFY || command->cdw10 != CHALK_NVME_CNS_NAMESPACE ||
+        refusals == 0)
+        return false;
+    refusals--;
+    *answer = 0x006; /* internal error, which passes */
+    return true;
+}
+
+/* The queue ends only if the refusal does not pass. */
+static void a_refusal_to_identify_may_pass(void **state)
+{
+    const uint32_t told = 2 | CHALK_NVME_LOG_CHANGED << 16;
+
+    (void)state;
+    model->execute = refuse_identify;
+    model->hold = true;
+    assert_int_equal(submit(CHALK_BLOCK_WRITE, 1), 1);
+    chalk_block_kick(queue);
+    refusals = 3;
+    assert_true(model_event(model, told, 0));
+    poll_for_a_while();
+    poll_for_a_while();
+    assert_int_equal(refusals, 0);
+    assert_int_equal(ended, 0);
+
+    cut(&model->namespaces[0]);
+    refusals = 3;
+    assert_true(model_event(model, told, 0));
+    poll_for_a_while();
+    poll_for_a_while();
+    assert_int_equal(ended, 1);
+    expect_end();
+
+    chalk_nvme_queue_close(queue);
+    model->hold = false;
+    model->namespaces[0] = model->namespaces[2];
+    fake_console_clear();
+    assert_int_equal(open_queue(1), 0);
+    ended = 0;
+    model->hold = true;
+    assert_int_equal(submit(CHALK_BLOCK_WRITE, 1), 1);
+    chalk_block_kick(queue);
+    refusals = UINT32_MAX;
+    assert_true(model_event(model, told, 0));
+    poll_for_a_while();
+    poll_for_a_while();
+    model->hold = false;
+    assert_int_equal(ended, 1);
+    assert_true(fake_console_has("cannot be identified any more"));
+    refusals = 0;
+}
+
 /* Though no program watches, the queue has the controller report it; also after a reset. */
 static void a_queue_watches_by_itself(void **state)
 {
@@ -477,6 +536,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_queue, teardown_queue)
         TEST(a_reset_that_finds_another_shape_ends_the_queue),
         TEST(an_event_that_finds_another_shape_ends_the_queue),
+        TEST(a_refusal_to_identify_may_pass),
         TEST(a_queue_watches_by_itself),
         TEST(a_program_is_not_told_of_what_the_queue_watches),
         TEST(a_reset_tells_what_is_true_now),
