@@ -498,12 +498,28 @@ int peer_tell(struct peer *peer, struct question *question, uint64_t deadline)
 
 /* ---- the beginning ---- */
 
+/* This user may not connect to the socket. Permission helps only if check_listener() would go on then. */
+static void explain_permission(const char *name, const char *path, const struct stat *status)
+{
+    if (status->st_uid != 0 && status->st_uid != geteuid())
+        chalk_log(
+            CHALK_ERROR,
+            "%s cannot be opened: the socket is of user %u, and a device's process has to be of root or "
+            "of user %u: run both as the same user",
+            name, (unsigned)status->st_uid, (unsigned)geteuid());
+    else
+        chalk_log(CHALK_ERROR,
+                  "%s cannot be opened: no permission for %s; its owner gives it with: chmod o+w %s", name,
+                  path, path);
+}
+
 static int cannot_connect(struct peer *peer, const char *path, int error)
 {
     const char *name = peer->device->name;
     struct stat status;
+    bool found = stat(path, &status) == 0;
 
-    if ((error == -ECONNREFUSED || error == -EACCES) && stat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
+    if ((error == -ECONNREFUSED || error == -EACCES) && found && !S_ISSOCK(status.st_mode))
         chalk_log(
             CHALK_ERROR,
             "%s cannot be opened: %s is not a socket; name the one that the device's process listens on",
@@ -516,10 +532,8 @@ static int cannot_connect(struct peer *peer, const char *path, int error)
                   "%s cannot be opened: no process listens on %s: the one that made it "
                   "has ended",
                   name, path);
-    else if (error == -EACCES)
-        chalk_log(CHALK_ERROR,
-                  "%s cannot be opened: no permission for %s; its owner gives it with: chmod o+w %s", name,
-                  path, path);
+    else if (error == -EACCES && found)
+        explain_permission(name, path, &status);
     else if (error == -EAGAIN)
         chalk_log(CHALK_ERROR, "%s cannot be opened: its process serves another client", name);
     else
@@ -560,8 +574,8 @@ static int check_listener(struct peer *peer)
         return -EACCES;
     chalk_log(
         CHALK_ERROR,
-        "%s cannot be opened: process %d of user %u listens there, and it would get memory of this program;\n"
-        "  only processes of root and of user %u may: run both as the same user",
+        "%s cannot be opened: process %d of user %u listens there, and it would get this program's memory;\n"
+        "  a device's process has to be of root or of user %u: run both as the same user",
         peer->device->name, (int)who.pid, (unsigned)who.uid, (unsigned)geteuid());
     return -EACCES;
 }

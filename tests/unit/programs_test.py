@@ -467,6 +467,24 @@ def file_limit(test, places):
     mistake(test, 'chalk-model, which may write files of 64 KiB', done, 2, ['large', 'File too large'])
 
 
+def permission(test, places):
+    """A socket that may not be opened: permission for it is asked for only where it helps."""
+    if os.geteuid() != 0:
+        test.skip('sockets of other users', 'root can make them')
+        return
+    path = os.path.join(places.names['folder'], 'closed')
+    for owner, parts in ((1, ['user 1,', f'root or of user {worlds.NOBODY}', 'as the same user']), (0, ['chmod o+w'])):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            os.chown(path, owner, owner)
+            os.chmod(path, 0o755)
+            listener.listen()
+            done = run('nvme-identify', f'vfio-user:{path}')
+        mistake(test, f'nvme-identify of a socket of user {owner}', done, 1, parts)
+        test.result(owner == 0 or 'chmod' not in done.stderr, f'user {owner}: no cure that leads nowhere', done.stderr)
+        os.unlink(path)
+
+
 MARKS = {  # what an image of a format that is not raw has where: tools/models/image.c
     'qcow2': (0, b'QFI\xfb\0\0\0\3'), 'qcow': (0, b'QFI\xfb\0\0\0\1'), 'qed': (0, b'QED\0'), 'vmdk': (0, b'KDMV'),
     'vdi': (64, b'\x7f\x10\xda\xbe'), 'vhdx': (0, b'vhdxfile'), 'vpc': (-512, b'conectix'),
@@ -513,6 +531,7 @@ def main():
         gone(test, places)
         full_disk(test, places)
         other_formats(test, places)
+        permission(test, places)
 
 
 if __name__ == '__main__':
