@@ -172,7 +172,7 @@ def wrong_models(test, folder):
         'no socket': (['edu'], '--socket is missing'),
         'no size': (['nvme', '--socket', path], '--size is missing'),
         'a size of half a block': (['nvme', '--socket', path, '--size', 4096 + 256], 'not a multiple of the block size'),
-        'a zone larger than the disk': (['nvme', '--socket', path, '--size', '1M', '--zone-size', '2M'], 'at most that of the disk'),
+        'a zone larger than the disk': (['nvme', '--socket', path, '--size', '1M', '--zone-size', '2M'], 'whole zones'),
         'a strange block size': (['nvme', '--socket', path, '--size', '1M', '--block-size', 1024], '512 or 4096'),
         'a backing that there is not': (['nvme', '--socket', path, '--size', '1M', '--backing', 'tape'],
                                         '--backing tape: must be null'),

@@ -76,18 +76,77 @@ static const struct command command = {
         "show\n",
 };
 
-static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t bytes, uint64_t block)
+/* ---- what cannot be meant ---- */
+
+static bool is_edu(const char *name)
+{
+    return strcmp(name, "edu") == 0;
+}
+
+/* Every model has these: the server's, and --script. The others describe a disk. */
+static const char *const of_all_models[] = {"socket", "poll", "processor", "copy",
+                                            "single", "once", "json",      "script"};
+
+static bool is_of_all_models(const char *name)
+{
+    for (size_t i = 0; i < sizeof of_all_models / sizeof of_all_models[0]; i++)
+        if (strcmp(of_all_models[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool has_second(void)
+{
+    return second_size != 0 || store_is_file(second_backing);
+}
+
+/* An option that says more of what another one makes. */
+static bool needs(const char *name, bool there, const char *other)
+{
+    if (there || !options_given(&command, name))
+        return true;
+    complain("--%s: only with %s", name, other);
+    return false;
+}
+
+/* Whether the model that was named can do all that the options say. */
+static bool check_options(const char *name)
+{
+    for (size_t i = 0; is_edu(name) && i < command.option_count; i++)
+        if (!is_of_all_models(options[i].name) && options_given(&command, options[i].name)) {
+            complain("--%s: it describes a disk, and %s is none: only with nvme", options[i].name, name);
+            return false;
+        }
+    if (!needs("detached2", has_second(), "a second namespace: --size2 or --backing2 file:PATH") ||
+        !needs("block-size2", has_second(), "a second namespace: --size2 or --backing2 file:PATH") ||
+        !needs("backing2", has_second(), "a second namespace: --size2") ||
+        !needs("zone-capacity", zone_size != 0, "--zone-size") ||
+        !needs("open-zones", zone_size != 0, "--zone-size") ||
+        !needs("active-zones", zone_size != 0, "--zone-size"))
+        return false;
+    if (active_zones == 0 || open_zones <= active_zones)
+        return true;
+    complain("--open-zones %llu: more than --active-zones %llu, and what is open is active",
+             (unsigned long long)open_zones, (unsigned long long)active_zones);
+    return false;
+}
+
+/* ---- the disk ---- */
+
+/* The second namespace's options have a 2 behind their names: `more`. */
+static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t bytes, uint64_t block,
+                          const char *more)
 {
     if (block != 512 && block != 4096) {
-        complain("--block-size %llu: must be 512 or 4096", (unsigned long long)block);
+        complain("--block-size%s %llu: must be 512 or 4096", more, (unsigned long long)block);
         return false;
     }
     if (bytes == 0 && !store_is_file(where)) {
-        complain("--size is missing: the size of the disk, for example --size 1G");
+        complain("--size%s is missing: the size of the disk, for example --size%s 1G", more, more);
         return false;
     }
     if (bytes % block != 0) {
-        complain("--size %llu: not a multiple of the block size, %llu", (unsigned long long)bytes,
+        complain("--size%s %llu: not a multiple of the block size, %llu", more, (unsigned long long)bytes,
                  (unsigned long long)block);
         return false;
     }
@@ -107,22 +166,31 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
 
 static bool add_zones(struct nvme_namespace *ns)
 {
+    uint64_t bytes = ns->blocks << ns->shift, block = 1ull << ns->shift;
+
     if (zone_size == 0)
         return true;
+    if (zone_capacity == 0)
+        zone_capacity = zone_size;
+    if (zone_size % block != 0 || zone_capacity % block != 0 || zone_capacity > zone_size ||
+        bytes % zone_size != 0) {
+        complain(
+            "--zone-size %llu, --zone-capacity %llu: both must be whole blocks, the capacity at most the "
+            "size, and the disk, %llu bytes, whole zones",
+            (unsigned long long)zone_size, (unsigned long long)zone_capacity, (unsigned long long)bytes);
+        return false;
+    }
     ns->zone_size = zone_size >> ns->shift;
-    ns->zone_capacity = zone_capacity != 0 ? zone_capacity >> ns->shift : ns->zone_size;
-    ns->max_open = (unsigned)open_zones;
+    ns->zone_capacity = zone_capacity >> ns->shift;
+    ns->max_open = (unsigned)(open_zones != 0 ? open_zones : active_zones); /* what is open is active */
     ns->max_active = (unsigned)active_zones;
-    if (ns->max_active != 0 && (ns->max_open == 0 || ns->max_open > ns->max_active))
-        ns->max_open = ns->max_active; /* what is open is active */
     if (nvme_make_zones(ns) == 0)
         return true;
-    complain(
-        "--zone-size %llu, --zone-capacity %llu: both must be whole blocks, the capacity at most the size, "
-        "and the size at most that of the disk",
-        (unsigned long long)zone_size, (unsigned long long)zone_capacity);
+    complain("no memory for %llu zones", (unsigned long long)(bytes / zone_size));
     return false;
 }
+
+/* ---- serving it ---- */
 
 static bool read_script(const struct script_names *names)
 {
@@ -191,9 +259,9 @@ static int serve_nvme(struct server *server)
     int status = EXIT_USAGE;
 
     nvme.serial = serial;
-    if (add_namespace(&nvme.namespaces[0], backing, size, block_size) && add_zones(&nvme.namespaces[0]) &&
-        (second_size == 0 ||
-         add_namespace(&nvme.namespaces[1], second_backing, second_size, second_block_size))) {
+    if (add_namespace(&nvme.namespaces[0], backing, size, block_size, "") && add_zones(&nvme.namespaces[0]) &&
+        (!has_second() ||
+         add_namespace(&nvme.namespaces[1], second_backing, second_size, second_block_size, "2"))) {
         nvme.namespaces[1].attached &= !detached;
         nvme.spare = spare;
         nvme_model_init(&nvme, server_world(server));
@@ -213,14 +281,17 @@ static int serve_edu(struct server *server)
     return serve(server, &edu.model);
 }
 
-static void pin(void)
+static bool pin(void)
 {
     cpu_set_t set;
 
     CPU_ZERO(&set);
     CPU_SET((size_t)processor, &set);
-    if (sched_setaffinity(0, sizeof set, &set) != 0)
-        complain("cannot run on processor %llu: %s", (unsigned long long)processor, strerror(errno));
+    if (sched_setaffinity(0, sizeof set, &set) == 0)
+        return true;
+    complain("--processor %llu: cannot run there: %s; those it may run on: taskset -cp $$",
+             (unsigned long long)processor, strerror(errno));
+    return false;
 }
 
 int main(int argc, char *argv[])
@@ -232,7 +303,7 @@ int main(int argc, char *argv[])
     hosted_output_start();
     if (!options_parse(&command, argc, argv, &name, &status))
         return hosted_output_finish(status);
-    if (name == NULL || (strcmp(name, "nvme") != 0 && strcmp(name, "edu") != 0)) {
+    if (name == NULL || (strcmp(name, "nvme") != 0 && !is_edu(name))) {
         if (name != NULL)
             complain("%s: there is no such model; name a model: nvme or edu", name);
         else
@@ -243,16 +314,16 @@ int main(int argc, char *argv[])
         complain("--socket is missing: the path where clients connect, for example --socket /tmp/disk");
         return EXIT_USAGE;
     }
+    if (!check_options(name) || (processor != UINT64_MAX && !pin()))
+        return EXIT_USAGE;
     if (chalk_start(&(struct chalk_start_options){.handle_signals = true}) != 0)
         return EXIT_BAD;
-    if (processor != UINT64_MAX)
-        pin();
     status = EXIT_BAD;
     if (server_open(
             &(struct server_options){
                 .path = socket_path, .spin = spin, .copies = copies, .single = single, .once = once},
             &server) == 0) {
-        status = strcmp(name, "nvme") == 0 ? serve_nvme(server) : serve_edu(server);
+        status = is_edu(name) ? serve_edu(server) : serve_nvme(server);
         server_close(server);
     }
     chalk_stop();

@@ -13,6 +13,9 @@
 
 static const char *program = "chalk";
 
+/* Which options the command line has, by their index. */
+static uint64_t given;
+
 void complain(const char *format, ...)
 {
     char line[512];
@@ -199,11 +202,33 @@ static const struct option *find(const struct command *command, const char *name
     return NULL;
 }
 
+bool options_given(const struct command *command, const char *name)
+{
+    const struct option *option = find(command, name, strlen(name));
+
+    return option && given >> (option - command->options) & 1;
+}
+
+/* Notes that the command line has the option. Returns false if it had it before: only one value can be meant.
+ */
+static bool note(const struct command *command, const struct option *option)
+{
+    uint64_t bit = 1ull << (option - command->options);
+
+    if (given & bit) {
+        complain("--%s: give it only once", option->name);
+        return false;
+    }
+    given |= bit;
+    return true;
+}
+
 bool options_parse(const struct command *command, int argc, char *argv[], const char **operand, int *status)
 {
     program = command->name;
     *operand = NULL;
     *status = EXIT_USAGE;
+    given = 0;
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
 
@@ -248,7 +273,7 @@ bool options_parse(const struct command *command, int argc, char *argv[], const 
             }
             text = argv[++i];
         }
-        if (!take(option, text))
+        if (!note(command, option) || !take(option, text))
             return false;
     }
     return true;

@@ -52,6 +52,9 @@ enum exit_status {
  */
 bool options_parse(const struct command *command, int argc, char *argv[], const char **operand, int *status);
 
+/* Whether the command line that options_parse() read had the option; each can be there once. */
+bool options_given(const struct command *command, const char *name);
+
 /* Reads a number as OPTION_NUMBER does. Returns false if `text`, up to `end`, is not a number. */
 bool options_number(const char *text, const char *end, uint64_t *value);
 

@@ -604,6 +604,10 @@ int chalk_main(int argc, char *argv[])
         complain("--write-only, --read-only, --crc-only: give only one of them");
         return EXIT_USAGE;
     }
+    if (overwrite && (read_only || crc_only)) {
+        complain("--overwrite, --%s: give only one of them", read_only ? "read-only" : "crc-only");
+        return EXIT_USAGE;
+    }
     if (!parse_sizes(sizes ? sizes : "4096,131072,odd", &v.sizes))
         return EXIT_USAGE;
     v.seed = seed;
