@@ -118,16 +118,6 @@ static void list_bus(const char *name)
     chalk_log(CHALK_ERROR, "pci: no device %s; on the bus:%s", name, length ? text : " none");
 }
 
-static struct chalk_device *find(unsigned segment, unsigned bus, unsigned slot)
-{
-    struct chalk_device *device;
-
-    for (unsigned i = 0; (device = pci_device(i)) != NULL; i++)
-        if (device->segment == segment && device->bus == bus && device->slot == slot)
-            return device;
-    return NULL;
-}
-
 static int claim(struct chalk_device *device, struct chalk_domain **domain)
 {
     struct chalk_domain *joined = NULL;
@@ -186,7 +176,7 @@ int chalk_device_open(const char *name, struct chalk_domain **domain, struct cha
         chalk_log(CHALK_ERROR, "pci: '%s' is not a PCI address; write it like 0000:00:03.0", name);
         return -EINVAL;
     }
-    device = find(segment, bus, slot);
+    device = pci_find(segment, bus, slot);
     if (device == NULL) {
         list_bus(name);
         return -ENODEV;

@@ -43,6 +43,7 @@ enum { PER_BLOCK = BLOCK_SIZE / sizeof(struct chalk_device), ALL_FUNCTIONS = PCI
 
 static struct chalk_device *blocks[ALL_FUNCTIONS / PER_BLOCK + 1];
 static unsigned device_count;
+static struct chalk_ranges positions; /* of all functions in the list */
 
 /* One range of buses while it is scanned. */
 struct scan {
@@ -56,6 +57,18 @@ struct scan {
 struct chalk_device *pci_device(unsigned i)
 {
     return i < device_count ? &blocks[i / PER_BLOCK][i % PER_BLOCK] : NULL;
+}
+
+static uint64_t position_of(unsigned segment, unsigned bus, unsigned slot)
+{
+    return (uint64_t)segment << 16 | bus << 8 | slot;
+}
+
+struct chalk_device *pci_find(unsigned segment, unsigned bus, unsigned slot)
+{
+    uint64_t position = position_of(segment, bus, slot);
+
+    return (struct chalk_device *)chalk_range_find(&positions, position, position);
 }
 
 /* A place at the end of the list, or NULL if there is no memory for it (logged once). */
@@ -201,6 +214,10 @@ static void found_function(struct scan *scan, const struct chalk_device *functio
 
     *device = *function;
     read_identity(device);
+    if (place != NULL) {
+        place->position.first = place->position.last = position_of(place->segment, place->bus, place->slot);
+        chalk_range_add(&positions, &place->position); /* of two at one place, the first is found */
+    }
     if (is_bridge(device) && place != NULL)
         found_bridge(scan, device);
     else if (!pci_is_chipset(device))
@@ -273,6 +290,8 @@ int pci_start(void)
     unsigned count = pci_ranges(ranges);
 
     device_count = 0;
+    positions.root = NULL;
+    pci_forget_addresses();
     for (unsigned i = 0; i < count; i++) {
         memset(&scan, 0, sizeof(scan));
         scan.range = ranges[i];

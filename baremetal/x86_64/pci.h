@@ -16,6 +16,7 @@
 #define CHALK_BAREMETAL_PCI_H
 
 #include <chalk/device.h>
+#include <chalk/range.h>
 #include <stdatomic.h>
 
 /* More of the configuration header than drivers need (PCI 6.1; bridges: PCIe 7.5.1.3) */
@@ -43,8 +44,18 @@ struct pci_bar {
     bool memory;   /* else ports */
 };
 
+/* Memory that a base address register names: of pci_address.c. */
+struct pci_place {
+    struct chalk_range range; /* of addresses; first, so that one is found by the other */
+    struct chalk_device *device;
+    struct pci_place *next; /* of those that meet another one */
+    bool mapped;            /* it is among those that meet no other */
+    bool meets;             /* it is in that list */
+};
+
 /* One function. Those that scans found stay as they are; the second half is valid while it is open. */
 struct chalk_device {
+    struct chalk_range position; /* of pci.c: where it is on the bus; first, as above */
     volatile uint8_t *space;     /* its configuration space; NULL: by ports */
     struct chalk_device *bridge; /* that leads to its bus; NULL: a root bus */
     uint16_t segment;
@@ -57,6 +68,7 @@ struct chalk_device {
 
     struct chalk_domain *domain; /* NULL: closed */
     struct pci_bar bars[6];
+    struct pci_place places[6];                  /* of bars */
     bool sized;                                  /* bars is filled in */
     bool decodes;                                /* memory, at what bars says; else they are not believed */
     uint8_t express, power, advanced, msi, msix; /* offsets of capabilities, 0: none */
@@ -95,12 +107,16 @@ void pci_size_bars(struct chalk_device *device);
  * theirs. One call at a time.
  */
 bool pci_claim_addresses(struct chalk_device *device);
+/* All functions are others from now on. */
+void pci_forget_addresses(void);
 
 /* ---- pci.c ---- */
 /* Whether it is a bridge to the host, ISA, EISA or MCA: the chipset's, which stays as it is. */
 bool pci_is_chipset(const struct chalk_device *device);
 /* The i-th function on the bus, or NULL. */
 struct chalk_device *pci_device(unsigned i);
+/* The function at that place, or NULL. */
+struct chalk_device *pci_find(unsigned segment, unsigned bus, unsigned slot);
 
 /* ---- domain.c ---- */
 /* A domain with one more device in it, a new one for NULL. Returns NULL if there is no memory for a record of

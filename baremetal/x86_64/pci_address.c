@@ -4,6 +4,10 @@
  * makes mistakes; a device that decodes what belongs to another answers in its place, or takes its
  * interrupts. So a register is believed only if it names nothing of the processor's or the chipset's, nothing
  * of an open device's, and something that the bridges above the device pass on.
+ *
+ * What the registers of all functions name is looked up in a map of ranges, whose ranges lie apart. Those
+ * that meet one in the map when they are added are in a list beside it, which is walked: of sound firmware
+ * there are none.
  */
 #include "machine.h"
 #include "pci.h"
@@ -20,6 +24,75 @@
 /* Offsets of a bridge's windows, and their upper halves (PCIe 7.5.1.3); both count in MiB. */
 enum { MEMORY = 0x20, PREFETCHABLE = 0x24, PREFETCHABLE_HIGH = 0x28, WINDOW_IS_64 = 1 };
 #define PROGRAMMING_SUBTRACTIVE 0x01 /* class code: passes on what nobody else takes */
+
+static struct chalk_ranges apart;
+static struct pci_place *meeting;
+static bool all_sized; /* every function that is not open */
+
+/* ---- what registers name ---- */
+
+static void remove_places(struct chalk_device *device)
+{
+    for (unsigned i = 0; i < 6; i++) {
+        struct pci_place *place = &device->places[i], **link = &meeting;
+
+        if (place->mapped)
+            chalk_range_remove(&apart, &place->range);
+        while (place->meets && *link != place)
+            link = &(*link)->next;
+        if (place->meets)
+            *link = place->next;
+        *place = (struct pci_place){0};
+    }
+}
+
+static void add_place(struct chalk_device *device, unsigned index)
+{
+    const struct pci_bar *bar = &device->bars[index];
+    struct pci_place *place = &device->places[index];
+
+    if (!bar->memory || bar->size == 0 || bar->base == 0)
+        return; /* names nothing */
+    *place = (struct pci_place){.range = {.first = bar->base, .last = bar->base + (bar->size - 1)},
+                                .device = device,
+                                .next = meeting};
+    place->mapped = chalk_range_add(&apart, &place->range);
+    place->meets = !place->mapped;
+    if (place->meets)
+        meeting = place;
+}
+
+static void add_places(struct chalk_device *device)
+{
+    for (unsigned i = 0; i < 6; i++)
+        add_place(device, i);
+}
+
+/* The next place after `previous` (NULL: the first) that has some of [first, last]; NULL: no more. */
+static struct pci_place *next_place(uint64_t first, uint64_t last, const struct pci_place *previous)
+{
+    struct pci_place *place = NULL;
+
+    if (previous == NULL)
+        place = (struct pci_place *)chalk_range_find(&apart, first, last);
+    else if (previous->mapped && previous->range.last < last)
+        place = (struct pci_place *)chalk_range_find(&apart, previous->range.last + 1, last);
+    if (place != NULL)
+        return place;
+    place = previous != NULL && previous->meets ? previous->next : meeting;
+    while (place != NULL && (place->range.first > last || place->range.last < first))
+        place = place->next;
+    return place;
+}
+
+void pci_forget_addresses(void)
+{
+    apart.root = NULL;
+    meeting = NULL;
+    all_sized = false;
+}
+
+/* ---- one register ---- */
 
 /* The register is a multiple of its size, so that its last byte has an address (pci_header.c). */
 static bool overlaps(const struct pci_bar *bar, uint64_t start, uint64_t last)
@@ -99,73 +172,100 @@ static bool is_sound(const struct chalk_device *device, unsigned index)
     return what == NULL;
 }
 
-/* Whether no register of one device meets a register of the other. */
-static bool are_apart(const struct chalk_device *device, const struct chalk_device *other)
+/* ---- other functions ---- */
+
+/* Whether it is open, and answers at its addresses. */
+static bool answers(const struct chalk_device *device)
 {
-    for (unsigned i = 0; i < 6; i++)
-        for (unsigned j = 0; j < 6; j++)
-            if (device->bars[i].memory && device->bars[i].size != 0 && device->bars[i].base != 0 &&
-                overlaps(&other->bars[j], device->bars[i].base,
-                         device->bars[i].base + device->bars[i].size - 1))
-                return false;
-    return true;
+    return device->domain != NULL && device->decodes;
 }
 
-/* What two functions name is the open one's: one that is not open stops decoding. */
-static bool settle(const struct chalk_device *device, struct chalk_device *other)
+/* The next place of another function that has some of what the register names. */
+static struct pci_place *next_met(const struct chalk_device *device, const struct pci_place *own,
+                                  const struct pci_place *previous)
 {
-    uint32_t command;
+    struct pci_place *place = next_place(own->range.first, own->range.last, previous);
 
-    if (are_apart(device, other))
-        return true;
-    if (other->domain != NULL && other->decodes) {
+    while (place != NULL && (place->device == device || pci_is_chipset(place->device)))
+        place = next_place(own->range.first, own->range.last, place);
+    return place;
+}
+
+static bool meets_open_one(const struct chalk_device *device, const struct pci_place *own)
+{
+    for (const struct pci_place *met = NULL; (met = next_met(device, own, met)) != NULL;) {
+        if (!answers(met->device))
+            continue;
         chalk_log(
             CHALK_ERROR,
             "pci: %s names addresses of %s, which is open; its registers are not used. The firmware, or the "
             "device, is at fault",
-            device->name, other->name);
-        return false;
+            device->name, met->device->name);
+        return true;
     }
-    command = pci_read(other, CHALK_PCI_COMMAND, 2);
-    if (command & CHALK_PCI_COMMAND_MEMORY) {
+    return false;
+}
+
+static void switch_off_others(const struct chalk_device *device, const struct pci_place *own)
+{
+    for (const struct pci_place *met = NULL; (met = next_met(device, own, met)) != NULL;) {
+        const struct chalk_device *other = met->device;
+        uint32_t command = pci_read(other, CHALK_PCI_COMMAND, 2);
+
+        if (!(command & CHALK_PCI_COMMAND_MEMORY))
+            continue;
         chalk_log(CHALK_WARNING, "pci: %s names addresses of %s, and is switched off", other->name,
                   device->name);
         pci_write(other, CHALK_PCI_COMMAND, 2, command & ~(uint32_t)CHALK_PCI_COMMAND_MEMORY);
     }
+}
+
+static bool names_memory(const struct pci_place *place)
+{
+    return place->mapped || place->meets;
+}
+
+/* What two functions name is the open one's: one that is not open stops decoding. */
+static bool settle(const struct chalk_device *device)
+{
+    for (unsigned i = 0; i < 6; i++)
+        if (names_memory(&device->places[i]) && meets_open_one(device, &device->places[i]))
+            return false;
+    for (unsigned i = 0; i < 6; i++)
+        if (names_memory(&device->places[i]))
+            switch_off_others(device, &device->places[i]);
     return true;
 }
 
 /* ---- addresses that no firmware gave out ---- */
 
-/* The register that has some of [start, end), of this device or another, or of the machine's own: *behind is
- * its end. */
-static bool is_taken(const struct chalk_device *device, const struct pci_bar *wanted, uint64_t *behind)
+/* Whether some of what the register would name is another's, or of the machine's own: *behind is its end. */
+static bool is_taken(const struct pci_bar *wanted, uint64_t *behind)
 {
-    struct chalk_device *other;
+    const struct pci_place *place;
 
     if (owner(wanted, behind) != NULL)
         return true;
-    for (unsigned i = 0; (other = pci_device(i)) != NULL; i++)
-        for (unsigned j = 0; j < 6 && (other->header == 0 || other == device); j++)
-            if (&other->bars[j] != wanted &&
-                overlaps(&other->bars[j], wanted->base, wanted->base + wanted->size - 1)) {
-                *behind = other->bars[j].base + other->bars[j].size;
-                return true;
-            }
-    return false;
+    place = next_place(wanted->base, wanted->base + (wanted->size - 1), NULL);
+    if (place != NULL)
+        *behind = place->range.last + 1;
+    return place != NULL;
 }
 
-/* The lowest free address in a window for the register, whose base it sets; false: there is none below
- * `limit`. */
-static bool place(const struct chalk_device *device, struct pci_bar *bar, uint64_t start, uint64_t end)
+/* The lowest free address in a window for the register, which gets it as its base. False: there is none.
+ * Registers smaller than a page get one of their own. */
+static bool find_address(struct pci_bar *bar, uint64_t start, uint64_t end)
 {
-    uint64_t at = (start + bar->size - 1) & ~(bar->size - 1), behind;
+    const uint64_t align = bar->size > MEMORY_PAGE ? bar->size : MEMORY_PAGE;
+    uint64_t behind;
 
-    while (at >= start && at < end && bar->size <= end - at) {
-        bar->base = at;
-        if (!is_taken(device, bar, &behind))
+    while (start < end &&
+           chalk_range_gap(&apart, start, end - 1, bar->size, align, CHALK_RANGE_LOWEST, &bar->base)) {
+        if (!is_taken(bar, &behind))
             return true;
-        at = (behind + bar->size - 1) & ~(bar->size - 1);
+        if (behind <= start) /* beyond the last address */
+            break;
+        start = behind;
     }
     bar->base = 0;
     return false;
@@ -187,9 +287,10 @@ static void give_addresses(struct chalk_device *device)
         for (unsigned w = 0; w < acpi.window_count && bar->memory && bar->size != 0 && bar->base == 0; w++) {
             uint64_t end = acpi.windows[w].end;
 
-            if (!place(device, bar, acpi.windows[w].start,
-                       is_64 || end < end_of_32_bits ? end : end_of_32_bits))
+            if (!find_address(bar, acpi.windows[w].start,
+                              is_64 || end < end_of_32_bits ? end : end_of_32_bits))
                 continue;
+            add_place(device, i);
             pci_write(device, PCI_BAR + 4 * i, 4, (uint32_t)bar->base);
             if (is_64)
                 pci_write(device, PCI_BAR + 4 * i + 4, 4, (uint32_t)(bar->base >> 32));
@@ -202,23 +303,25 @@ static void size_others(const struct chalk_device *device)
 {
     struct chalk_device *other;
 
-    for (unsigned i = 0; (other = pci_device(i)) != NULL; i++)
-        if (other != device && other->header == 0 && !pci_is_chipset(other) && other->domain == NULL &&
-            !other->sized)
-            pci_size_bars(other);
+    for (unsigned i = 0; !all_sized && (other = pci_device(i)) != NULL; i++) {
+        if (other == device || other->header != 0 || pci_is_chipset(other) || other->domain != NULL ||
+            other->sized)
+            continue;
+        pci_size_bars(other);
+        add_places(other);
+    }
+    all_sized = true;
 }
 
 bool pci_claim_addresses(struct chalk_device *device)
 {
-    struct chalk_device *other;
     bool sound = true;
 
     size_others(device);
+    remove_places(device);
+    add_places(device);
     give_addresses(device);
     for (unsigned i = 0; i < 6; i++)
         sound &= is_sound(device, i);
-    for (unsigned i = 0; sound && (other = pci_device(i)) != NULL; i++)
-        if (other != device && other->header == 0 && !pci_is_chipset(other))
-            sound = settle(device, other);
-    return sound;
+    return sound && settle(device);
 }

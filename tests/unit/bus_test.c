@@ -418,9 +418,12 @@ static void disks_beyond_256_functions_are_found(void **state)
 
         assert_non_null(device);
         assert_int_equal(device->bus << 8 | device->slot, i);
+        assert_ptr_equal(pci_find(0, i / 256, i % 256), device);
         assert_int_equal(functions[i].config[CHALK_PCI_COMMAND], 3);
     }
     assert_null(pci_device(1500));
+    assert_null(pci_find(0, 1500 / 256, 1500 % 256));
+    assert_null(pci_find(1, 0, 0));
     assert_int_equal(warnings, 0);
 }
 
@@ -435,8 +438,9 @@ static void a_list_without_memory_is_cut_but_quieted(void **state)
     struct function *bridge = add_bridge(2, 0, 3, 3);
     add(3, 0, 0x010802);
     scan();
-    assert_non_null(pci_device(199));
+    assert_non_null(pci_device(49));
     assert_null(pci_device(399));
+    assert_null(pci_find(0, 399 / 256, 399 % 256));
     assert_int_equal(warnings, 1);
     assert_int_equal(bridge->config[CHALK_PCI_COMMAND], 3);
     for (unsigned i = 0; i < function_count; i++)
