@@ -88,7 +88,7 @@ def show(row):
     if row.get('peer'):
         text += f' {row["peer_ticks"]:10.1f} {row["ratio"]:6.2f} {verdict(row):11} {row["peer"]}'
     elif 'growth' in row:
-        text += f' {row["few"]:10.1f} {row["growth"]:6.2f} {verdict(row):11} with {growth.FEW}'
+        text += f' {row["few"]:10.1f} {row["growth"]:6.2f} {verdict(row):11} with {row["few_of"]}'
     else:
         text += f' {"":17} {verdict(row)}'
     print(text.rstrip(), flush=True)

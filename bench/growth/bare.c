@@ -3,8 +3,10 @@
  * measure.h. */
 #include "measure.h"
 
+#include <baremetal/x86_64/machine.h>
 #include <baremetal/x86_64/pci.h>
 #include <chalk/claim.h>
+#include <chalk/clock.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -90,10 +92,141 @@ static void join(unsigned i)
     expect(domain_join(NULL) != NULL, "a domain");
 }
 
+/* ---- functions on the bus ---- */
+
+/* All buses are root buses, and full up to the last function; each has one register, of 16 KiB of memory. */
+#define FUNCTIONS_MAX 65536
+#define MEMORY_SIZE   0x4000u
+
+static struct {
+    uint32_t bars[2];
+    uint16_t command;
+} functions[FUNCTIONS_MAX];
+
+struct acpi acpi;
+
+unsigned pci_ranges(struct pci_range ranges[PCI_MAX_RANGES])
+{
+    ranges[0] = (struct pci_range){.first = 0, .last = 255};
+    return 1;
+}
+
+static unsigned function_of(const struct chalk_device *device)
+{
+    return (unsigned)device->bus << 8 | device->slot;
+}
+
+uint32_t pci_read(const struct chalk_device *device, unsigned offset, unsigned width)
+{
+    unsigned i = function_of(device);
+
+    if (i >= total)
+        return UINT32_MAX >> (32 - 8 * width);
+    switch (offset) {
+    case 0:
+        return 0x1b36;
+    case CHALK_PCI_COMMAND:
+        return functions[i].command;
+    case PCI_REVISION:
+        return 0x01080200;
+    case PCI_HEADER_TYPE:
+        return PCI_HEADER_MULTIPLE;
+    case PCI_BAR:
+        return functions[i].bars[0] | 4; /* of 64 bits */
+    case PCI_BAR + 4:
+        return functions[i].bars[1];
+    default:
+        return 0;
+    }
+}
+
+void pci_write(const struct chalk_device *device, unsigned offset, unsigned width, uint32_t value)
+{
+    unsigned i = function_of(device);
+
+    (void)width;
+    if (offset == CHALK_PCI_COMMAND)
+        functions[i].command = (uint16_t)value;
+    else if (offset == PCI_BAR)
+        functions[i].bars[0] = value & ~(MEMORY_SIZE - 1);
+    else if (offset == PCI_BAR + 4)
+        functions[i].bars[1] = value;
+}
+
+void *memory_take(uint64_t size)
+{
+    return malloc(size);
+}
+
+uint64_t interrupt_registers(void)
+{
+    return 0xfee00000;
+}
+
+int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attribute)
+{
+    (void)physical, (void)size, (void)attribute;
+    return 0;
+}
+
+void msi_reset(struct chalk_device *device)
+{
+    (void)device;
+}
+
+void msi_restore(struct chalk_device *device)
+{
+    (void)device;
+}
+
+const struct chalk_clock *chalk_clock_info(void)
+{
+    static const struct chalk_clock clock = {
+        .hertz = 1000000000, .ns_mult = 1ull << 32, .ticks_mult = 1ull << 32};
+
+    return &clock;
+}
+
+/* Without firmware, which would have given out addresses. */
+static void start_bare_bus(void)
+{
+    acpi.windows[0].start = (uint64_t)1 << 40;
+    acpi.windows[0].end = (uint64_t)1 << 41;
+    acpi.window_count = 1;
+    expect(pci_start() == 0, "a scan of the bus");
+}
+
+static void start_bus(void)
+{
+    expect(total <= FUNCTIONS_MAX, "so many functions on the bus");
+    for (unsigned i = 0; i < total; i++) {
+        uint64_t base = ((uint64_t)1 << 40) + (uint64_t)i * MEMORY_SIZE;
+
+        functions[i].bars[0] = (uint32_t)base;
+        functions[i].bars[1] = (uint32_t)(base >> 32);
+    }
+    expect(pci_start() == 0, "a scan of the bus");
+}
+
+static void describe(unsigned i)
+{
+    struct chalk_bus_info info = {.cursor = i};
+
+    expect(chalk_bus_next(&info) == 0, "the next function");
+}
+
+static void open_function(unsigned i)
+{
+    struct chalk_domain *own = NULL;
+    struct chalk_device *device;
+
+    expect(chalk_device_open(pci_device(i)->name, &own, &device) == 0, "a device");
+}
+
 static const struct operation operations[] = {
-    {"bare-mapping", start_mappings, map},
-    {"bare-mapping-back", start_unmap, unmap},
-    {"bare-domain", start_nothing, join},
+    {"bare-mapping", start_mappings, map},     {"bare-mapping-back", start_unmap, unmap},
+    {"bare-domain", start_nothing, join},      {"bare-function", start_bus, describe},
+    {"bare-device", start_bus, open_function}, {"bare-address", start_bare_bus, open_function},
 };
 
 int main(int argc, char *argv[])

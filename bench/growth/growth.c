@@ -307,6 +307,30 @@ static void walk(unsigned i)
     *link = zeroed(1, sizeof **link);
 }
 
+/* ---- messages: sent to a loop that holds ever more ---- */
+
+static struct chalk_message *messages;
+
+static void handle_nothing(struct chalk_message *message)
+{
+    (void)message;
+}
+
+static void start_messages(void)
+{
+    expect(total < CHALK_LOOP_MESSAGES, "so many messages");
+    start_tasks();
+    messages = zeroed(total, sizeof *messages);
+}
+
+static void send_message(unsigned i)
+{
+    struct chalk_message *message = &messages[i];
+
+    message->handle = handle_nothing;
+    expect(chalk_loop_send(loop, &message, 1) == 1, "a message");
+}
+
 static const struct operation operations[] = {
     {"page", start_pages, get_page},
     {"page-behind-holes", start_holes, get_behind_holes},
@@ -316,6 +340,7 @@ static const struct operation operations[] = {
     {"claim-back", start_release, release},
     {"span", start_spans, claim},
     {"task", start_tasks, start_task},
+    {"message", start_messages, send_message},
     {"timer", start_timers, arm},
     {"timer-back", start_cancel, cancel},
     {"address", start_nothing, take_addresses},

@@ -12,9 +12,8 @@ import count  # noqa: E402
 
 FEW = 100
 ROUNDS = 64  # as in measure.h
-LINUX, BARE = 'bench-growth', 'bench-growth-bare'
-PROGRAMS = [LINUX, BARE]
-Operation = collections.namedtuple('Operation', 'title many growth program', defaults=[LINUX])
+LINUX, BARE, NVME = PROGRAMS = ['bench-growth', 'bench-growth-bare', 'bench-growth-nvme']
+Operation = collections.namedtuple('Operation', 'title many growth program few', defaults=[LINUX, FEW])
 
 # Without a growth that is wanted: what it costs depends on where in memory it is, and so on the processor's caches.
 OPERATIONS = {
@@ -36,8 +35,14 @@ OPERATIONS = {
     'record-back': Operation('that record removed', 65_535, None),
     'irq': Operation('an interrupt, recorded likewise', 2_048, None),
     'irq-again': Operation('the same set again', 2_048, None),
+    'message': Operation('a message, to a loop that holds', 191, 2, LINUX, 1),
+    'nvme-queue': Operation('an NVMe queue, opened and closed', 62, 2, NVME, 1),
+    'nvme-namespace': Operation('an NVMe namespace, the next one', 100_000, 2, NVME),
     'bare-mapping': Operation('a mapping on bare metal', 65_471, None, BARE),
     'bare-mapping-back': Operation('the same taken back', 65_471, None, BARE),
+    'bare-function': Operation('a PCI function, listed, on bare metal', 65_472, 2, BARE),
+    'bare-device': Operation('a PCI function, opened, on bare metal', 65_472, None, BARE),
+    'bare-address': Operation('a PCI function without an address, opened', 65_472, None, BARE),
     'bare-domain': Operation('a domain on bare metal', 65_536, 2, BARE),
 }
 
@@ -77,11 +82,11 @@ def rows(folder, repetitions):
     seen = collections.defaultdict(list)
     for _ in range(min(repetitions, 5)):
         for what, operation in OPERATIONS.items():
-            for objects in (FEW, operation.many):
+            for objects in (operation.few, operation.many):
                 seen[what, objects].append(ticks(folder, what, objects))
     for what, operation in OPERATIONS.items():
-        few = statistics.median(seen[what, FEW])
+        few = statistics.median(seen[what, operation.few])
         many = statistics.median(seen[what, operation.many])
-        yield {'operation': f'{operation.title}, of {operation.many}', 'chalk': many, 'few': few,
+        yield {'operation': f'{operation.title}, of {operation.many}', 'chalk': many, 'few': few, 'few_of': operation.few,
                'growth': many / max(few, 1), 'target': operation.growth,
                'met': operation.growth is None or many <= operation.growth * few}

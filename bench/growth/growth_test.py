@@ -20,9 +20,11 @@ SLACK = 100  # instructions: trees are not equally balanced at each size
 MOST = {  # what 10,000 may cost of what 100 do: a search takes twice as many steps
     'page': 1.5, 'page-behind-holes': 1.5, 'page-back': 1.5, 'claim': 1.5, 'claim-back': 1.8, 'task': 1.5, 'timer': 1.2,
     'timer-back': 1.2, 'address': 1.8, 'mapping': 1.5, 'mapping-back': 2.0, 'guard': 1.2,
-    'record': 1.5, 'record-back': 2.0, 'irq': 1.5, 'irq-again': 2.0, 'bare-mapping': 1.5, 'bare-mapping-back': 2.1,
-    'bare-domain': 1.2,
+    'nvme-namespace': 1.2, 'record': 1.5, 'record-back': 2.0, 'irq': 1.5, 'irq-again': 2.0,
+    'bare-mapping': 1.5, 'bare-mapping-back': 2.1, 'bare-domain': 1.2, 'bare-function': 1.2, 'bare-device': 1.5,
+    'bare-address': 1.5,
 }
+BOUNDED = {'message': 1.2, 'nvme-queue': 1.2}  # and of what there are few at most: those cost what one does
 ANY_PAGE = 1600  # instructions, to give back one that lies elsewhere than the last one
 
 
@@ -46,6 +48,11 @@ def main():
             title = growth.OPERATIONS[what].title
             test.result(0 < many <= most * few, f'{title}: at most {most} times as much', seen)
             test.result(is_logarithmic(few, middle, many), f'{title}: grows no more than a logarithm', seen)
+        for what, most in BOUNDED.items():
+            operation = growth.OPERATIONS[what]
+            few, many = counts(what, (operation.few, operation.many))
+            test.result(0 < many <= most * few, f'{operation.title}: at most {most} times as much',
+                        f'{few:.0f} instructions of {operation.few}, {many:.0f} of {operation.many}')
         each, = counts('any-page-back', [MANY])
         test.result(0 < each <= ANY_PAGE, f'any page given back: at most {ANY_PAGE} instructions', f'{each:.0f}')
         few, middle, many = counts('control', (FEW, 3 * FEW, 10 * FEW))

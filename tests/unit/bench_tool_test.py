@@ -61,8 +61,8 @@ def figures(test):
 
 
 def growths(test):
-    row = {'operation': 'a claim, of 100000', 'chalk': 250.0, 'ns': 119.0, 'few': 100.0, 'growth': 2.5, 'target': 2, 'met': False,
-           'instructions': None}
+    row = {'operation': 'a claim, of 100000', 'chalk': 250.0, 'ns': 119.0, 'few': 100.0, 'few_of': 100, 'growth': 2.5,
+           'target': 2, 'met': False, 'instructions': None}
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         core.show(row)
