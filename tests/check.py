@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, 'tools'))
@@ -28,6 +29,25 @@ def step(text, *command):
                          stderr=None if command[0].endswith('setup') else subprocess.STDOUT, text=True, errors='replace')
     if run.returncode:
         print(run.stdout, end='')
+        sys.exit(f'tools/check: failed with status {run.returncode}: {shlex.join(command)}')
+
+
+def build(folder, every=30):
+    """Runs ninja. Says how far it is, every so many seconds; what the compilers say matters only if it fails."""
+    print('== build (many minutes, the first time)', flush=True)
+    command = ['ninja', '-C', folder]
+    run = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True, errors='replace', env={**os.environ, 'NINJA_STATUS': '[%f of %t] '})
+    said, told = [], time.monotonic()
+    for line in run.stdout:
+        progress = re.match(r'\[(\d+ of \d+)\] ', line)
+        if not progress:
+            said.append(line)
+        elif time.monotonic() - told >= every:
+            print(f'   {progress[1]} steps', flush=True)
+            told = time.monotonic()
+    if run.wait():
+        print(''.join(said), end='')
         sys.exit(f'tools/check: failed with status {run.returncode}: {shlex.join(command)}')
 
 
@@ -81,7 +101,7 @@ def main():
         step('configure', 'meson', 'setup', '-Dwerror=true', '-Dtests=true', options.build, ROOT)
     else:
         step('configure', 'meson', 'configure', '-Dwerror=true', '-Dtests=true', options.build)
-    step('build (a few minutes, the first time)', 'ninja', '--quiet', '-C', options.build)
+    build(options.build)
 
     print(f'== tests: {" ".join(suites) or "all"}', flush=True)
     command = ['meson', 'test', '-C', options.build, '--no-rebuild', '--print-errorlogs']

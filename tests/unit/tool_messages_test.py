@@ -217,6 +217,33 @@ def full_cache(test, folder):
             test.result((folder in str(seen) and 'no space left' in str(seen)) == full, f'{shows}: {full}', seen)
 
 
+NINJA = """#!/bin/sh
+echo "ninja: Entering directory"
+for step in 1 2 3 4; do echo "[$step of 4] Compiling C object x.c.o"; sleep 0.2; done
+echo 'x.c:1: error: wrong'
+exit $(cat status)
+"""
+
+
+def progress(test, folder):
+    """tools/check builds for many minutes: how far it is can be seen, and the compilers' words only when it failed."""
+    path = os.path.join(folder, 'ninja')
+    os.mkdir(path)
+    with open(os.path.join(path, 'ninja'), 'w', encoding='ascii') as file:
+        file.write(NINJA.replace('status', os.path.join(path, 'status')))
+    os.chmod(os.path.join(path, 'ninja'), 0o755)
+    for status in (0, 1):
+        with open(os.path.join(path, 'status'), 'w', encoding='ascii') as file:
+            file.write(str(status))
+        done = subprocess.run([sys.executable, '-B', '-c', 'import check; check.build("x", every=0.3)'], text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                              cwd=os.path.join(ROOT, 'tests'), env={**os.environ, 'PATH': f'{path}:{os.environ["PATH"]}'})
+        steps = re.findall(r'^   (\d) of 4 steps$', done.stdout, re.M)
+        test.result(done.returncode == status and 1 <= len(steps) <= 2 and 'Compiling' not in done.stdout and
+                    ('error: wrong' in done.stdout) == bool(status), f'a build that ends with {status} shows how far it is',
+                    f'{done.returncode}: {done.stdout}{done.stderr}')
+
+
 KVM_FAILS = """#!/bin/sh
 echo 'KVM internal error. Suberror: 1' >&2
 echo 'emulation failure' >&2
@@ -270,6 +297,7 @@ def main():
         file_limit(test, folder)
         without_home(test, places)
         full_cache(test, folder)
+        progress(test, folder)
         without_virtualization(test, places, folder)
 
 
