@@ -244,6 +244,15 @@ def progress(test, folder):
                     f'{done.returncode}: {done.stdout}{done.stderr}')
 
 
+def missing_package(test, folder):
+    """Who goes straight to meson is told what installs a library that is missing."""
+    done = subprocess.run(['meson', 'setup', os.path.join(folder, 'build'), ROOT], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                          env={**os.environ, 'PKG_CONFIG_LIBDIR': folder, 'PKG_CONFIG_PATH': folder})
+    test.result(done.returncode == 1 and 'libpci is missing: run tools/setup' in done.stdout and 'libpci-dev' in done.stdout,
+                'meson setup without libpci names tools/setup', f'{done.returncode}: {done.stdout}')
+
+
 KVM_FAILS = """#!/bin/sh
 echo 'KVM internal error. Suberror: 1' >&2
 echo 'emulation failure' >&2
@@ -298,6 +307,7 @@ def main():
         without_home(test, places)
         full_cache(test, folder)
         progress(test, folder)
+        missing_package(test, folder)
         without_virtualization(test, places, folder)
 
 

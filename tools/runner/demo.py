@@ -29,8 +29,10 @@ ROUNDS = 3  # of the measurement, for machines that do other things as well
 PROGRAMS = ('nvme-identify', 'nvme-verify', 'nvme-perf')
 INTRODUCTION = f"""\
 Chalk: one NVMe driver, the same bytes, as a Linux process over VFIO and as a bootable image.
-First against a model of a disk, right here; then both run in QEMU on one {DISK_MIB} MiB disk; nothing of this machine is used or changed but apt's packages,
-the folder of the build, and ~/.cache/chalk (the guest's kernel). It takes about two minutes."""
+First against a model of a disk, right here; then both run in QEMU on one {DISK_MIB} MiB disk. Of this machine it changes: the folder
+of the build; ~/.cache/chalk (the guest's kernel); and the packages, if some are missing: by apt, as root, tools/setup installs
+all that Chalk's build, tests and proofs use (QEMU, clang, Frama-C, Why3 and more; tools/setup --check lists what is missing).
+It takes about two minutes."""
 
 
 class Demo:
