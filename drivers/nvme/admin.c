@@ -250,6 +250,7 @@ void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
     unsigned timeout_ms;
     const char *what;
     uint16_t stray;
+    uint32_t csts;
 
     if (NVME_STATE(epoch) != NVME_LIVE)
         return;
@@ -262,7 +263,7 @@ void chalk_nvme_admin_poll(struct chalk_nvme *nvme)
     if (what != NULL)
         owes(nvme, epoch, what, timeout_ms);
     else if (is_time_to_look(nvme, now))
-        (void)chalk_nvme_glance(nvme, epoch, "an admin command");
+        (void)chalk_nvme_look(nvme, epoch, "an admin command", &csts);
 }
 
 void chalk_nvme_admin_cancel(struct chalk_nvme *nvme, int error)

@@ -580,10 +580,6 @@ bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error);
  */
 bool chalk_nvme_look(struct chalk_nvme *nvme, uint32_t seen, const char *what, uint32_t *csts);
 
-/* The same, at leisure: reads a register only where that costs no message to another process, or the platform
- * does not tell when the device is lost. */
-bool chalk_nvme_glance(struct chalk_nvme *nvme, uint32_t seen, const char *what);
-
 /* Whether it has gone: for a core that is about to reset it. */
 bool chalk_nvme_is_gone(const struct chalk_nvme *nvme);
 

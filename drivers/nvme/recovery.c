@@ -249,7 +249,9 @@ static void grow_older(struct nvme_queue *queue, const struct chalk_block_reques
 /* Nothing is late: is the controller there? */
 static unsigned look_only(struct nvme_queue *queue)
 {
-    if (!chalk_nvme_glance(queue->nvme, queue->epoch, NULL))
+    uint32_t csts;
+
+    if (!chalk_nvme_look(queue->nvme, queue->epoch, NULL, &csts))
         queue->block.ops = &mending_ops;
     return 0;
 }

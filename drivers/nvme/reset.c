@@ -160,15 +160,6 @@ bool chalk_nvme_look(struct chalk_nvme *nvme, uint32_t seen, const char *what, u
     return false;
 }
 
-bool chalk_nvme_glance(struct chalk_nvme *nvme, uint32_t seen, const char *what)
-{
-    bool by_message = nvme->registers.ops != NULL && nvme->registers.lost != NULL;
-    uint32_t csts;
-
-    nvme_look_later(nvme);
-    return (by_message && !nvme_is_lost(nvme)) || chalk_nvme_look(nvme, seen, what, &csts);
-}
-
 int chalk_nvme_reset(struct chalk_nvme *nvme)
 {
     if (take_over(nvme, nvme_epoch(nvme)))

@@ -13,6 +13,7 @@ import tap  # noqa: E402
 import worlds  # noqa: E402
 
 MODEL, PERF = (os.path.abspath(path) for path in sys.argv[1:3])
+LOG = os.path.join(os.path.dirname(PERF), 'nvme-log')
 
 
 def serve(path, file, *options):
@@ -55,12 +56,38 @@ def stall(model, _):
     return model
 
 
+def watches_on(test, folder):
+    """A watch for events, with nothing in flight: the restarted model's event comes, and a model that stays away is missed."""
+    path, file = os.path.join(folder, 'disk'), os.path.join(folder, 'disk.img')
+    script = os.path.join(folder, 'event.script')
+    with open(script, 'w') as text:
+        text.write('for nvme\ntime 4s: reshape 1\n')
+    for back in True, False:
+        model = serve(path, file)
+        watch = subprocess.Popen([LOG, '--watch', '8' if back else '3', f'vfio-user:{path}'], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                 env={'CHALK_UNPINNED': '1', 'CHALK_RECONNECT': '5'}, **worlds.ordinary())
+        time.sleep(1)
+        model.kill()
+        model.communicate()
+        if back:
+            model = serve(path, file, '--script', script)
+        output = watch.communicate(timeout=60)[0]
+        if back:
+            test.result(watch.returncode == 0 and 'namespaces have changed' in output, 'a watch goes on after a restart', output)
+            model.terminate()
+            model.communicate()
+        else:
+            test.equal(watch.returncode, 1, 'a watch whose model stays away ends with an error')
+
+
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         for mode, options in (('polled', []), ('interrupt', ['--poll'])):
             output = run(test, folder, 'restarted', 5, restart, mode, *options, CHALK_RECONNECT='30')
             test.contains(output, 'has come back', 'and it is said')
+        watches_on(test, folder)
         output = run(test, folder, 'stopped for seven seconds', 9, stall, 'polled')
         test.contains(output, 'is stopped', 'and it is said')
 
