@@ -5,6 +5,7 @@
 #include "guard.h"
 #include "memory.h"
 #include "state.h"
+#include "sysfs.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -27,6 +28,31 @@ struct table {
 };
 
 static struct table root;
+
+/*
+ * Linux allows a process so many mappings (vm.max_map_count), and a guard page makes three of one. At most
+ * three quarters of them are for guard pages: with all of them the program, and Chalk, could map nothing any
+ * more.
+ */
+static long guard_count, guard_limit; /* guard_limit 0: not known yet */
+static bool told;                     /* that the limit is reached */
+
+static bool is_full(void)
+{
+    const long usual = 65530; /* Linux's own */
+
+    if (guard_limit == 0)
+        guard_limit = hosted_sysfs_number(usual, "/proc/sys/vm/max_map_count") / 4 * 3 / 2;
+    if (guard_count < guard_limit)
+        return false;
+    if (!told)
+        chalk_log(CHALK_WARNING,
+                  "all %ld guard pages are in use that vm.max_map_count leaves room for, so further stacks "
+                  "have none; root allows more with: sysctl vm.max_map_count=%ld",
+                  guard_limit, 8 * guard_limit);
+    told = true;
+    return true;
+}
 
 /* Where the name of the page at `address` is kept. NULL: nowhere (yet), or, with `make`, no memory. */
 static _Atomic(void *) *entry_of(uintptr_t address, bool make)
@@ -60,20 +86,23 @@ static int lift(void *page)
     if (mprotect(page, CHALK_PAGE, PROT_READ | PROT_WRITE) != 0)
         return -errno;
     atomic_store(entry, NULL);
+    guard_count--;
     return 0;
 }
 
 static int guard_page(void *page, const char *name)
 {
     _Atomic(void *) *entry = entry_of((uintptr_t)page, true);
+    const bool is_new = entry != NULL && atomic_load(entry) == NULL;
 
-    if (entry == NULL)
+    if (entry == NULL || (is_new && is_full()))
         return -ENOMEM;
     if (mprotect(page, CHALK_PAGE, PROT_NONE) != 0)
         /* EINVAL: a hugepage of somebody else's. ENOMEM: there are as many mappings as vm.max_map_count
          * allows. */
         return errno == EINVAL ? -ENOTSUP : -errno;
     atomic_store(entry, (void *)(uintptr_t)name);
+    guard_count += is_new;
     return 0;
 }
 
@@ -123,4 +152,6 @@ static void forget(struct table *table, unsigned level)
 void hosted_guard_stop(void)
 {
     forget(&root, LEVELS);
+    guard_count = guard_limit = 0;
+    told = false;
 }

@@ -60,6 +60,7 @@ static struct {
     int request, failure; /* the eventfds of those interrupts */
     unsigned arrays, unmasked;
     unsigned maps, unmaps, resets;
+    long map_count; /* that it allows a process; 0: as many as the real one */
 } linux_;
 
 unsigned long long fake_ticks(void);
@@ -119,8 +120,7 @@ int hosted_sysfs_text(char *text, size_t size, const char *format, ...)
 
 long hosted_sysfs_number(long otherwise, const char *format, ...)
 {
-    (void)format;
-    return otherwise;
+    return linux_.map_count != 0 && strstr(format, "max_map_count") != NULL ? linux_.map_count : otherwise;
 }
 
 bool hosted_list_valid(const char *list)
@@ -672,6 +672,30 @@ static void mappings_are_counted_and_never_overlap(void **state)
     assert_int_equal(chalk_dma_unmap(domain, span.iova, 8192), -ENOENT);
 }
 
+/* The limit less one, the limit, and one more; a page that is lifted makes room. */
+static void guard_pages_leave_mappings_to_others(void **state)
+{
+    struct chalk_span span;
+
+    (void)state;
+    linux_.map_count = 160;
+    assert_int_equal(chalk_span_grow(2 * 62 * 4096, 4096, 0, UINT64_MAX, &span), 0);
+    for (unsigned i = 0; i < 59; i++)
+        assert_int_equal(chalk_page_guard((char *)span.va + i * 8192, "one"), 0);
+    assert_int_equal(chalk_page_guard((char *)span.va + 59 * 8192, "the last"), 0);
+    assert_false(said("guard pages"));
+    assert_int_equal(chalk_page_guard((char *)span.va + 60 * 8192, "one too many"), -ENOMEM);
+    assert_true(said("all 60 guard pages are in use"));
+    assert_true(said("sysctl vm.max_map_count="));
+    assert_int_equal(chalk_page_guard((char *)span.va + 59 * 8192, "the same"), 0);
+    assert_int_equal(chalk_page_guard((char *)span.va, NULL), 0);
+    assert_int_equal(chalk_page_guard((char *)span.va, NULL), 0); /* was none: makes no room */
+    assert_int_equal(chalk_page_guard((char *)span.va + 60 * 8192, "in its place"), 0);
+    console_clear();
+    assert_int_equal(chalk_page_guard((char *)span.va, "once more"), -ENOMEM);
+    assert_false(said("guard pages"));
+}
+
 /* ---- interrupts ----------------------------------------------------------------------------------- */
 
 static void fire(unsigned vector)
@@ -1085,6 +1109,7 @@ int main(void)
         ONE(only_what_the_iommu_translates_is_mapped),
         ONE(a_chain_of_capabilities_that_leads_nowhere_ends),
         ONE(mappings_are_counted_and_never_overlap),
+        ONE(guard_pages_leave_mappings_to_others),
         BOTH(interrupts_count_and_end_a_wait),
         BOTH(a_wait_whose_deadline_has_passed_collects),
         BOTH(an_attached_vector_moves),

@@ -4,8 +4,9 @@
  *
  * A task belongs to one loop (<chalk/loop.h>) and so to one core. It runs until it waits, yields or returns;
  * nothing interrupts it, so that tasks of one loop share data without locks. While it waits its loop goes on.
- * Under its stack lies a guard page; where the memory is made of larger pages there can be none, and a word
- * at the end of the stack is looked at instead, whenever the task stops running.
+ * Under its stack lies a guard page; where the memory is made of larger pages, or the platform allows no
+ * more, there is none, and a word at the end of the stack is looked at instead, whenever the task stops
+ * running.
  *
  *     static void copy(struct chalk_task *self, void *argument)
  *     {
