@@ -299,6 +299,10 @@ static int identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, const char
         .format = (uint8_t)format,
         .format_count = (uint8_t)(id->nlbaf + 1),
     };
+    if (nvme->info.version >= 0x010100) /* before that the bytes are reserved */
+        memcpy(ns->eui64, id->eui64, sizeof ns->eui64);
+    if (nvme->info.version >= 0x010200)
+        memcpy(ns->nguid, id->nguid, sizeof ns->nguid);
     for (unsigned i = 0; i < ns->format_count; i++) {
         ns->formats[i].block_size = block_size(id->lbaf[i]);
         ns->formats[i].metadata_size = NVME_LBAF_MS(id->lbaf[i]);
@@ -306,7 +310,7 @@ static int identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, const char
     return 0;
 }
 
-void chalk_nvme_parse_shape(const void *page, struct nvme_shape *shape)
+void chalk_nvme_parse_shape(const struct chalk_nvme *nvme, const void *page, struct nvme_shape *shape)
 {
     const struct nvme_identify_namespace *id = page;
     uint32_t formats = chalk_dma_load32((const char *)page + 24), in_use; /* NSFEAT, NLBAF, FLBAS, MC */
@@ -322,6 +326,10 @@ void chalk_nvme_parse_shape(const void *page, struct nvme_shape *shape)
         .protection = NVME_DPS_TYPE(protection >> 8),
         .protection_first = (protection >> 8 & NVME_DPS_FIRST) != 0,
     };
+    if (nvme->info.version >= 0x010100)
+        shape->eui64 = chalk_dma_load64(id->eui64);
+    for (unsigned i = 0; i < 2 && nvme->info.version >= 0x010200; i++)
+        shape->nguid[i] = chalk_dma_load64(id->nguid + 8 * i);
 }
 
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns)

@@ -86,17 +86,14 @@ int chalk_nvme_list_controllers(struct chalk_nvme *nvme, uint32_t nsid, uint16_t
 /* Those that an active namespace's own structure has, of a controller that gives no descriptors. */
 static int plain_identifiers(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_identifiers *ids)
 {
-    const struct nvme_identify_namespace *id = (const void *)nvme->identity;
     struct chalk_nvme_namespace ns;
     int error = chalk_nvme_identify_namespace(nvme, nsid, &ns);
 
     if (error != 0)
         return error;
     *ids = (struct chalk_nvme_identifiers){.csi = CHALK_NVME_CSI_NVM};
-    if (nvme->info.version >= 0x010100) /* before that the bytes are reserved */
-        memcpy(ids->eui64, id->eui64, sizeof ids->eui64);
-    if (nvme->info.version >= 0x010200)
-        memcpy(ids->nguid, id->nguid, sizeof ids->nguid);
+    memcpy(ids->eui64, ns.eui64, sizeof ids->eui64);
+    memcpy(ids->nguid, ns.nguid, sizeof ids->nguid);
     return 0;
 }
 

@@ -294,6 +294,7 @@ struct nvme_shape {
     uint16_t metadata_size;
     bool interleaved, protection_first;
     uint8_t protection;
+    uint64_t nguid[2], eui64; /* which namespace it is [NVM 4.1.5.1]; 0: not said, or reserved yet */
 };
 
 struct nvme_queue {
@@ -650,7 +651,7 @@ int chalk_nvme_identify_limits(struct chalk_nvme *nvme);
 int chalk_nvme_renew(struct chalk_nvme *nvme);
 
 /* The shape in a page that the controller has written. One that is not active has no blocks. */
-void chalk_nvme_parse_shape(const void *page, struct nvme_shape *shape);
+void chalk_nvme_parse_shape(const struct chalk_nvme *nvme, const void *page, struct nvme_shape *shape);
 
 /* Errors: -ENOENT (not an active namespace), -EPROTO, as chalk_nvme_admin(). */
 int chalk_nvme_identify_namespace(struct chalk_nvme *nvme, uint32_t nsid, struct chalk_nvme_namespace *ns);

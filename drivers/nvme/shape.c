@@ -97,6 +97,18 @@ void chalk_nvme_take_shape(struct nvme_queue *queue, const struct chalk_nvme_nam
         .protection = ns->protection,
         .protection_first = ns->protection_first,
     };
+    memcpy(queue->shape.nguid, ns->nguid, sizeof queue->shape.nguid);
+    memcpy(&queue->shape.eui64, ns->eui64, sizeof queue->shape.eui64);
+}
+
+/* Whether it is the namespace that it was, as far as it had identifiers: one that was deleted and created
+ * anew, with the same number and the same shape, has others. */
+static bool is_itself(const struct nvme_shape *before, const struct nvme_shape *now)
+{
+    bool had_nguid = (before->nguid[0] | before->nguid[1]) != 0;
+
+    return (!had_nguid || memcmp(before->nguid, now->nguid, sizeof now->nguid) == 0) &&
+           (before->eui64 == 0 || before->eui64 == now->eui64);
 }
 
 static bool is_same(const struct nvme_shape *one, const struct nvme_shape *other)
@@ -134,7 +146,12 @@ static bool still_has(const struct nvme_queue *queue, const struct nvme_admin_ca
                   queue->nvme->name, queue->id, queue->nsid, chalk_nvme_status_name(call->status));
         return false;
     }
-    chalk_nvme_parse_shape(page(queue, &iova), &now);
+    chalk_nvme_parse_shape(queue->nvme, page(queue, &iova), &now);
+    if (!is_itself(before, &now)) {
+        chalk_log(CHALK_ERROR, "NVMe %s: queue %u ends: its namespace %u is another one now (NGUID, EUI-64)",
+                  queue->nvme->name, queue->id, queue->nsid);
+        return false;
+    }
     if (is_same(before, &now))
         return true;
     chalk_log(

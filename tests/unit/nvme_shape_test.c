@@ -34,6 +34,8 @@ static int setup(void **state)
 
     reached = 0;
     model->namespaces[2] = model->namespaces[0];
+    memcpy(model->namespaces[0].nguid, "nguid...........", 16);
+    memcpy(model->namespaces[0].eui64, "eui64...", 8);
     model->execute = count_changes;
     return error;
 }
@@ -230,8 +232,24 @@ static void spoil(struct nvme_identify_namespace *ns)
     ns->lbaf[0] = 3u << 16;
 }
 
+/* It was deleted, and another one created with its number. */
+static void replace(struct nvme_identify_namespace *ns)
+{
+    ns->nguid[15]++;
+}
+
+static void replace_by_eui64(struct nvme_identify_namespace *ns)
+{
+    ns->eui64[0]++;
+}
+
+static void lose_nguid(struct nvme_identify_namespace *ns)
+{
+    memset(ns->nguid, 0, sizeof ns->nguid);
+}
+
 static void (*const changes[])(struct nvme_identify_namespace *) = {
-    enlarge_blocks, cut, grow, add_metadata, protect, detach, spoil};
+    replace, replace_by_eui64, lose_nguid, enlarge_blocks, cut, grow, add_metadata, protect, detach, spoil};
 #define CHANGES (sizeof changes / sizeof *changes)
 
 /* The queue is at its end, with nothing that the controller could still do, and in nobody's way. */
@@ -268,7 +286,13 @@ static void a_reset_that_finds_another_shape_ends_the_queue(void **state)
         assert_int_equal(open_queue(1), 0);
         assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
     }
-    /* One that is as before goes on. */
+    /* One that is as before goes on, and so does one that has identifiers only now. */
+    assert_int_equal(chalk_nvme_reset(nvme), 0);
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+    chalk_nvme_queue_close(queue);
+    lose_nguid(&model->namespaces[0]);
+    assert_int_equal(open_queue(1), 0);
+    model->namespaces[0] = before;
     assert_int_equal(chalk_nvme_reset(nvme), 0);
     assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
 }

@@ -122,6 +122,7 @@ struct chalk_nvme_namespace {
     bool interleaved;              /* it follows each block's data, and is not apart */
     uint8_t protection;            /* type of the protection information in it: 0 (none) to 3 */
     bool protection_first;         /* that is its first bytes, not its last */
+    uint8_t nguid[16], eui64[8];   /* identifiers that no other namespace has; all zero: none */
     uint8_t format;                /* index of the LBA format in use */
     uint8_t format_count;
     struct {
