@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The end: the status goes to whoever runs a test (QEMU's isa-debug-exit device, which ends QEMU with
- * status * 2 + 1), else the power goes off (ACPI 6.5 4.8.3.2.1 and 7.4.2), else it says so and stands still.
+ * value * 2 + 1), else the power goes off (ACPI 6.5 4.8.3.2.1 and 7.4.2), else it says so and stands still.
  */
 #include "machine.h"
 #include "x86.h"
@@ -43,13 +43,17 @@ static void power_off(void)
         in16(acpi.pm1a_control);
 }
 
-/* A process has eight bits for its status, the device leaves seven of them: what does not fit is still a
- * failure. */
+/*
+ * A process has eight bits for its status, the device leaves seven of them. Statuses up to 123 are
+ * themselves. 124 to 127 are tools/metal's own, so no program needs them, and they stand for what
+ * tools/runner/machine.py makes of them: the statuses of a crash and of an interrupted program, and of any
+ * other failure.
+ */
 static uint8_t debug_status(int status)
 {
     unsigned low = (unsigned)status & 0xff;
 
-    return (uint8_t)(low > 127 ? 127 : low);
+    return low < 124 ? (uint8_t)low : low == 130 ? 125 : low == PANIC_STATUS ? 126 : 127;
 }
 
 _Noreturn void machine_exit(int status)

@@ -231,7 +231,7 @@ const char *symbols_program(void);
 const char *symbols_find(uint64_t address, uint64_t *offset);
 
 /* ---- panic.c ---- */
-#define PANIC_STATUS 125
+#define PANIC_STATUS 134 /* as a failed assertion: what a shell reports for SIGABRT */
 _Noreturn void panic_exception(const struct trap_frame *frame);
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

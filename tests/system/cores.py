@@ -49,14 +49,14 @@ def messages(test):
 
 def ends(test):
     """One report, and the status of whoever was first; the other cores are stopped, whatever they do."""
-    for how, status, parts in (('null', 125, ['page fault', 'read_null']),
-                               ('stack', 125, ['main stack of core', 'exhaust_stack']),
-                               ('both', 125, ['page fault', 'read_null']),
+    for how, status, parts in (('null', 134, ['page fault', 'read_null']),
+                               ('stack', 134, ['main stack of core', 'exhaust_stack']),
+                               ('both', 134, ['page fault', 'read_null']),
                                ('exit', 7, ['ends everything'])):
         run = worlds.metal(image('core-end'), [how], options=['--cores', '4'], timeout=30)
         missing = [part for part in parts if part not in run.output]
         reports = run.output.count('panic')
-        test.result(run.status == status and not missing and reports == (status == 125), f'bare: {how} on another core',
+        test.result(run.status == status and not missing and reports == (status == 134), f'bare: {how} on another core',
                     f'status {run.status}, missing {missing}, {reports} reports\n{run.output}')
 
 

@@ -23,6 +23,9 @@ QEMU = 'qemu-system-x86_64'
 # What QEMU says although all is well. The last two are of the newer one: it still takes -mon, and its devices that are
 # processes have no error interrupt.
 HARMLESS = ('terminating on signal', 'Is another process using', "'-mon' is deprecated", 'Could not enable error recovery')
+# What an image's status of 7 bits stands for where it is more: it was interrupted (SIGINT), it crashed (SIGABRT).
+LONG_STATUSES = {125: 128 + signal.SIGINT, 126: 128 + signal.SIGABRT}
+
 GRACE = 10  # seconds that a program has to end after it was asked to
 
 
@@ -45,7 +48,8 @@ environment:
   CHALK_ACCEL       auto, kvm or tcg: the default of --accel
   XDG_CACHE_HOME    the folder that keeps the guest's kernel and discs, in chalk/ (default ~/.cache)
 
-exit status: the program's; 124 at the time-out, 125 if it could not be run"""
+exit status: the program's; 124 at the time-out, 125 if it could not be run.
+  Of an image's, 7 bits arrive: 0 to 123, 130 (interrupted), 134 (a crash, or a failed assertion); any other is 127"""
     parser.add_argument('--device', action='append', default=[], metavar='SPEC', help='see below; can be repeated')
     parser.add_argument('--memory', default='1G', metavar='SIZE', help='memory of the machine (default %(default)s)')
     parser.add_argument('--cores', type=int, metavar='N', help='processors of the machine (default 2; with --icount 1)')
@@ -318,9 +322,9 @@ class Machine:
             raise Failure('QEMU did not start: it says why above')
         if status < 0 and not self._grace_ends:
             raise Failure(f'QEMU was ended by {signal.Signals(-status).name}')
-        # isa-debug-exit ends QEMU with (value << 1) | 1: 7 bits, in which 130 (ended by SIGINT, as asked) is 2.
+        # isa-debug-exit ends QEMU with (value << 1) | 1: 7 bits (baremetal/x86_64/exit.c).
         status = status >> 1 if status > 0 and status & 1 else None
-        return 128 + status if status and status == self._signal else status
+        return LONG_STATUSES.get(status, status)
 
     def _end(self):
         if self._process and self._process.poll() is None:
