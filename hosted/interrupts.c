@@ -152,10 +152,16 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned n
 {
     int error = 0;
 
-    if (device->vector_count == 0)
+    if (device->vector_count == 0) {
+        chalk_log(CHALK_ERROR, "%s has no MSI-X and no interrupt pin that Linux passes on; poll it",
+                  device->name);
         return -ENOTSUP;
-    if (vector >= device->vector_count)
+    }
+    if (vector >= device->vector_count) {
+        chalk_log(CHALK_ERROR, "%s has no interrupt vector %u: it has %u, numbered from 0", device->name,
+                  vector, device->vector_count);
         return -ERANGE;
+    }
     if (counter != NULL && chalk_core_check(number, "chalk_vector_attach") != 0)
         return -EINVAL;
     hosted_lock();
@@ -173,6 +179,8 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned n
 
 int chalk_vector_rearm(struct chalk_device *device, unsigned vector)
 {
+    if (device->vector_count == 0)
+        return -ENOTSUP;
     if (vector >= device->vector_count)
         return -ERANGE;
     if (device->irq_index != VFIO_PCI_INTX_IRQ_INDEX)

@@ -231,14 +231,25 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     int error = 0;
 
     (void)attribute;
-    if (bar >= REGION_BARS || region->size == 0)
+    if (bar >= REGION_BARS || region->size == 0) {
+        chalk_log(CHALK_ERROR, "%s has nothing at base address register %u", device->name, bar);
         return -ENODEV;
+    }
+    if (chalk_config_read(device, 0x10 + 4 * bar, 4, &address) != 0) {
+        chalk_log(CHALK_ERROR, "%s: base address register %u cannot be used: the device does not answer",
+                  device->name, bar);
+        return -ENODEV;
+    }
     /* Bit 0 of a BAR says that it is I/O ports (PCI 3.0 6.2.5.1). */
-    if (chalk_config_read(device, 0x10 + 4 * bar, 4, &address) != 0 ||
-        ((address & 1) != 0 && !device->transport->ports))
+    if ((address & 1) != 0 && !device->transport->ports) {
+        chalk_log(CHALK_ERROR, "%s has I/O ports at base address register %u, not memory", device->name, bar);
         return -ENODEV;
-    if (size == 0 || offset > region->size || size > region->size - offset)
+    }
+    if (size == 0 || offset > region->size || size > region->size - offset) {
+        chalk_log(CHALK_ERROR, "%s: base address register %u has 0x%llx bytes, not 0x%zx of them at 0x%llx",
+                  device->name, bar, (unsigned long long)region->size, size, (unsigned long long)offset);
         return -ERANGE;
+    }
     *window = (struct chalk_mmio){.size = size, .owner = region, .origin = offset};
     if (device->transport->tells_loss || hosted_watch_listens(device))
         window->lost = &device->lost;
@@ -248,6 +259,9 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     else
         window->ops = &served;
     hosted_unlock();
+    if (error != 0)
+        chalk_log(CHALK_ERROR, "%s: 0x%zx bytes at 0x%llx of base address register %u cannot be mapped: %s",
+                  device->name, size, (unsigned long long)offset, bar, strerror(-error));
     return error;
 }
 

@@ -219,6 +219,18 @@ void chalk_device_close(struct chalk_device *device)
     domain_leave(domain);
 }
 
+/* Other cores may still use the device, so it is not closed under them: only its DMA ends. */
+void devices_stop(void)
+{
+    struct chalk_device *device;
+
+    for (unsigned i = 0; (device = pci_device(i)) != NULL; i++)
+        if (device->domain != NULL) {
+            chalk_log(CHALK_WARNING, "pci: %s was still open", device->name);
+            change_command(device, CHALK_PCI_COMMAND_MASTER, 0);
+        }
+}
+
 /* ---- reset ---------------------------------------------------------------------------------------- */
 
 /* Registers that a reset clears and that belong to whoever set the machine up. */
@@ -389,8 +401,13 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
 {
     chalk_assert(device->domain != NULL);
     const struct pci_bar *bar = index < 6 ? &device->bars[index] : NULL;
-    if (bar == NULL || bar->size == 0 || !bar->memory) {
-        chalk_log(CHALK_ERROR, "pci: %s has no memory at base address register %u", device->name, index);
+    if (bar == NULL || bar->size == 0) {
+        chalk_log(CHALK_ERROR, "pci: %s has nothing at base address register %u", device->name, index);
+        return -ENODEV;
+    }
+    if (!bar->memory) {
+        chalk_log(CHALK_ERROR, "pci: %s has I/O ports at base address register %u, not memory", device->name,
+                  index);
         return -ENODEV;
     }
     if (!device->decodes) {
@@ -412,8 +429,12 @@ int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offse
                   device->name, index, (unsigned long)bar->base);
         return -ENODEV;
     }
-    if (error != 0)
+    if (error != 0) {
+        chalk_log(CHALK_ERROR,
+                  "pci: %s: 0x%lx bytes at 0x%lx of base address register %u cannot be mapped: %s",
+                  device->name, (unsigned long)size, (unsigned long)offset, index, chalk_error_name(error));
         return error;
+    }
     *window = (struct chalk_mmio){.base = (uintptr_t)start, .size = size};
     return 0;
 }

@@ -295,6 +295,7 @@ static int run(int argc, char *argv[], char *environment[])
     running = true;
     setvbuf(stdout, NULL, _IOLBF, 0); /* a line that was printed is seen, whatever comes next */
     int status = chalk_version_check() == 0 ? chalk_main(argc, argv) : 1;
+    devices_stop();
     if (chalk_main_ended != NULL)
         chalk_main_ended();
     chalk_exit(status);

@@ -217,6 +217,10 @@ uint32_t cpu_apic_id(unsigned core);
 /* Scans the bus and clears bus mastering on every endpoint: firmware leaves devices running. */
 int pci_start(void);
 
+/* ---- device.c ---- */
+/* chalk_main() has returned: names the devices that are still open, and ends their DMA. */
+void devices_stop(void);
+
 /* ---- serial.c ---- */
 void serial_start(void);
 void serial_write(const char *bytes, size_t size);

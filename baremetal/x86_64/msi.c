@@ -3,8 +3,8 @@
  * Interrupts of devices: a message that the device writes to the local APIC of a core (SDM vol. 3, 11.11),
  * from an entry of its MSI-X table (PCI 6.8.2) or, on simpler devices, from the one message of MSI (6.8.1).
  *
- * Whatever is changed is masked while it changes. Interrupt pins would need the routing that firmware tells
- * in AML only, and are not used.
+ * Whatever is changed is masked while it changes. Interrupt pins are not used: methods of the firmware's AML
+ * alone say where they lead (_PRT, ACPI 6.5 6.2.13).
  */
 #include "machine.h"
 #include "pci.h"
@@ -251,12 +251,15 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
     chalk_assert(device->domain != NULL);
     if (device->vector_count == 0) {
         chalk_log(CHALK_ERROR,
-                  "pci: %s has no MSI-X and no MSI, and interrupt pins are not used; use it polled",
+                  "pci: %s has no MSI-X and no MSI, and on bare metal interrupt pins are not used; poll it",
                   device->name);
         return -ENOTSUP;
     }
-    if (vector >= device->vector_count)
+    if (vector >= device->vector_count) {
+        chalk_log(CHALK_ERROR, "pci: %s has no interrupt vector %u: it has %u, numbered from 0", device->name,
+                  vector, device->vector_count);
         return -ERANGE;
+    }
     if (counter != NULL && !can_reach(core))
         return -EINVAL;
     lock_take(&lock);
@@ -274,5 +277,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
 int chalk_vector_rearm(struct chalk_device *device, unsigned vector)
 {
     chalk_assert(device->domain != NULL);
+    if (device->vector_count == 0)
+        return -ENOTSUP;
     return vector < device->vector_count ? 0 : -ERANGE; /* messages are edges */
 }

@@ -85,6 +85,16 @@ def loans(test, folder):
         test.result(run.status == 134 and not missing, f'a buffer that the disk owns: {mistake}', f'missing {missing}\n{run}')
 
 
+def refusals(test):
+    """What a device does not have is named; one that is left open, too. This one has an interrupt pin only."""
+    run = worlds.metal(image('refusals'), ['0000:00:05.0'], options=['--qemu', '-device rtl8139,addr=5'])
+    parts = ['window of 0: -19', 'has I/O ports at base address register 0', 'window of 1: 0', 'window of 1: -34',
+             'base address register 1 has 0x100 bytes, not 0x100000', 'window of 3: -19', 'has nothing at base address register 3',
+             'vector 0: -95', 'rearmed: -95', 'has no MSI-X and no MSI', 'vector 9: -95', 'pci: 0000:00:05.0 was still open']
+    missing = [part for part in parts if part not in run.output]
+    test.result(run.status == 0 and not missing, 'what a device does not have is named', f'missing {missing}\n{run}')
+
+
 def leaks(test):
     for name, seen in (('leak-instrumented', True), ('leak', False)):
         run = worlds.metal(image(name))
@@ -223,6 +233,7 @@ def main():
         panics(test)
         reach(test, folder)
         loans(test, folder)
+        refusals(test)
         leaks(test)
         nodes(test)
         power(test, folder)

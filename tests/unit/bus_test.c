@@ -82,6 +82,19 @@ void chalk_assert_failed(const char *expression, const char *file, int line)
     abort();
 }
 
+void chalk_misuse(const char *format, ...)
+{
+    _fail(__FILE__, __LINE__);
+    print_error("%s\n", format);
+    abort();
+}
+
+const char *chalk_error_name(int error)
+{
+    (void)error;
+    return "an error";
+}
+
 uint64_t interrupt_registers(void)
 {
     return 0xfee00000;

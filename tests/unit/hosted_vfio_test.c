@@ -543,12 +543,16 @@ static void windows_end_with_their_bar(void **state)
 
     (void)state;
     open_first();
+    console_clear();
     assert_int_equal(chalk_window_map(device, 0, 24576, 1, CHALK_UNCACHED, &window), -ERANGE);
+    assert_true(said("base address register 0 has 0x6000 bytes, not 0x1 of them at 0x6000"));
     assert_int_equal(chalk_window_map(device, 0, 4, 24576, CHALK_UNCACHED, &window), -ERANGE);
     assert_int_equal(chalk_window_map(device, 0, UINT64_MAX, 2, CHALK_UNCACHED, &window), -ERANGE);
     assert_int_equal(chalk_window_map(device, 0, 0, 0, CHALK_UNCACHED, &window), -ERANGE);
-    assert_int_equal(chalk_window_map(device, 1, 0, 4, CHALK_UNCACHED, &window), -ENODEV); /* ports */
+    assert_int_equal(chalk_window_map(device, 1, 0, 4, CHALK_UNCACHED, &window), -ENODEV);
+    assert_true(said("has I/O ports at base address register 1, not memory"));
     assert_int_equal(chalk_window_map(device, 3, 0, 4, CHALK_UNCACHED, &window), -ENODEV);
+    assert_true(said("has nothing at base address register 3"));
     assert_int_equal(chalk_window_map(device, 6, 0, 4, CHALK_UNCACHED, &window), -ENODEV);
     assert_int_equal(chalk_window_map(device, 2, 8, 8, CHALK_UNCACHED, &window), 0);
     assert_null(window.ops); /* less than a page, and mapped */
@@ -859,7 +863,11 @@ static void fewer_vectors_than_the_device_has(void **state)
     assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), -ERANGE);
     assert_int_equal(chalk_vector_attach(device, 1, 0, &counter), 0);
     assert_true(said("has 4 interrupt vectors, but Linux grants only 2"));
+    console_clear();
     assert_int_equal(chalk_vector_attach(device, 2, 0, &counter), -ERANGE);
+    assert_true(said("has no interrupt vector 2: it has 2, numbered from 0"));
+    assert_int_equal(chalk_vector_attach(device, 1, 5000, &counter), -EINVAL);
+    assert_true(said("chalk_vector_attach(): there is no core 5000"));
 }
 
 static void a_pin_is_rearmed_by_the_driver(void **state)
@@ -889,7 +897,10 @@ static void no_interrupts_at_all(void **state)
     (void)state;
     linux_.vectors = 0;
     open_first();
+    console_clear();
     assert_int_equal(chalk_vector_attach(device, 0, 0, &counter), -ENOTSUP);
+    assert_true(said("has no MSI-X and no interrupt pin"));
+    assert_int_equal(chalk_vector_rearm(device, 0), -ENOTSUP);
 }
 
 static void what_is_still_open_is_closed_at_the_end(void **state)

@@ -462,6 +462,8 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
 int chalk_vector_rearm(struct chalk_device *device, unsigned vector)
 {
     int error = fault_of(__func__);
+    if (error == 0 && device->model->vector_count == 0)
+        error = -ENOTSUP;
     return error ? error : vector < device->model->vector_count ? 0 : -ERANGE;
 }
 

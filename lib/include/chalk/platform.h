@@ -141,7 +141,8 @@ int chalk_device_open(const char *name, struct chalk_domain **domain, struct cha
 
 /*
  * Closes the device: bus mastering off, vectors detached, windows unmapped, and the domain freed with its
- * last device. The driver has stopped the device before. Never fails.
+ * last device. The driver has stopped the device before. Never fails. A device that is open when chalk_main()
+ * returns is named in a message.
  */
 void chalk_device_close(struct chalk_device *device);
 
@@ -173,9 +174,9 @@ enum chalk_attribute {
  * Makes `size` bytes at `offset` of base address register `bar` (0-5) accessible, until the device closes.
  * The window is wholly mapped or, where any part of it may not be, wholly served by calls; <chalk/mmio.h>
  * hides which. `offset` and `size` need no alignment. A platform that learns by itself when the device is
- * lost tells it in window->lost, and wakes every core. Errors: -ENODEV (no such BAR, or it is I/O ports;
- * those of another process can be had), -ERANGE (beyond its end), -ENOMEM. Why: address space, and what of it
- * may be touched, belongs to the platform.
+ * lost tells it in window->lost, and wakes every core. Errors, logged: -ENODEV (no such BAR, or it is I/O
+ * ports; those of another process can be had), -ERANGE (beyond its end), -ENOMEM. Why: address space, and
+ * what of it may be touched, belongs to the platform.
  */
 int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset, size_t size,
                      enum chalk_attribute attribute, struct chalk_mmio *window);
@@ -208,20 +209,25 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size);
  * Aims interrupt `vector` of the device at (core, counter): when it fires the counter goes up and the core
  * leaves chalk_core_wait(). Counters change only inside chalk_core_wait() of that core, in every world: no
  * driver code ever runs in an interrupt handler. The counter is the caller's, and stays until the vector is
- * detached or aimed elsewhere, or the device closed. Vectors are MSI-X entries; a device with only an INTx
- * pin has vector 0, masked at delivery. counter NULL detaches. The first attach enables MSI-X for the device,
- * so it comes before the device is started. A driver may quiet an attached vector by its mask bit in the
- * device's MSI-X table, where a window there takes the write; the platform may clear it when it writes the
- * entry.
- * Errors: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none), -EINVAL (core); hosted also
- * -EMFILE, -ENOMEM, and what Linux or a process answers: then the vector is detached.
+ * detached or aimed elsewhere, or the device closed. counter NULL detaches. Vectors are MSI-X entries. A
+ * device without MSI-X has vector 0 alone: hosted its INTx pin, which is masked at delivery; bare its MSI
+ * message. On bare metal a device that has only a pin has no vector: which input of which interrupt
+ * controller a pin leads to is told by methods of the firmware's AML only (_PRT, ACPI 6.5 6.2.13), which the
+ * image does not run. The first attach enables MSI-X for the device, so it comes before the device is
+ * started. A driver may quiet an attached vector by its mask bit in the device's MSI-X table, where a window
+ * there takes the write; the platform may clear it when it writes the entry.
+ * Errors, logged: -ERANGE (the device has fewer vectors), -ENOTSUP (it has none, so the driver polls),
+ * -EINVAL (there is no such core); bare also -ENOSPC (the core has no vectors left); hosted also -EMFILE,
+ * -ENOMEM, and what Linux or a process answers: then the vector is detached.
  * Why: only the platform owns interrupt controllers.
  */
 int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned core,
                         CHALK_ATOMIC(uint32_t) *counter);
 
 /*
- * INTx only: unmasks after the driver has quieted the device. MSI-X: does nothing. -ERANGE, -EINVAL.
+ * INTx only: unmasks after the driver has quieted the device. MSI-X and MSI: does nothing. Errors, which are
+ * not logged, because drivers call it for each interrupt: -ENOTSUP and -ERANGE as chalk_vector_attach(),
+ * -EINVAL (the pin is not attached).
  * Why: a level-triggered line that nobody masks would fire for ever; only the driver knows when it is low.
  */
 int chalk_vector_rearm(struct chalk_device *device, unsigned vector);
