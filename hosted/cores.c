@@ -8,6 +8,7 @@
 #include "cores.h"
 #include "crash.h"
 #include "events.h"
+#include "reason.h"
 #include "state.h"
 #include "sysfs.h"
 
@@ -129,7 +130,7 @@ static void pin(const struct core *core)
     CPU_SET_S(core->processor, allowed_size, set);
     if (sched_setaffinity(0, allowed_size, set) != 0)
         chalk_log(CHALK_WARNING, "core %u cannot be pinned to processor %u (%s): it may move",
-                  (unsigned)(core - cores), core->processor, strerror(errno));
+                  (unsigned)(core - cores), core->processor, hosted_reason(errno));
     free(set);
 }
 
@@ -155,7 +156,7 @@ static void *run(void *argument)
         core->entry(number, core->argument);
         hosted_events_close(core);
     } else {
-        chalk_log(CHALK_ERROR, "core %u cannot start: %s", number, strerror(-error));
+        chalk_log(CHALK_ERROR, "core %u cannot start: %s", number, hosted_reason(error));
     }
     hosted_crash_leave();
     atomic_store(&core->state, CORE_ENDED);
@@ -380,7 +381,7 @@ int hosted_cores_start(void)
         error = adopt(0);
     if (error != 0) {
         if (error != -EINVAL) /* which has said why */
-            chalk_log(CHALK_ERROR, "core 0 cannot start: %s", strerror(-error));
+            chalk_log(CHALK_ERROR, "core 0 cannot start: %s", hosted_reason(error));
         free_cores();
     }
     return error;

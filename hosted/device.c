@@ -4,6 +4,7 @@
 #include "cores.h"
 #include "memory.h"
 #include "pci.h"
+#include "reason.h"
 #include "state.h"
 #include "watch.h"
 
@@ -134,7 +135,7 @@ static int set_up(struct chalk_device *device)
         error = hosted_watch_open(device);
     if (error != 0 && !hosted_device_lost(device)) /* what it was lost by has been said */
         chalk_log(CHALK_ERROR, "%s cannot be opened: %s", device->name,
-                  error == -ENODEV ? "it does not answer" : strerror(-error));
+                  error == -ENODEV ? "it does not answer" : hosted_reason(error));
     return error;
 }
 

@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include "events.h"
+#include "reason.h"
 #include "state.h"
 
 #include <errno.h>
@@ -139,7 +140,7 @@ static void finish(struct core *core, struct source *source, int result)
         if (result == (int)sizeof source->value)
             deliver(core, source, source->value);
         else if (result != -ECANCELED && result != -EINTR && result != -EAGAIN)
-            chalk_log(CHALK_ERROR, "io_uring cannot read an interrupt's eventfd: %s", strerror(-result));
+            chalk_log(CHALK_ERROR, "io_uring cannot read an interrupt's eventfd: %s", hosted_reason(result));
         if (!source->cancelled)
             arm(core, source);
     }
@@ -307,7 +308,7 @@ void chalk_core_wake(unsigned number)
         int saved = errno; /* a signal handler may be calling */
 
         if (write(core->wake_fd, &one, sizeof one) < 0)
-            chalk_log(CHALK_ERROR, "cannot wake core %u: %s", number, strerror(errno));
+            chalk_log(CHALK_ERROR, "cannot wake core %u: %s", number, hosted_reason(errno));
         errno = saved;
     }
 }
@@ -374,6 +375,13 @@ void hosted_source_remove(struct core *core, struct source *source)
 
 /* ---- a thread becomes a core ---- */
 
+/* Linux says EPERM where io_uring is disabled, or a filter forbids it, and ENOSYS where it has none. */
+static const char *ring_cure(int error)
+{
+    return error == -EPERM ? ";\n  if it was disabled, root allows it with: sysctl kernel.io_uring_disabled=0"
+                           : "";
+}
+
 static bool open_ring(struct core *core)
 {
     static atomic_bool told;
@@ -388,10 +396,8 @@ static bool open_ring(struct core *core)
         error = -ENOSYS;
     }
     if (error != 0 && !atomic_exchange(&told, true))
-        chalk_log(CHALK_WARNING,
-                  "io_uring cannot be used (%s), so waiting uses ppoll, which is slower;\n"
-                  "  if it was disabled, root allows it with: sysctl kernel.io_uring_disabled=0",
-                  strerror(-error));
+        chalk_log(CHALK_WARNING, "io_uring cannot be used (%s), so waiting uses ppoll, which is slower%s",
+                  hosted_reason(error), ring_cure(error));
     return error == 0;
 }
 

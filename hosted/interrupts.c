@@ -7,6 +7,7 @@
  */
 #include "device.h"
 #include "events.h"
+#include "reason.h"
 #include "state.h"
 
 #include <errno.h>
@@ -171,7 +172,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned n
     hosted_unlock();
     if (error != 0)
         chalk_log(CHALK_ERROR, "%s: interrupt vector %u cannot be used: %s", device->name, vector,
-                  strerror(-error));
+                  hosted_reason(error));
     if (counter != NULL && error == 0)
         chalk_core_wake(number); /* it may be asleep, and is to listen from now on */
     return error;

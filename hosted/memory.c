@@ -10,6 +10,7 @@
 #include "memory.h"
 #include "cgroup.h"
 #include "iova.h"
+#include "reason.h"
 #include "state.h"
 #include "sysfs.h"
 
@@ -42,7 +43,8 @@ static unsigned piece_count, piece_room;
 static struct chalk_ranges by_address;
 /* Why the last piece was refused; and what is to be told of hugepages when the program ends, or empty. */
 static char refusal[320], note[448];
-static bool for_devices; /* a device has been opened */
+static bool short_of_files; /* and that was why */
+static bool for_devices;    /* a device has been opened */
 
 #define SMALL_PAGE ((size_t)4096)
 #define MAX_NODE   1023
@@ -179,7 +181,8 @@ static int refused(const char *call)
 {
     int error = -errno;
 
-    chalk_format(refusal, sizeof refusal, "%s: %s", call, strerror(-error));
+    chalk_format(refusal, sizeof refusal, "%s: %s", call, hosted_reason(error));
+    short_of_files = error == -EMFILE || error == -ENFILE;
     return error;
 }
 
@@ -323,7 +326,9 @@ static void explain(char *text, size_t space, size_t size, size_t wanted, size_t
     reserved = (unsigned long)hosted_sysfs_number(0, "%s/resv_hugepages", folder);
     unused -= reserved < unused ? reserved : unused;
     hosted_cgroup_hugepages("/proc/self", page, &room);
-    if (room.bytes < size)
+    if (short_of_files)
+        chalk_format(text, space, "%s", refusal);
+    else if (room.bytes < size)
         chalk_format(text, space,
                      "a control group of this process allows %llu KiB of such pages more; see %s",
                      (unsigned long long)room.bytes / 1024, room.limit);
@@ -509,6 +514,7 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
         return -EINVAL;
     hosted_lock();
     chalk_format(refusal, sizeof refusal, "%s", strerror(ENOMEM));
+    short_of_files = false;
     error = size <= PTRDIFF_MAX ? grow(size, page, node, limit, &piece) : -ENOMEM;
     if (error == 0) {
         error = hosted_memory_keep(&piece.span, piece.fd);
@@ -524,7 +530,8 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
     } else if (page <= SMALL_PAGE) {
         if (node != 0)
             chalk_format(where, sizeof where, " on NUMA node %d", CHALK_NODE_NUMBER(node));
-        chalk_log(CHALK_ERROR, "Linux has no %zu KiB of memory%s: %s", (size - 1) / 1024 + 1, where, refusal);
+        chalk_log(CHALK_ERROR, "Linux %s %zu KiB of memory%s: %s",
+                  short_of_files ? "does not give" : "has no", (size - 1) / 1024 + 1, where, refusal);
         error = -ENOMEM;
     }
     hosted_unlock();

@@ -3,6 +3,7 @@
  * of a walk to that of the next one: others may still be on their way. */
 #include "pci.h"
 #include "device.h"
+#include "reason.h"
 #include "state.h"
 #include "sysfs.h"
 
@@ -20,16 +21,20 @@ static unsigned found_count;
 
 /* libpci would end the program; it must not return either. Under hosted_lock(), so one is enough. */
 static jmp_buf failed;
-static char failure[160];
+static char failure[320];
 
 static void on_error(char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 static void on_error(char *format, ...)
 {
+    const char *limit = errno == EMFILE || errno == ENFILE ? hosted_reason(errno) : NULL;
     va_list list;
+    int size;
 
     va_start(list, format);
-    vsnprintf(failure, sizeof failure, format, list);
+    size = vsnprintf(failure, sizeof failure, format, list);
     va_end(list);
+    if (limit != NULL && size >= 0 && (size_t)size < sizeof failure)
+        snprintf(failure + size, sizeof failure - (size_t)size, ": %s", limit);
     longjmp(failed, 1);
 }
 

@@ -9,6 +9,7 @@
  * until one comes.
  */
 #include "watch.h"
+#include "reason.h"
 #include "signals.h"
 #include "state.h"
 #include "thread.h"
@@ -70,7 +71,7 @@ static int listen_to(struct chalk_device *device, unsigned index)
     if (fd >= 0)
         close(fd);
     chalk_log(CHALK_WARNING, "%s: requests of the system to give it back will not be noticed: %s",
-              device->name, strerror(-error));
+              device->name, hosted_reason(error));
     return -1;
 }
 

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "device.h"
+#include "reason.h"
 #include "state.h"
 #include "watch.h"
 
@@ -77,18 +78,20 @@ static int ones = -1;
 static int make_ones(void)
 {
     void *va = MAP_FAILED;
-    int fd = memfd_create("chalk-ones", MFD_CLOEXEC);
+    int fd = memfd_create("chalk-ones", MFD_CLOEXEC), error = 0;
 
     if (fd >= 0 && ftruncate(fd, ONES_SIZE) == 0)
         va = mmap(NULL, ONES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (va != MAP_FAILED) {
+    if (va == MAP_FAILED)
+        error = -errno;
+    if (error == 0) {
         memset(va, 0xff, ONES_SIZE);
         munmap(va, ONES_SIZE);
+        ones = fd;
     } else if (fd >= 0) {
         close(fd);
-        fd = -1;
     }
-    return fd;
+    return error;
 }
 
 /* Each piece is replaced at once: no read finds anything in between. */
@@ -99,7 +102,7 @@ static bool replace(const struct window *window)
         if (mmap((char *)window->va + done, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, ones, 0) ==
             MAP_FAILED) {
             chalk_log(CHALK_ERROR, "%s: its registers cannot be replaced by pages of ones: %s",
-                      window->region->device->name, strerror(errno));
+                      window->region->device->name, hosted_reason(errno));
             return false;
         }
     }
@@ -188,39 +191,43 @@ static uint64_t page_up(uint64_t offset)
 }
 
 /* Maps these pages of the region: once, however often they are asked for until the device closes. */
-static struct window *map_pages(const struct region *region, uint64_t offset, size_t size)
+static int map_pages(const struct region *region, uint64_t offset, size_t size, void **va)
 {
     struct window *window;
+    int error = ones < 0 ? make_ones() : 0;
 
     for (window = windows; window != NULL; window = window->next)
-        if (window->region == region && window->offset == offset && window->size == size)
-            return window;
-    if (ones < 0)
-        ones = make_ones();
-    window = ones >= 0 ? malloc(sizeof *window) : NULL;
+        if (window->region == region && window->offset == offset && window->size == size) {
+            *va = window->va;
+            return 0;
+        }
+    if (error != 0)
+        return error;
+    window = malloc(sizeof *window);
     if (window == NULL)
-        return NULL;
+        return -ENOMEM;
     *window = (struct window){.size = size, .region = region, .offset = offset};
     window->va =
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, region->fd, (off_t)(region->offset + offset));
     if (window->va == MAP_FAILED) {
+        error = -errno;
         free(window);
-        return NULL;
+        return error;
     }
     add(window);
-    return window;
+    *va = window->va;
+    return 0;
 }
 
 /* VFIO maps registers uncached, whatever is asked: also right for CHALK_WRITE_COMBINE, only slower. */
 static int map_window(const struct region *region, uint64_t offset, struct chalk_mmio *mmio)
 {
     uint64_t first = page_down(offset);
-    const struct window *window = map_pages(region, first, (size_t)(page_up(offset + mmio->size) - first));
+    void *va = NULL;
+    int error = map_pages(region, first, (size_t)(page_up(offset + mmio->size) - first), &va);
 
-    if (window == NULL)
-        return -ENOMEM;
-    mmio->base = (uintptr_t)window->va + (uintptr_t)(offset - first);
-    return 0;
+    mmio->base = (uintptr_t)va + (uintptr_t)(offset - first);
+    return error;
 }
 
 int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset, size_t size,
@@ -261,7 +268,7 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     hosted_unlock();
     if (error != 0)
         chalk_log(CHALK_ERROR, "%s: 0x%zx bytes at 0x%llx of base address register %u cannot be mapped: %s",
-                  device->name, size, (unsigned long long)offset, bar, strerror(-error));
+                  device->name, size, (unsigned long long)offset, bar, hosted_reason(error));
     return error;
 }
 

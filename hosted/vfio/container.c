@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "../iova.h"
+#include "../reason.h"
 #include "vfio.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ static int failed(const char *name, const char *what)
 {
     int error = -errno;
 
-    chalk_log(CHALK_ERROR, "%s cannot be opened: %s: %s", name, what, strerror(errno));
+    chalk_log(CHALK_ERROR, "%s cannot be opened: %s: %s", name, what, hosted_reason(errno));
     return error;
 }
 
@@ -223,7 +224,7 @@ static int join(struct chalk_domain *domain, int fd, unsigned number, const char
     if (error != 0)
         chalk_log(CHALK_ERROR,
                   "%s cannot be opened: the addresses that its IOMMU translates cannot be read: %s", name,
-                  strerror(-error));
+                  hosted_reason(error));
     return error;
 }
 

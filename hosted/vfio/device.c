@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A device under Linux's VFIO: found by its PCI address, put into its group's domain, and spoken to by
  * ioctl(). */
+#include "../reason.h"
 #include "../sysfs.h"
 #include "vfio.h"
 
@@ -71,7 +72,7 @@ static int open_device(struct chalk_device *device, struct chalk_domain *wanted)
     device->fd = ioctl(device->group->fd, VFIO_GROUP_GET_DEVICE_FD, device->name);
     if (device->fd < 0) {
         error = -errno;
-        chalk_log(CHALK_ERROR, "%s cannot be opened: %s", device->name, strerror(errno));
+        chalk_log(CHALK_ERROR, "%s cannot be opened: %s", device->name, hosted_reason(errno));
         return error;
     }
     fcntl(device->fd, F_SETFD, FD_CLOEXEC);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Mappings of a container: Linux pins the memory, charges the process for it, and fills the IOMMU's tables.
  */
+#include "../reason.h"
 #include "vfio.h"
 
 #include <errno.h>
@@ -96,7 +97,7 @@ int hosted_container_map(struct chalk_domain *domain, const struct mapping *mapp
         return -EFAULT;
     default:
         chalk_log(CHALK_ERROR, "%s: %zu KiB cannot be mapped at device address 0x%llx: %s", domain->name,
-                  mapping->size / 1024, (unsigned long long)mapping->iova, strerror(errno));
+                  mapping->size / 1024, (unsigned long long)mapping->iova, hosted_reason(errno));
         return -errno;
     }
 }
@@ -110,6 +111,6 @@ int hosted_container_unmap(struct chalk_domain *domain, const struct mapping *ma
     if (ioctl(domain->fd, VFIO_IOMMU_UNMAP_DMA, &unmap) == 0 && unmap.size == mapping->size)
         return 0;
     chalk_log(CHALK_ERROR, "%s: Linux does not unmap device address 0x%llx: %s", domain->name,
-              (unsigned long long)mapping->iova, strerror(errno));
+              (unsigned long long)mapping->iova, hosted_reason(errno));
     return -EIO;
 }

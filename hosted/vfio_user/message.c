@@ -151,10 +151,14 @@ int message_send(int socket, struct vfio_user_header *header, const struct iovec
 
 /* ---- in ---- */
 
-/* Takes the descriptors out of a message. Too many, and the kernel has dropped some: then none is kept. */
+/*
+ * Takes the descriptors out of a message. If the kernel has dropped some, none is kept. It drops what there
+ * is no room for, and so the other side sent too many; or, while there is room, what this process may not
+ * open (net/core/scm.c), because it has as many files as its limit allows.
+ */
 static int collect(struct msghdr *message, struct descriptors *descriptors)
 {
-    bool too_many = (message->msg_flags & MSG_CTRUNC) != 0;
+    bool dropped = (message->msg_flags & MSG_CTRUNC) != 0, too_many = false;
 
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL;
          header = CMSG_NXTHDR(message, header)) {
@@ -174,10 +178,11 @@ static int collect(struct msghdr *message, struct descriptors *descriptors)
             }
         }
     }
-    if (!too_many)
+    if (!dropped && !too_many)
         return 0;
+    too_many = too_many || descriptors->count == MESSAGE_FDS;
     message_drop(descriptors);
-    return -EPROTO;
+    return too_many ? -EPROTO : -EMFILE;
 }
 
 static int receive(int socket, void *bytes, size_t size, struct descriptors *descriptors, uint64_t deadline)

@@ -4,7 +4,8 @@
  * arrives has the size that was asked for, or it is an error, and no descriptor is left behind on one.
  *
  * Everything waits until `deadline` (in ticks) and returns 0 or a negative errno: -ETIMEDOUT, -ECONNRESET
- * (the other side has closed), -EPROTO (too many descriptors), or what the socket says. After an error the
+ * (the other side has closed), -EPROTO (too many descriptors), -EMFILE (this process may not have those that
+ * came), or what the socket says. After an error the
  * stream is in the middle of a message, and of no further use.
  */
 #ifndef VFIO_USER_MESSAGE_H

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "peer.h"
 #include "../cores.h"
+#include "../reason.h"
 #include "../state.h"
 #include "../thread.h"
 #include "json.h"
@@ -143,7 +144,7 @@ static int break_off(struct peer *peer, int error, const char *what)
                   peer->device->name);
     else
         chalk_log(CHALK_ERROR, "%s: connection closed: %s", peer->device->name,
-                  error == -EPROTO ? what : strerror(-error));
+                  error == -EPROTO ? what : hosted_reason(error));
     shutdown(peer->socket, SHUT_RDWR);
     if (peer->twin >= 0)
         shutdown(peer->twin, SHUT_RDWR);
@@ -537,7 +538,7 @@ static int cannot_connect(struct peer *peer, const char *path, int error)
     else if (error == -EAGAIN)
         chalk_log(CHALK_ERROR, "%s cannot be opened: its process serves another client", name);
     else
-        chalk_log(CHALK_ERROR, "%s cannot be opened: %s: %s", name, path, strerror(-error));
+        chalk_log(CHALK_ERROR, "%s cannot be opened: %s: %s", name, path, hosted_reason(error));
     return error == -ENOENT || error == -ECONNREFUSED ? -ENODEV : error == -EAGAIN ? -EBUSY : error;
 }
 
@@ -679,8 +680,11 @@ int peer_open(struct chalk_device *device, const char *path, struct peer **peer)
     if (made == NULL)
         return -ENOMEM;
     error = begin(made, path);
-    if (error == 0)
+    if (error == 0) {
         error = start_serving(made);
+        if (error != 0)
+            chalk_log(CHALK_ERROR, "%s cannot be opened: %s", device->name, hosted_reason(error));
+    }
     if (error != 0) {
         peer_close(made);
         return error;

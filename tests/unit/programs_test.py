@@ -306,6 +306,20 @@ def in_use(test, places):
     test.equal((first.returncode, said), (130, '  0 in all\n'), 'nvme-log --watch, interrupted, ends with 130')
 
 
+def few_files(test, places):
+    """Too few descriptors, at each point of a program's way: the limit is named, and nothing else is blamed."""
+    wrong, failed = [], 0
+    for most in range(4, 20):  # with 3 ld.so finds no libraries
+        done = run('nvme-perf', '--count', '8', places.names['disk'], preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (most, most)))
+        failed += done.returncode != 0
+        blamed = [word for word in ('broke', 'it sent', 'sysctl', 'Linux has no') if word in done.stderr]
+        if done.returncode != 0 and (blamed or f'limit of this process is {most}' not in done.stderr or
+                                     'ulimit -n' not in done.stderr):
+            wrong.append(f'{most}: {done.stderr}')
+    test.result(failed > 5 and not wrong, f'{failed} limits of descriptors are too low, and are named', '\n'.join(wrong))
+
+
 def helped(test):
     """-h and --help say the same, and all that there is to say."""
     for program in PROGRAMS:
@@ -542,6 +556,7 @@ def main():
             escaped(test, places)
             different(test, places)
             in_use(test, places)
+            few_files(test, places)
             full(test, places)
             file_limit(test, places)
         helped(test)
