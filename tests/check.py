@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Builds Chalk and runs its tests. The last line counts them: N passed, N failed, N skipped.
 
-    tools/check [--quick] [--build DIR] [SUITE...]
+    tools/check [--quick | --long] [--build DIR] [SUITE...]
 
---quick runs what needs no virtual machine. Suites: native, proof, twin, hosted, bare.
+--quick runs unit tests, layout, portability and same bytes: minutes after a build. --long adds soaks to all the rest,
+which take hours. Suites: native, proof, twin, hosted, bare, quick, long.
 """
 import json
 import os
@@ -18,8 +19,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, 'tools'))
 from runner import tool  # noqa: E402
 
-QUICK = ['native', 'proof']
-SUITES = [*QUICK, 'twin', 'hosted', 'bare']
+OPTIONS = ['-Dwerror=true', '-Dtests=true', '-Dpkgconfig.relocatable=true']
+SUITES = ['native', 'proof', 'twin', 'hosted', 'bare', 'quick', 'long']
 
 
 def step(text, *command):
@@ -80,9 +81,11 @@ def count(log):
 
 
 def main():
-    parser = tool.Parser(prog='tools/check', usage='%(prog)s [--quick] [--build DIR] [SUITE...]',
+    parser = tool.Parser(prog='tools/check', usage='%(prog)s [--quick | --long] [--build DIR] [SUITE...]',
                                      description='Builds Chalk and runs its tests. The last line counts them.')
-    parser.add_argument('--quick', action='store_true', help='what needs no virtual machine')
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument('--quick', action='store_true', help='unit tests, layout, portability and same bytes')
+    size.add_argument('--long', action='store_true', help='also the soaks, which take hours')
     parser.add_argument('--build', default=os.path.join(ROOT, 'build'), metavar='DIR', help='default: build')
     parser.add_argument('suites', nargs='*', metavar='SUITE', help=f'of {", ".join(SUITES)}; default: all')
     options = parser.parse_args()
@@ -90,7 +93,7 @@ def main():
     for suite in options.suites:
         if suite not in SUITES:
             parser.error(f'no suite {suite}: expected {", ".join(SUITES)}')
-    suites = options.suites or (QUICK if options.quick else [])
+    suites = options.suites or (['quick'] if options.quick else [])
 
     step('packages', os.path.join(ROOT, 'tools/setup'))
     if not suites or 'hosted' in suites:
@@ -98,13 +101,14 @@ def main():
         if subprocess.run([os.path.join(ROOT, 'tools/setup'), '--judges'], stdin=subprocess.DEVNULL).returncode:
             print('not to be had: that test is skipped', flush=True)
     if not os.path.exists(os.path.join(options.build, 'build.ninja')):
-        step('configure', 'meson', 'setup', '-Dwerror=true', '-Dtests=true', options.build, ROOT)
+        step('configure', 'meson', 'setup', *OPTIONS, options.build, ROOT)
     else:
-        step('configure', 'meson', 'configure', '-Dwerror=true', '-Dtests=true', options.build)
+        step('configure', 'meson', 'configure', *OPTIONS, options.build)
     build(options.build)
 
     print(f'== tests: {" ".join(suites) or "all"}', flush=True)
     command = ['meson', 'test', '-C', options.build, '--no-rebuild', '--print-errorlogs']
+    command += ['--setup', 'long'] if options.long else []
     for suite in suites:
         command += ['--suite', suite]
     log = os.path.join(options.build, 'meson-logs', 'testlog.json')
