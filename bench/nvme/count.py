@@ -18,6 +18,7 @@ LIMITS = {  # of a request at each depth: instructions to submit and complete it
     32: {'all': 110.00, 'lines': 4, 'doorbells': 2 / 32},
     1: {'all': 169.88},
 }
+TRACED = 249.71  # instructions of a request of a traced queue, at depth 32
 ROUNDS = 16
 
 # Whose instructions they are, by function.
@@ -33,7 +34,7 @@ def run(command):
     return result
 
 
-def instructions(program, depth):
+def instructions(program, depth, *more):
     """Instructions of all rounds by function, and what the program printed."""
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, 'out')
@@ -41,7 +42,7 @@ def instructions(program, depth):
         counts = []
         for rounds in (ROUNDS, 2 * ROUNDS):
             printed = run(['valgrind', '--tool=callgrind', f'--callgrind-out-file={out}', '--toggle-collect=submit_all',
-                           '--toggle-collect=reap_all', program, str(depth), str(rounds)]).stdout
+                           '--toggle-collect=reap_all', program, str(depth), str(rounds), *more]).stdout
             counts.append(add(parse(out)))
     return counts[1] - counts[0], printed
 
@@ -105,6 +106,11 @@ def count_instructions(program, depth):
     return compare(row)
 
 
+def count_traced(program):
+    """Instructions of a request, to submit and complete it, when the queue is traced."""
+    return instructions(program, 32, 'traced')[0].total() / ROUNDS / 32
+
+
 def compare(row):
     row['target'] = LIMITS[row['depth']]
     row['met'] = {what: row[what] <= limit for what, limit in row['target'].items() if what in row}
@@ -139,6 +145,7 @@ def main():
     for row in rows:
         print(f'{row["depth"]:5}{row["lines"]:14.2f}{verdict(row, "lines"):>14}{row["doorbells"]:14.4f}'
               f'{verdict(row, "doorbells"):>14}'.rstrip())
+    print(f'traced, at depth 32: {count_traced(options.program):.2f}')
     if options.json:
         with open(options.json, 'w') as file:
             json.dump(rows, file, indent=1)

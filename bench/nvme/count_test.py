@@ -26,6 +26,9 @@ def main():
             for what, limit in row['target'].items():
                 test.result(row['met'][what], f'depth {row["depth"]}: {what} of a request: at most {limit:.2f}',
                             f'it is {row[what]:.4f}: {row}')
+        traced = count.count_traced(program)
+        test.result(traced <= count.TRACED, f'depth 32, traced: instructions of a request: at most {count.TRACED:.2f}',
+                    f'it is {traced:.4f}')
         for row in rows:
             more = count.count_instructions(longer, row['depth'])
             test.result(not more['met']['all'] and more['all'] > row['all'],

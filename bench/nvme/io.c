@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Reads 4 KiB, DEPTH at a time, through <chalk/block.h> and the NVMe driver as they are released, from a
- * device that works while nobody counts: bench-nvme DEPTH ROUNDS
+ * device that works while nobody counts: bench-nvme DEPTH ROUNDS [traced]
  *
  * count.py runs it under callgrind, which counts within submit_all() and reap_all(), and under lackey, which
  * is told by stores to `mark` where they begin and end.
@@ -9,9 +9,11 @@
 #include "stub.h"
 #include <chalk/clock.h>
 #include <chalk/nvme.h>
+#include <chalk/trace.h>
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MOST   1024
 #define WARMUP 300 /* rounds: several laps of the rings */
@@ -27,6 +29,8 @@ static struct chalk_block_request *batch[MOST];
 static unsigned done_count;
 static int taken;
 static volatile uint64_t mark;
+static struct chalk_trace trace;
+static struct chalk_trace_record records[1024];
 
 static void done(struct chalk_block_request *request, int status)
 {
@@ -75,17 +79,21 @@ static struct chalk_block_queue *open_queue(struct chalk_memory **memory, unsign
 
 int main(int argc, char *argv[])
 {
-    unsigned depth = argc == 3 ? (unsigned)atoi(argv[1]) : 0,
-             rounds = argc == 3 ? (unsigned)atoi(argv[2]) : 0;
+    bool traced = argc == 4 && strcmp(argv[3], "traced") == 0, good = argc == 3 || traced;
+    unsigned depth = good ? (unsigned)atoi(argv[1]) : 0, rounds = good ? (unsigned)atoi(argv[2]) : 0;
     struct chalk_memory *memory;
     struct chalk_block_queue *queue;
     struct chalk_dma data;
     unsigned accesses = 0;
     uint64_t doorbells = 0;
 
-    require(depth >= 1 && depth <= MOST && rounds >= 1, "usage: bench-nvme DEPTH ROUNDS");
+    require(depth >= 1 && depth <= MOST && rounds >= 1, "usage: bench-nvme DEPTH ROUNDS [traced]");
     queue = open_queue(&memory, depth);
     require(chalk_dma_get(memory, (size_t)4096 * depth, 4096, &data) == 0, "no memory for the data");
+    if (traced) {
+        require(chalk_trace_init(&trace, 0, records, sizeof records / sizeof records[0]) == 0, "no trace");
+        queue->trace = &trace;
+    }
     for (unsigned i = 0; i < depth; i++) {
         ios[i].data = (struct chalk_dma){(char *)data.va + 4096 * i, data.iova + 4096 * i, 4096};
         ios[i].request = (struct chalk_block_request){

@@ -105,7 +105,28 @@ static inline void issue_plain(struct nvme_queue *queue, struct chalk_block_requ
     chalk_dma_publish(entry, sizeof *entry);
 }
 
-/* Goes on with a batch at a request that is unusual, or finds the queue full. */
+static inline void issue_next(struct nvme_queue *queue, struct chalk_block_request *request,
+                              const struct pages *pages)
+{
+    issue_plain(queue, request, pages, queue->cids[queue->in_flight++], queue->tail);
+    if (unlikely(++queue->tail == queue->entries))
+        queue->tail = 0;
+}
+
+/* Of a traced queue, and behind an unusual request of a batch, there are plain ones, too. */
+static int submit_next(struct nvme_queue *queue, struct chalk_block_request *request)
+{
+    struct pages pages;
+
+    if (queue->in_flight == queue->depth)
+        return -EAGAIN;
+    if (!recognize(queue, request, &pages))
+        return chalk_nvme_submit_other(queue, request);
+    issue_next(queue, request, &pages);
+    return 0;
+}
+
+/* Goes on with a batch at a request that is unusual or traced, or finds the queue full. */
 static __attribute__((noinline)) int submit_unusual(struct nvme_queue *queue,
                                                     struct chalk_block_request *const *requests,
                                                     unsigned count, unsigned taken)
@@ -114,7 +135,7 @@ static __attribute__((noinline)) int submit_unusual(struct nvme_queue *queue,
     int error = 0;
 
     while (taken < count && error == 0) {
-        error = queue->in_flight != queue->depth ? chalk_nvme_submit_other(queue, requests[taken]) : -EAGAIN;
+        error = submit_next(queue, requests[taken]);
         if (error == 0)
             chalk_block_submitted(&queue->block, requests[taken++]);
     }
@@ -156,9 +177,7 @@ static int submit(struct chalk_block_queue *block, struct chalk_block_request *c
     if (count != 1 || block->trace != NULL || queue->in_flight == queue->depth ||
         !recognize(queue, requests[0], &pages))
         return submit_many(queue, requests, count);
-    issue_plain(queue, requests[0], &pages, queue->cids[queue->in_flight++], queue->tail);
-    if (unlikely(++queue->tail == queue->entries))
-        queue->tail = 0;
+    issue_next(queue, requests[0], &pages);
     block->counters.submitted++;
     return 1;
 }
