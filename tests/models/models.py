@@ -7,6 +7,7 @@ FOLDER has the programs, whose names end with SUFFIX: '' as they ship, or those 
 import contextlib
 import difflib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -125,6 +126,33 @@ def programs(test, folder):
             for name, (command, arguments, status, text) in cases.items():
                 result = run(command, *arguments.split(), bus=f'vfio-user:{path}')
                 test.result(result.status == status and text in result.output + result.messages, f'{kind}: {name}', result)
+
+
+def commands_by_name(test, folder):
+    """A script can name each command that the model carries out, and the manual lists them; or its opcode."""
+    path, script = os.path.join(folder, 'disk'), os.path.join(folder, 'command.script')
+    with open(script, 'w', encoding='ascii') as file:
+        file.write('for nvme\ncommand nonsense 1: ignore\n')
+    names = run('chalk-model', 'nvme', '--size', '1M', '--socket', path, '--script', script).messages
+    with open(os.path.join(worlds.ROOT, 'docs/models.md'), encoding='utf-8') as file:
+        manual = file.read()
+    listed = names.partition('which has: ')[2].partition(';')[0].strip().split(', ')
+    missing = [name for name in listed if f'`{name}`' not in manual]
+    test.result(len(listed) > 20 and not missing, 'the manual lists the commands that a script can name',
+                f'not {missing} of {names}')
+    with open(os.path.join(worlds.ROOT, 'tools/models/nvme_admin.c'), encoding='utf-8') as admin, \
+            open(os.path.join(worlds.ROOT, 'tools/models/nvme_io.c'), encoding='utf-8') as io, \
+            open(os.path.join(worlds.ROOT, 'tools/models/nvme_hostile.c'), encoding='utf-8') as hostile:
+        done, named = set(re.findall(r'case (NVME_\w+):', admin.read() + io.read())), hostile.read()
+    missing = [name for name in done if f'NVME_{name[5:]}, OPCODE' not in named]
+    commands = [name for name in missing if not name.startswith(('NVME_FEATURE', 'NVME_LOG', 'NVME_ID'))]
+    test.equal(commands, [], 'each command of the model has a name')
+    for when in ('format', 'admin-0x80'):
+        with open(script, 'w', encoding='ascii') as file:
+            file.write(f'for nvme\ncommand {when} 1: status 0x10a\n')
+        with model('nvme', path, '--size', '1M', '--script', script):
+            result = run('nvme-format', f'vfio-user:{path}', '--block-size', 4096, '--overwrite')
+            test.result(result.status == 1 and 'format' in result.messages, f'a script refuses {when}', result)
 
 
 def formats_of_all(test, folder):

@@ -27,6 +27,7 @@ static const struct script_names toaster = {
     .device = "toaster",
     .names = toaster_names,
     .count = sizeof toaster_names / sizeof toaster_names[0],
+    .opcodes = 0xff,
     .commands = HAS(IGNORE) | HAS(GARBAGE),
     .completions = HAS(LATE) | HAS(TWICE),
     .habits = toaster_habits,
@@ -173,6 +174,24 @@ static void a_mistake_is_named_with_its_line_and_its_cure(void **state)
     }
 }
 
+static void a_command_has_a_number(void **state)
+{
+    static const char *const wrong[] = {
+        "for any\ncommand toast-0x100 1: ignore", "for any\ncommand toast- 1: ignore",
+        "for any\ncommand bagel-2 1: ignore", "for any\nread heat-2 1: value 1"};
+    char line[64];
+
+    (void)state;
+    good("for any\ncommand toast-0x2a 1-: ignore\n");
+    script_print(&script, &toaster, 0, line, sizeof line);
+    assert_string_equal(line, "command toast-0x2a 1-: ignore");
+    assert_null(script_event(&script, WHEN_COMMAND, 0x12b));
+    assert_null(script_event(&script, WHEN_COMMAND, 0x02a));
+    assert_non_null(script_event(&script, WHEN_COMMAND, 0x12a));
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        assert_int_equal(parse(wrong[i]), -EINVAL);
+}
+
 static void more_rules_than_there_is_room_for_are_refused(void **state)
 {
     char text[SCRIPT_RULES * 32 + 64] = "for any\n";
@@ -272,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_rule_is_what_its_line_says),
         cmocka_unit_test(what_is_printed_is_read_as_the_same),
         cmocka_unit_test(a_mistake_is_named_with_its_line_and_its_cure),
+        cmocka_unit_test(a_command_has_a_number),
         cmocka_unit_test(more_rules_than_there_is_room_for_are_refused),
         cmocka_unit_test(each_rule_counts_the_events_that_it_names),
         cmocka_unit_test(what_happens_beside_an_event_leaves_it_as_it_is),

@@ -236,11 +236,31 @@ static bool read_numbers(struct line *line, const char *text, struct script_rule
     return wrong(line, "'%s' is not an occurrence: use N, N-M or N- (for example 3, 3-5, 3-)", text);
 }
 
+/* A command by its number: NAME-N. */
+static bool read_opcode(const struct script_names *names, const char *text, struct script_rule *rule)
+{
+    const char *dash = strrchr(text, '-');
+    const struct script_name *name;
+    uint64_t opcode;
+
+    if (rule->when != WHEN_COMMAND || names->opcodes == 0 || dash == NULL ||
+        !whole_number(dash + 1, &opcode) || (opcode & ~names->opcodes) != 0)
+        return false;
+    for (size_t i = 0; (name = name_of(names, rule->when, i)) != NULL; i++)
+        if (strlen(name->name) == (size_t)(dash - text) &&
+            strncmp(text, name->name, (size_t)(dash - text)) == 0 && (name->mask & names->opcodes) == 0) {
+            rule->which = name->which | opcode;
+            rule->mask = name->mask | names->opcodes;
+            return true;
+        }
+    return false;
+}
+
 static bool read_which(struct line *line, const struct script_names *names, const char *text,
                        struct script_rule *rule)
 {
     const struct script_name *name;
-    char list[256];
+    char list[512];
 
     for (size_t i = 0; (name = name_of(names, rule->when, i)) != NULL; i++)
         if (strcmp(text, name->name) == 0) {
@@ -248,11 +268,15 @@ static bool read_which(struct line *line, const struct script_names *names, cons
             rule->mask = name->mask;
             return true;
         }
+    if (read_opcode(names, text, rule))
+        return true;
     rule->mask = UINT64_MAX;
     if ((rule->when == WHEN_READ || rule->when == WHEN_WRITE) && whole_number(text, &rule->which))
         return true;
-    return wrong(line, "'%s' is not a %s of %s, which has: %s", text, whens[rule->when], names->device,
-                 list_names(names, rule->when, list, sizeof list));
+    return wrong(line, "'%s' is not a %s of %s, which has: %s%s", text, whens[rule->when], names->device,
+                 list_names(names, rule->when, list, sizeof list),
+                 rule->when == WHEN_COMMAND && names->opcodes != 0 ? "; by opcode: NAME-N, such as admin-0x80"
+                                                                   : "");
 }
 
 /* The words before the colon. */
@@ -408,12 +432,27 @@ int script_add(struct script *script, const struct script_rule *rule)
 
 /* ---- writing ---- */
 
+/* The name of which an opcode is, NULL if the rule is of no opcode. */
+static const struct script_name *name_of_opcodes(const struct script_names *names,
+                                                 const struct script_rule *rule)
+{
+    const struct script_name *name;
+
+    for (size_t i = 0;
+         rule->when == WHEN_COMMAND && names->opcodes != 0 && (name = name_of(names, rule->when, i)) != NULL;
+         i++)
+        if (name->which == (rule->which & ~names->opcodes) && (name->mask | names->opcodes) == rule->mask &&
+            (name->mask & names->opcodes) == 0)
+            return name;
+    return NULL;
+}
+
 void script_print(const struct script *script, const struct script_names *names, unsigned i, char *line,
                   size_t size)
 {
     const struct script_rule *rule = &script->rules[i];
     const struct script_name *name;
-    char which[WORD + 1] = "", numbers[48] = "", value[64] = "";
+    char which[WORD + 24] = "", numbers[48] = "", value[64] = "";
     size_t n = 0;
 
     if (rule->when == WHEN_ALWAYS) {
@@ -427,6 +466,9 @@ void script_print(const struct script *script, const struct script_names *names,
         snprintf(numbers, sizeof numbers, " %lluns", (unsigned long long)rule->which);
     else if (name != NULL)
         snprintf(which, sizeof which, " %s", name->name);
+    else if ((name = name_of_opcodes(names, rule)) != NULL)
+        snprintf(which, sizeof which, " %s-0x%llx", name->name,
+                 (unsigned long long)(rule->which & names->opcodes));
     else if (rule->mask != 0)
         snprintf(which, sizeof which, " 0x%llx", (unsigned long long)rule->which);
     if (rule->when != WHEN_TIME && rule->first == rule->last)

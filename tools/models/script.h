@@ -88,6 +88,9 @@ struct script_names {
     const struct script_name *names;
     size_t count;
     uint32_t commands, completions; /* of 1 << WHAT_... */
+    /* Bits of `which` that are a command's opcode: NAME-N, such as admin-0x80, is that opcode of those that
+     * NAME stands for, if NAME leaves these bits open. 0: commands have names only. */
+    uint64_t opcodes;
     /* Ways of some real devices, by name; for them `value` of a rule is an index of this. NULL after the
      * last; NULL: there are none. */
     const char *const *habits;
