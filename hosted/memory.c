@@ -241,18 +241,17 @@ static bool too_much(size_t size)
     return wanted > kib;
 }
 
-/* A memfd is a file: beyond the limit of file sizes Linux ends the process by SIGXFSZ. */
-static bool beyond_file_limit(size_t size)
+bool hosted_memory_file_fits(size_t size, char *why, size_t space)
 {
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || size <= limit.rlim_cur)
-        return false;
+        return true;
     chalk_format(
-        refusal, sizeof refusal,
+        why, space,
         "files of this process may have %llu KiB, shared memory too; before starting: ulimit -f unlimited",
         (unsigned long long)limit.rlim_cur / 1024);
-    return true;
+    return false;
 }
 
 /* fallocate() obeys the policy that mbind() gave a shared mapping, and fails where a first touch would kill.
@@ -273,7 +272,7 @@ static int map_pages(struct piece *piece, size_t size, size_t page, unsigned nod
     int error = 0;
     int fd;
 
-    if (beyond_file_limit(size) || (page == SMALL_PAGE && too_much(size)))
+    if (!hosted_memory_file_fits(size, refusal, sizeof refusal) || (page == SMALL_PAGE && too_much(size)))
         return -ENOMEM;
     fd = open_pages(page, mounted);
     if (fd < 0)

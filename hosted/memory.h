@@ -20,6 +20,13 @@ bool hosted_memory_owned(const void *va, size_t size);
  */
 bool hosted_memory_expose(const char *name, const void *va);
 
+/*
+ * Whether a file of `size` bytes, which shared memory is too, is within this process's limit of file sizes.
+ * Beyond it Linux ends the process by SIGXFSZ, whose handling is the program's to decide, so this is asked
+ * before a file grows. If not, `why` (of `space` bytes) names the limit and how to raise it.
+ */
+bool hosted_memory_file_fits(size_t size, char *why, size_t space);
+
 /* The file that the memory at `va` is in, and where in it; -1 if it is in none of ours. Under hosted_lock().
  */
 int hosted_memory_file(const void *va, uint64_t *offset);

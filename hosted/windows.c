@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "device.h"
+#include "memory.h"
 #include "reason.h"
 #include "state.h"
 #include "watch.h"
@@ -75,11 +76,17 @@ static void unlock(void)
 #define ONES_SIZE ((size_t)1 << 20)
 static int ones = -1;
 
-static int make_ones(void)
+static int make_ones(const char *name)
 {
     void *va = MAP_FAILED;
-    int fd = memfd_create("chalk-ones", MFD_CLOEXEC), error = 0;
+    int fd, error = 0;
+    char why[160];
 
+    if (!hosted_memory_file_fits(ONES_SIZE, why, sizeof why)) {
+        chalk_log(CHALK_ERROR, "%s: its registers cannot be mapped: %s", name, why);
+        return -ENOMEM;
+    }
+    fd = memfd_create("chalk-ones", MFD_CLOEXEC);
     if (fd >= 0 && ftruncate(fd, ONES_SIZE) == 0)
         va = mmap(NULL, ONES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (va == MAP_FAILED)
@@ -194,7 +201,7 @@ static uint64_t page_up(uint64_t offset)
 static int map_pages(const struct region *region, uint64_t offset, size_t size, void **va)
 {
     struct window *window;
-    int error = ones < 0 ? make_ones() : 0;
+    int error = ones < 0 ? make_ones(region->device->name) : 0;
 
     for (window = windows; window != NULL; window = window->next)
         if (window->region == region && window->offset == offset && window->size == size) {

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -610,6 +611,29 @@ static void shared_registers_are_mapped(void **state)
     chalk_mmio_write32(&mapped, 0, 5);
     assert_int_equal(chalk_window_map(device, 0, 0, 4096, CHALK_UNCACHED, &served), 0);
     assert_non_null(served.ops);
+}
+
+/* A program that has its memory from elsewhere can come so far below `ulimit -f`; SIGXFSZ would end it. */
+static void the_limit_of_file_sizes_is_named_before_registers_are_mapped(void **state)
+{
+    struct chalk_mmio window;
+    struct rlimit before, small;
+
+    (void)state;
+    peer.region.flags = VFIO_REGION_INFO_FLAG_MMAP;
+    peer.areas[0] = (struct vfio_region_sparse_mmap_area){4096, 4096};
+    peer.area_count = 1;
+    peer.file_size = sizeof peer.bar;
+    open_it();
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){4096, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(chalk_window_map(device, 0, 4096, 4096, CHALK_UNCACHED, &window), -ENOMEM);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(said("its registers cannot be mapped"));
+    assert_true(said("4 KiB"));
+    assert_true(said("ulimit -f unlimited"));
+    assert_int_equal(chalk_window_map(device, 0, 4096, 4096, CHALK_UNCACHED, &window), 0);
 }
 
 /* So does SPDK: its BAR 0 has four pages, of which the file ends with the second, that of the doorbells. */
@@ -1388,6 +1412,7 @@ int main(void)
         ONE(io_ports_are_a_window_too),
         ONE(writes_with_a_twin_are_posted),
         ONE(shared_registers_are_mapped),
+        ONE(the_limit_of_file_sizes_is_named_before_registers_are_mapped),
         ONE(a_file_need_only_have_what_is_mapped),
         ONE(a_file_that_is_too_short_is_not_mapped),
         ONE(a_file_that_is_not_memory_is_not_mapped),

@@ -498,7 +498,12 @@ def file_limit(test, places):
             ['64 KiB', 'ulimit -f unlimited'])
     done = run('chalk-model', 'nvme', '--size', '1M', '--socket', places.names['new'], '--backing',
                f'file:{places.names["folder"]}/large', preexec_fn=limit)
-    mistake(test, 'chalk-model, which may write files of 64 KiB', done, 2, ['large', 'File too large'])
+    mistake(test, 'chalk-model, which may write files of 64 KiB', done, 2,
+            ['large', 'File too large', 'ulimit -f unlimited'])
+    done = run('chalk-model', 'nvme', '--size', '1M', '--poll', '--socket', places.names['new'], preexec_fn=lambda:
+               resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+    test.result(done.returncode == 1 and 'registers' in done.stderr and 'ulimit -f unlimited' in done.stderr,
+                'chalk-model --poll, which may write no files: ulimit -f', f'{done.returncode}: {done.stderr}')
 
 
 def permission(test, places):

@@ -18,6 +18,8 @@
 #include <chalk/clock.h>
 #include <chalk/log.h>
 
+#include "hosted/memory.h"
+
 /* How long a spinning server does not look at its socket. */
 #define LOOK_UP_NS 50000
 
@@ -173,9 +175,15 @@ void server_close(struct server *server)
 static int share(struct server *server, unsigned bar)
 {
     const struct model_bar *wanted = &server->model->class->bars[bar];
-    int fd = memfd_create("registers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     void *va = MAP_FAILED;
+    char why[160];
+    int fd;
 
+    if (!hosted_memory_file_fits(wanted->size, why, sizeof why)) {
+        chalk_log(CHALK_ERROR, "no memory for registers: %s", why);
+        return -EFBIG;
+    }
+    fd = memfd_create("registers", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd >= 0 && ftruncate(fd, (off_t)wanted->size) == 0 &&
         fcntl(fd, F_ADD_SEALS,
               (server->model->script == NULL ? F_SEAL_SHRINK : 0) | F_SEAL_GROW | F_SEAL_SEAL) == 0)

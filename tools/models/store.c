@@ -39,9 +39,15 @@ struct store {
 
 static int wake = -1; /* an epoll of the rings, or eventfds, of all stores */
 
+/* A file that is too large is mostly so for this process, not for the file system. */
+static const char *cure(int error)
+{
+    return error == -EFBIG ? ": 'ulimit -f unlimited' before" : "";
+}
+
 static int failed(const char *backing, int error)
 {
-    chalk_log(CHALK_ERROR, "%s: %s", backing, strerror(-error));
+    chalk_log(CHALK_ERROR, "%s: %s%s", backing, strerror(-error), cure(error));
     return error;
 }
 
@@ -186,7 +192,7 @@ int store_open(const char *backing, uint64_t size, struct store **store)
     made->fd = -1;
     made->name = strdup(backing);
     error = made->name == NULL   ? -ENOMEM
-            : size > PTRDIFF_MAX ? failed(backing, -EFBIG)
+            : size > PTRDIFF_MAX ? failed(backing, -EOVERFLOW)
                                  : open_backing(made, backing);
     if (error != 0) {
         store_close(made);
@@ -349,8 +355,9 @@ static void complain_of(struct store *store, const struct store_request *request
         return;
     store->complain_at = chalk_deadline(COMPLAIN_EVERY);
     if (result < 0)
-        chalk_log(CHALK_ERROR, "%s: %s of %zu bytes at %llu failed: %s; the client gets an error",
-                  store->name, what, request->size, (unsigned long long)request->offset, strerror(-result));
+        chalk_log(CHALK_ERROR, "%s: %s of %zu bytes at %llu failed: %s%s; the client gets an error",
+                  store->name, what, request->size, (unsigned long long)request->offset, strerror(-result),
+                  cure(result));
     else
         chalk_log(CHALK_ERROR,
                   "%s: %s of %zu bytes at %llu ended after %d: is its disk full? The client gets an error",
