@@ -212,11 +212,31 @@ static int adopt(unsigned number)
     return (int)number;
 }
 
+/* The core that the calling thread is; -1: none. */
+static int own_number(void)
+{
+    for (unsigned i = 0; i < core_count; i++) {
+        bool own;
+
+        pthread_mutex_lock(&cores[i].lock);
+        own = cores[i].open && pthread_equal(cores[i].thread, pthread_self());
+        pthread_mutex_unlock(&cores[i].lock);
+        if (own)
+            return (int)i;
+    }
+    return -1;
+}
+
 int chalk_core_adopt(void)
 {
-    int result = -ENOSPC;
+    int result = -ENOSPC, own;
 
     hosted_lock();
+    own = own_number();
+    if (own >= 0) {
+        chalk_log(CHALK_ERROR, "chalk_core_adopt(): the calling thread is core %d, and can be no other", own);
+        result = -EBUSY;
+    }
     for (unsigned i = 0; i < core_count && result == -ENOSPC; i++) {
         join(&cores[i]);
         if (!running(&cores[i]))

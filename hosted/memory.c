@@ -500,6 +500,26 @@ static bool is_node(unsigned node)
     return false;
 }
 
+/* Of any machine: which of these it has is another question. */
+static bool is_size_of_pages(size_t page)
+{
+    if (page == 0 || (page >= SMALL_PAGE && (page & (page - 1)) == 0 && page <= (size_t)1 << 30))
+        return true;
+    chalk_log(
+        CHALK_ERROR,
+        "chalk_span_grow(): pages of %zu bytes: must be a power of two from 4096 to 1 GiB, or 0 for the "
+        "largest that there are",
+        page);
+    return false;
+}
+
+static bool is_size(size_t size)
+{
+    if (size == 0)
+        chalk_log(CHALK_ERROR, "chalk_span_grow(): a span of 0 bytes");
+    return size != 0;
+}
+
 int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span)
 {
     /* Who names no limit gets addresses that every IOMMU can translate. */
@@ -508,8 +528,7 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
     char where[32] = "";
     int error;
 
-    if (size == 0 || !is_node(node) ||
-        (page != 0 && (page < SMALL_PAGE || (page & (page - 1)) != 0 || page > (size_t)1 << 30)))
+    if (!is_size(size) || !is_node(node) || !is_size_of_pages(page))
         return -EINVAL;
     hosted_lock();
     chalk_format(refusal, sizeof refusal, "%s", strerror(ENOMEM));

@@ -159,12 +159,38 @@ static void threads_become_cores_and_leave(void **state)
     assert_int_equal(adopted[0], 1);
     assert_int_equal(chalk_core_get_info(1, &info), 0);
     assert_false(info.running);
+}
 
-    for (unsigned i = 1; i < core_count(); i++) /* this thread is all of them: */
-        assert_int_equal(chalk_core_adopt(), i);
-    assert_int_equal(chalk_core_adopt(), -ENOSPC);
-    for (unsigned i = 1; i < core_count(); i++)
-        chalk_core_leave(i);
+static void *adopt_twice(void *argument)
+{
+    (void)argument;
+    adopted[0] = chalk_core_adopt();
+    adopted[1] = chalk_core_adopt();
+    if (adopted[0] > 0)
+        chalk_core_leave((unsigned)adopted[0]);
+    return NULL;
+}
+
+/* Two cores that are one thread would wait for each other. */
+static void a_thread_is_one_core(void **state)
+{
+    struct chalk_core_info info;
+    pthread_t thread;
+
+    (void)state;
+    console_clear();
+    assert_int_equal(chalk_core_adopt(), -EBUSY); /* it has called chalk_start() */
+    assert_true(said("the calling thread is core 0"));
+    if (core_count() < 2)
+        return;
+    console_clear();
+    pthread_create(&thread, NULL, adopt_twice, NULL);
+    pthread_join(thread, NULL);
+    assert_int_equal(adopted[0], 1);
+    assert_int_equal(adopted[1], -EBUSY);
+    assert_true(said("the calling thread is core 1"));
+    assert_int_equal(chalk_core_get_info(1, &info), 0);
+    assert_false(info.running);
 }
 
 static void note(unsigned core, void *argument)
@@ -339,25 +365,35 @@ static void sources_come_and_go_while_their_core_sleeps(void **state)
     assert_null(complaint);
 }
 
+static void *take_the_source_three_times(void *argument)
+{
+    const uint64_t one = 1;
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (chalk_core_adopt() != 1 || (i == 1 && write(*(int *)argument, &one, sizeof one) != sizeof one))
+            return argument;
+        chalk_core_wait(1, *events(1), chalk_deadline(CHALK_MS));
+        chalk_core_leave(1);
+    }
+    return NULL;
+}
+
 /* A core that leaves with reads in flight takes nothing along; the next one on it goes on. */
 static void a_source_survives_its_thread(void **state)
 {
     _Atomic(uint32_t) counter = 0;
-    const uint64_t one = 1;
     struct source *source;
+    pthread_t thread;
+    void *failed;
     int fd = eventfd(0, EFD_CLOEXEC);
 
     (void)state;
     if (core_count() < 2)
         skip();
     assert_int_equal(hosted_source_add(hosted_core(1), fd, &counter, &source), 0);
-    for (unsigned i = 0; i < 3; i++) {
-        assert_int_equal(chalk_core_adopt(), 1);
-        if (i == 1)
-            assert_int_equal(write(fd, &one, sizeof one), sizeof one);
-        chalk_core_wait(1, *events(1), chalk_deadline(CHALK_MS));
-        chalk_core_leave(1);
-    }
+    pthread_create(&thread, NULL, take_the_source_three_times, &fd);
+    pthread_join(thread, &failed);
+    assert_null(failed);
     assert_int_equal(counter, 1);
     hosted_source_remove(hosted_core(1), source);
 }
@@ -459,16 +495,23 @@ static void *be_a_core(void *argument)
 
 static void a_pool_of_threads_can_be_cores(void **state)
 {
-    pthread_t threads[POOL];
+    pthread_t threads[POOL], late;
     void *failed = NULL, *one;
     struct chalk_core_info info;
 
     (void)state;
     chalk_stop();
     assert_int_equal(start_with((struct chalk_start_options){.no_uring = true, .threads = POOL + 1}), 0);
-    pthread_barrier_init(&all_here, NULL, POOL);
+    pthread_barrier_init(&all_here, NULL, POOL + 1);
     for (unsigned i = 0; i < POOL; i++)
         pthread_create(&threads[i], NULL, be_a_core, &all_here);
+    pthread_barrier_wait(&all_here);
+    if (core_count() == POOL + 1) { /* and there are no more */
+        pthread_create(&late, NULL, adopt_and_leave, &adopted[0]);
+        pthread_join(late, NULL);
+        assert_int_equal(adopted[0], -ENOSPC);
+    }
+    pthread_barrier_wait(&all_here);
     for (unsigned i = 0; i < POOL; i++) {
         pthread_join(threads[i], &one);
         failed = one != NULL ? one : failed;
@@ -645,6 +688,27 @@ static void no_node_is_any_and_one_that_is_not_there_is_named(void **state)
     assert_true(said("no NUMA node 5000"));
 }
 
+static void a_span_that_cannot_be_says_why(void **state)
+{
+    static const struct {
+        size_t size, page;
+        const char *text;
+    } cases[] = {
+        {PAGE, 3, "pages of 3 bytes"},      {PAGE, 2048, "from 4096 to 1 GiB"},
+        {PAGE, PAGE + 1, "a power of two"}, {PAGE, (size_t)1 << 63, "from 4096 to 1 GiB"},
+        {0, PAGE, "a span of 0 bytes"},
+    };
+    struct chalk_span span;
+
+    (void)state;
+    for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        console_clear();
+        assert_int_equal(chalk_span_grow(cases[i].size, cases[i].page, 0, UINT64_MAX, &span), -EINVAL);
+        if (!said(cases[i].text))
+            fail_msg("'%s' is not in: %s", cases[i].text, console.text);
+    }
+}
+
 /* ---- system calls that are refused ---------------------------------------------------------------- */
 
 /* For the rest of this process, which is a child, system call `number` ends with EPERM (seccomp(2)). */
@@ -776,6 +840,7 @@ int main(void)
         BOTH(goes_up_and_down_again),
         cmocka_unit_test_setup_teardown(a_list_of_cores_with_a_mistake_is_none, start_poll, stop),
         BOTH(threads_become_cores_and_leave),
+        BOTH(a_thread_is_one_core),
         BOTH(a_core_is_started_again_when_it_has_ended),
         BOTH(no_wake_is_lost),
         BOTH(no_interrupt_is_lost),
@@ -784,6 +849,7 @@ int main(void)
         BOTH(a_stolen_count_is_not_waited_for),
         cmocka_unit_test_setup_teardown(a_guard_page_too_many_is_a_lack_of_memory, start_poll, stop),
         cmocka_unit_test_setup_teardown(no_node_is_any_and_one_that_is_not_there_is_named, start_ring, stop),
+        cmocka_unit_test_setup_teardown(a_span_that_cannot_be_says_why, start_ring, stop),
         cmocka_unit_test_setup_teardown(a_pool_of_threads_can_be_cores, start_poll, stop),
         cmocka_unit_test_setup_teardown(the_environment_says_how_much_is_logged, start_poll, stop),
         cmocka_unit_test_setup_teardown(nothing_works_before_the_start_and_says_so, start_poll, stop),

@@ -82,8 +82,8 @@ int chalk_span_forget(void *va);
  * before the thread ends. There are as many cores as processors that the process may use (or that were named
  * in `cores`), and core 0 is one of them. A pool of more threads than that asks chalk_start() for them: cores
  * beyond the processors have none of their own, are never pinned, and chalk_core_get_info() knows nothing of
- * their place. Each core that runs has a descriptor or two. Errors: -ENOSPC (all cores run), -EMFILE,
- * -ENFILE, -ENOMEM.
+ * their place. Each core that runs has a descriptor or two. Errors: -ENOSPC (all cores run), -EBUSY
+ * (the thread is a core already; logged), -EMFILE, -ENFILE, -ENOMEM.
  */
 int chalk_core_adopt(void);
 void chalk_core_leave(unsigned core);

@@ -84,7 +84,7 @@ int chalk_span_get(unsigned i, struct chalk_span *span);
  * 0), on NUMA node `node` (CHALK_NODE(), 0: any), whose iovas all lie at or below `max_address`.
  * Errors: -ENOMEM (hosted: with the command that reserves hugepages in the log; bare: always, since every
  * span was there from the start), -ERANGE (no iova below max_address is free), -EINVAL (hosted: no size, no
- * such node, or no such pages).
+ * such node, or no such pages; logged).
  * Why: a process owns only what it asks its kernel for.
  */
 int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_address, struct chalk_span *span);
