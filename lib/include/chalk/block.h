@@ -175,10 +175,13 @@ static inline int chalk_block_cancel(struct chalk_block_queue *queue, struct cha
 /*
  * One request, from submission to the end: for set-up and for tools. Polls at most until the deadline; other
  * requests of the queue are called back meanwhile. `done` and `context` of the request are not looked at.
- * Errors: as submission (-EAGAIN: full until the deadline), or the request's own status; -ETIMEDOUT: the
- * device did not answer, and still owns the request and its segments, until the queue is closed or this says
- * otherwise: -EBUSY is the answer to the same request until the device has let go of it, which it is asked
- * for; also if it was filled in anew. No other function may be given it meanwhile.
+ * Returns 0, the request's own status, or the errors of submission (-EAGAIN: the queue was full until the
+ * deadline).
+ *
+ * -ETIMEDOUT: the deadline passed before the device answered. The device still owns the request and its
+ * segments: do not change, free or submit them. To get them back call this function with the same request
+ * again. It then asks the device to end the request, and returns -EBUSY as long as the device has it, even if
+ * the request was filled in anew; else it carries the request out. Closing the queue releases it, too.
  */
 int chalk_block_do(struct chalk_block_queue *queue, struct chalk_block_request *request, uint64_t deadline);
 

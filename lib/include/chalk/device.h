@@ -36,8 +36,12 @@ extern "C" {
  */
 int chalk_pci_capability(struct chalk_device *device, uint8_t id, unsigned n, unsigned *offset);
 
-/* Turns memory decoding on, and DMA on or off. Until it is on the device can neither read nor write memory,
- * nor send MSI. Errors: as chalk_config_write(). */
+/*
+ * Turns DMA (bus mastering) on or off. While it is off the device can neither read nor write memory, nor send
+ * MSI [PCI 3.0 6.2.2]. An open device answers accesses to its registers without this call: opening turned
+ * memory decoding on, and this call turns it on again if it was turned off since. Errors: as
+ * chalk_config_write().
+ */
 int chalk_pci_bus_master(struct chalk_device *device, bool on);
 
 /* The first device on the bus with this class code. Errors: -ENOENT. */

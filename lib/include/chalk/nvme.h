@@ -26,7 +26,9 @@ struct chalk_nvme_options {
     struct chalk_memory *memory; /* for queues and state; already shared with the domain */
     struct chalk_domain *domain; /* the device's */
     unsigned core;               /* to which admin interrupts go */
-    bool interrupts;     /* `core`, and no other, calls, and sleeps until it is answered; else it polls */
+    /* While an admin command is under way, `core` sleeps until the controller interrupts. Then no other core
+     * may call the functions that run admin commands. false: the caller polls, on any core. */
+    bool interrupts;
     uint64_t timeout_ns; /* for an admin command; 0: 5 s */
     /* Keep doorbells in memory as well, if the controller can (it is a program then), and write their
      * registers seldom. That pays where a register costs an exit of a virtual machine; where processors are
@@ -111,7 +113,13 @@ struct chalk_nvme_info {
     } controller_memory;
     bool persistent_memory; /* it has a region of it (PMR), of which this driver makes no use */
 };
-/* It may change in a reset of the controller, which starts other firmware perhaps. */
+/*
+ * The pointer is valid until chalk_nvme_close(). The driver writes what it points to when it opens and closes
+ * queues and in a reset (perhaps to other firmware), which any core can begin. Another core may read a single
+ * number at any time: it is the old one or the new one. Strings, and several members that belong together,
+ * may be mixed during a reset: copy them before other cores use the controller, or read until two copies
+ * agree.
+ */
 const struct chalk_nvme_info *chalk_nvme_get_info(const struct chalk_nvme *nvme);
 
 struct chalk_nvme_namespace {
@@ -169,8 +177,10 @@ struct chalk_nvme_queue_options {
     uint64_t patience_ns; /* adaptive: polls find nothing for so long before the owner may wait; 0: 1 ms */
     bool prompt;          /* its interrupts are not put off, though the controller coalesces others */
     enum chalk_nvme_protection protection;
-    bool pages_only;     /* data is described by pages (PRP), though the controller knows SGLs */
-    uint64_t timeout_ns; /* for a request, in a queue that is polled 64 times in that time; 0: 30 s */
+    bool pages_only; /* data is described by pages (PRP), though the controller knows SGLs */
+    /* How long a request may take; 0: 30 s. Polls look at the clock, so the owner has to poll: if it does so
+     * at least 64 times in this time, a late request is noticed at most a few 64ths after it. */
+    uint64_t timeout_ns;
 };
 
 /*

@@ -2,10 +2,13 @@
 /*
  * NVMe administration: any admin command, and what controllers and namespaces tell of themselves, parsed.
  *
- * A command is a value (<chalk/nvme_command.h>); chalk_nvme_run() runs it to its end. As everything that uses
- * the controller and not a queue, these belong to one core at a time; they wait, and they allocate no memory
- * but for data of more than a page. Whatever the controller answers is checked before it is handed on: a
- * count is within its array, a list ascends, a text is printable.
+ * A command is a value (<chalk/nvme_command.h>); chalk_nvme_run() runs it to its end. Only one core at a time
+ * may be in a function that takes the controller and no queue, the ones here included: they share the
+ * controller's page for data. A program with several such cores needs a lock of its own. chalk_nvme_reset()
+ * is the exception: any core may call it at any time, and what queues do of their own accord needs no lock
+ * either. These functions wait, and they allocate no memory but for data of more than a page. Whatever the
+ * controller answers is checked before it is handed on: a count is within its array, a list ascends, a text
+ * is printable.
  *
  * Errors of every call here, beside its own: -ETIMEDOUT, -EPROTO, -ENODEV, -EIO (the controller has failed);
  * and what a status other than success means: -ENOTSUP (no such command), -EINVAL, -ENOENT (namespace), ...

@@ -69,7 +69,9 @@ struct chalk_span {
     unsigned node; /* CHALK_NODE(), 0: unknown */
     enum chalk_span_kind kind;
     char name[24]; /* of a module, or of memory from outside; else empty */
-    bool apart; /* it may be given to a device's process, whole: claims for devices share it with no others */
+    /* The whole span may be given to a device's process by its descriptor. So claims for devices and private
+     * claims do not share it. */
+    bool apart;
     struct chalk_span_books *books; /* kept by the platform for this span; never NULL */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An ordered map of address ranges that do not overlap: what lies at an address, which range is the next, and
- * the lowest or highest gap that is large enough. Each of these costs O(log n) steps for n ranges.
+ * An ordered map of address ranges that do not overlap. It finds the range at an address, the next range, and
+ * the lowest or highest gap that is large enough, each in O(log n) steps for n ranges.
  *
  * It is a balanced binary tree (AVL) whose nodes are part of the caller's own structs, so it allocates
  * nothing. The caller serializes all calls for one map. `first` and `last` of a range must not change while
@@ -30,9 +30,9 @@ struct chalk_range {
     uint64_t first, last; /* the caller's: both inclusive, first <= last */
     /* The rest is the map's. */
     struct chalk_range *child[2]; /* lower, higher */
-    uint64_t gap_first;           /* the gap below this range begins here, and is empty if this is `first` */
-    uint64_t gap[CHALK_RANGE_ALIGNS]; /* the most bytes, from a multiple of the alignment on, of those gaps in
-                                         the subtree */
+    uint64_t gap_first;           /* where the gap below this range begins; `first` if there is no gap */
+    /* The size in bytes of the largest gap in the subtree, counted from a multiple of the alignment on. */
+    uint64_t gap[CHALK_RANGE_ALIGNS];
     unsigned height;
 };
 
@@ -40,11 +40,11 @@ struct chalk_ranges {
     struct chalk_range *root; /* NULL: empty, as after zeroing */
 };
 
-/* Adds `range`. False, and nothing changed, if it overlaps one that is there. */
+/* Adds `range`. Returns false, and changes nothing, if it overlaps a range of the map. */
 bool chalk_range_add(struct chalk_ranges *ranges, struct chalk_range *range);
 
-/* Removes `range`. False, and nothing changed, if it is not there; then its fields are not looked at beyond
- * `first`. */
+/* Removes `range`. Returns false, and changes nothing, if the map does not have it; of its fields only
+ * `first` is then read. */
 bool chalk_range_remove(struct chalk_ranges *ranges, struct chalk_range *range);
 
 /* The lowest range that overlaps [first, last], or NULL. */
@@ -56,10 +56,10 @@ struct chalk_range *chalk_range_next(const struct chalk_ranges *ranges, const st
 enum chalk_range_side { CHALK_RANGE_LOWEST, CHALK_RANGE_HIGHEST };
 
 /*
- * Looks within [first, last] for `size` bytes (not 0) that no range overlaps, from a multiple of `align` (a
- * power of two, at least 4 KiB) on: the lowest such place, or the highest. Returns true, and its first
- * address in *start; false if there is none. With an alignment that is none of CHALK_RANGE_ALIGNS, each gap
- * that is large enough for `size` but not for the alignment costs a step as well.
+ * Finds the lowest or the highest place within [first, last] for `size` bytes (not 0) that no range overlaps
+ * and that begins at a multiple of `align` (a power of two, at least 4 KiB). Returns true, with the first
+ * address in *start, or false if there is none. If `align` is neither 4 KiB nor 2 MiB, each gap that is large
+ * enough for `size` but not for the alignment costs one more step.
  */
 bool chalk_range_gap(const struct chalk_ranges *ranges, uint64_t first, uint64_t last, uint64_t size,
                      uint64_t align, enum chalk_range_side side, uint64_t *start);

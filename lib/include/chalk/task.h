@@ -86,12 +86,14 @@ int chalk_task_start(struct chalk_loop *loop, const struct chalk_task_options *o
 void chalk_task_yield(struct chalk_task *self);
 
 /*
- * Waits until somebody calls chalk_task_wake(), or the deadline comes. Whoever waits for a condition looks at
- * it again: nothing can happen between that look and the wait. Returns 0, or -ETIMEDOUT.
+ * Waits until chalk_task_wake() is called for this task, or until the deadline. Returns 0, or -ETIMEDOUT. A
+ * task that waits for a condition checks it again after each wait. No other task of the loop runs between
+ * that check and the next wait, so no wake is missed.
  */
 int chalk_task_wait(struct chalk_task *self, uint64_t deadline);
 
-/* Ends the wait of a task. Whether it did wait: a wake before the wait is not kept. */
+/* Ends the wait of a task. Returns true if the task was waiting; if it was not, nothing is remembered, and
+ * its next wait is not ended by this call. */
 bool chalk_task_wake(struct chalk_task *task);
 
 /* Waits for the deadline. */
