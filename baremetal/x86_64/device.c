@@ -14,29 +14,6 @@
 #include <chalk/mmio.h>
 #include <string.h>
 
-/* PCIe 7.5.3: offsets in the Express capability */
-#define EXPRESS_FLAGS         0x02 /* version in bits 3:0 */
-#define EXPRESS_CAPABILITIES  0x04
-#define EXPRESS_HAS_RESET     0x10000000u
-#define EXPRESS_CONTROL       0x08
-#define EXPRESS_RESET         0x8000u
-#define EXPRESS_STATUS        0x0a
-#define EXPRESS_PENDING       0x0020u
-#define EXPRESS_LINK_CONTROL  0x10
-#define EXPRESS_CONTROL_2     0x28
-/* Advanced Capabilities for Conventional PCI ECN, the Advanced Features capability */
-#define ADVANCED_CAPABILITIES 0x03
-#define ADVANCED_HAS_RESET    0x03 /* function-level reset, and a bit for pending transactions */
-#define ADVANCED_CONTROL      0x04
-#define ADVANCED_RESET        0x01
-#define ADVANCED_STATUS       0x05
-#define ADVANCED_PENDING      0x01
-/* PCIe 7.5.2.2 */
-#define POWER_CONTROL         0x04
-#define POWER_STATE           0x0003u
-#define POWER_D3HOT           0x0003u
-#define POWER_NO_SOFT_RESET   0x0008u
-
 #define ROM_DECODES 0x1u /* PCI 6.2.5.2 */
 
 static struct lock lock = {ATOMIC_FLAG_INIT};
@@ -141,22 +118,22 @@ static int claim(struct chalk_device *device, struct chalk_domain **domain)
 static void quiet(struct chalk_device *device)
 {
     change_command(device, CHALK_PCI_COMMAND_MASTER | CHALK_PCI_COMMAND_MEMORY, CHALK_PCI_COMMAND_NO_INTX);
-    pci_write(device, PCI_ROM, 4, pci_read(device, PCI_ROM, 4) & ~ROM_DECODES);
+    pci_write(device, CHALK_PCI_ROM, 4, pci_read(device, CHALK_PCI_ROM, 4) & ~ROM_DECODES);
     device->express = pci_capability(device, CHALK_PCI_CAP_EXPRESS);
-    device->power = pci_capability(device, PCI_CAP_POWER);
-    device->advanced = pci_capability(device, PCI_CAP_ADVANCED);
+    device->power = pci_capability(device, CHALK_PCI_CAP_POWER);
+    device->advanced = pci_capability(device, CHALK_PCI_CAP_ADVANCED);
     if (device->power != 0) {
-        uint32_t control = pci_read(device, device->power + POWER_CONTROL, 2);
+        uint32_t control = pci_read(device, device->power + CHALK_PCI_POWER_CONTROL, 2);
 
-        if ((control & POWER_STATE) != 0) {
-            pci_write(device, device->power + POWER_CONTROL, 2, control & ~POWER_STATE);
+        if ((control & CHALK_PCI_POWER_STATE) != 0) {
+            pci_write(device, device->power + CHALK_PCI_POWER_CONTROL, 2, control & ~CHALK_PCI_POWER_STATE);
             wait_ns(10 * CHALK_MS); /* PCIe 5.9 */
         }
     }
     msi_reset(device);
     pci_size_bars(device);
     device->decodes = pci_claim_addresses(device);
-    change_command(device, PCI_COMMAND_IO, device->decodes ? CHALK_PCI_COMMAND_MEMORY : 0);
+    change_command(device, CHALK_PCI_COMMAND_IO, device->decodes ? CHALK_PCI_COMMAND_MEMORY : 0);
     for (const struct chalk_device *bridge = device->bridge; bridge != NULL; bridge = bridge->bridge)
         change_command(bridge, 0, CHALK_PCI_COMMAND_MEMORY | CHALK_PCI_COMMAND_MASTER);
 }
@@ -239,14 +216,14 @@ struct saved {
     uint32_t command, control, control_2, link_control;
 };
 
-static const uint8_t saved_dwords[6 + 3] = {PCI_BAR,      PCI_BAR + 4,    PCI_BAR + 8,
-                                            PCI_BAR + 12, PCI_BAR + 16,   PCI_BAR + 20,
-                                            PCI_ROM,      PCI_CACHE_LINE, PCI_INTERRUPT};
+static const uint8_t saved_dwords[6 + 3] = {CHALK_PCI_BAR,      CHALK_PCI_BAR + 4,    CHALK_PCI_BAR + 8,
+                                            CHALK_PCI_BAR + 12, CHALK_PCI_BAR + 16,   CHALK_PCI_BAR + 20,
+                                            CHALK_PCI_ROM,      CHALK_PCI_CACHE_LINE, CHALK_PCI_INTERRUPT};
 
 /* The second half of the Express capability is there from its version 2 on (PCIe 7.5.3.2). */
 static bool has_control_2(const struct chalk_device *device)
 {
-    return device->express != 0 && (pci_read(device, device->express + EXPRESS_FLAGS, 2) & 15) >= 2;
+    return device->express != 0 && (pci_read(device, device->express + CHALK_PCI_EXPRESS_FLAGS, 2) & 15) >= 2;
 }
 
 static void save(const struct chalk_device *device, struct saved *saved)
@@ -256,20 +233,20 @@ static void save(const struct chalk_device *device, struct saved *saved)
     for (unsigned i = 0; i < sizeof(saved_dwords); i++)
         saved->dwords[i] = pci_read(device, saved_dwords[i], 4);
     if (device->express != 0)
-        saved->control = pci_read(device, device->express + EXPRESS_CONTROL, 2);
+        saved->control = pci_read(device, device->express + CHALK_PCI_EXPRESS_CONTROL, 2);
     if (has_control_2(device)) {
-        saved->link_control = pci_read(device, device->express + EXPRESS_LINK_CONTROL, 2);
-        saved->control_2 = pci_read(device, device->express + EXPRESS_CONTROL_2, 2);
+        saved->link_control = pci_read(device, device->express + CHALK_PCI_EXPRESS_LINK_CONTROL, 2);
+        saved->control_2 = pci_read(device, device->express + CHALK_PCI_EXPRESS_CONTROL_2, 2);
     }
 }
 
 static void restore(const struct chalk_device *device, const struct saved *saved)
 {
     if (device->express != 0) /* payload sizes first: the whole path agreed on them */
-        pci_write(device, device->express + EXPRESS_CONTROL, 2, saved->control);
+        pci_write(device, device->express + CHALK_PCI_EXPRESS_CONTROL, 2, saved->control);
     if (has_control_2(device)) {
-        pci_write(device, device->express + EXPRESS_LINK_CONTROL, 2, saved->link_control);
-        pci_write(device, device->express + EXPRESS_CONTROL_2, 2, saved->control_2);
+        pci_write(device, device->express + CHALK_PCI_EXPRESS_LINK_CONTROL, 2, saved->link_control);
+        pci_write(device, device->express + CHALK_PCI_EXPRESS_CONTROL_2, 2, saved->control_2);
     }
     for (unsigned i = 0; i < sizeof(saved_dwords); i++)
         pci_write(device, saved_dwords[i], 4, saved->dwords[i]);
@@ -292,36 +269,36 @@ static void drain(const struct chalk_device *device, unsigned offset, unsigned w
 
 static bool reset_by_express(const struct chalk_device *device)
 {
-    unsigned control = device->express + EXPRESS_CONTROL;
+    unsigned control = device->express + CHALK_PCI_EXPRESS_CONTROL;
 
-    if (device->express == 0 ||
-        !(pci_read(device, device->express + EXPRESS_CAPABILITIES, 4) & EXPRESS_HAS_RESET))
+    if (device->express == 0 || !(pci_read(device, device->express + CHALK_PCI_EXPRESS_CAPABILITIES, 4) &
+                                  CHALK_PCI_EXPRESS_HAS_RESET))
         return false;
-    drain(device, device->express + EXPRESS_STATUS, 2, EXPRESS_PENDING);
-    pci_write(device, control, 2, pci_read(device, control, 2) | EXPRESS_RESET);
+    drain(device, device->express + CHALK_PCI_EXPRESS_STATUS, 2, CHALK_PCI_EXPRESS_PENDING);
+    pci_write(device, control, 2, pci_read(device, control, 2) | CHALK_PCI_EXPRESS_RESET);
     return true;
 }
 
 static bool reset_by_advanced(const struct chalk_device *device)
 {
-    if (device->advanced == 0 ||
-        (~pci_read(device, device->advanced + ADVANCED_CAPABILITIES, 1) & ADVANCED_HAS_RESET))
+    if (device->advanced == 0 || (~pci_read(device, device->advanced + CHALK_PCI_ADVANCED_CAPABILITIES, 1) &
+                                  CHALK_PCI_ADVANCED_HAS_RESET))
         return false;
-    drain(device, device->advanced + ADVANCED_STATUS, 1, ADVANCED_PENDING);
-    pci_write(device, device->advanced + ADVANCED_CONTROL, 1, ADVANCED_RESET);
+    drain(device, device->advanced + CHALK_PCI_ADVANCED_STATUS, 1, CHALK_PCI_ADVANCED_PENDING);
+    pci_write(device, device->advanced + CHALK_PCI_ADVANCED_CONTROL, 1, CHALK_PCI_ADVANCED_RESET);
     return true;
 }
 
 /* To sleep and back, where waking up is a reset (PCIe 7.5.2.2 and 5.9: 10 ms each way). */
 static bool reset_by_power(const struct chalk_device *device)
 {
-    unsigned offset = device->power + POWER_CONTROL;
+    unsigned offset = device->power + CHALK_PCI_POWER_CONTROL;
     uint32_t control;
 
-    if (device->power == 0 || ((control = pci_read(device, offset, 2)) & POWER_NO_SOFT_RESET))
+    if (device->power == 0 || ((control = pci_read(device, offset, 2)) & CHALK_PCI_POWER_NO_SOFT_RESET))
         return false;
-    control &= ~POWER_STATE;
-    pci_write(device, offset, 2, control | POWER_D3HOT);
+    control &= ~CHALK_PCI_POWER_STATE;
+    pci_write(device, offset, 2, control | CHALK_PCI_POWER_D3HOT);
     wait_ns(10 * CHALK_MS);
     pci_write(device, offset, 2, control);
     return true;
@@ -359,7 +336,8 @@ int chalk_device_reset(struct chalk_device *device, uint64_t deadline)
 
 static bool misplaced(unsigned offset, unsigned width)
 {
-    return (width != 1 && width != 2 && width != 4) || offset % width != 0 || offset >= PCI_EXTENDED_SIZE;
+    return (width != 1 && width != 2 && width != 4) || offset % width != 0 ||
+           offset >= CHALK_PCI_EXTENDED_SIZE;
 }
 
 int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned width, uint32_t *value)
@@ -382,7 +360,7 @@ int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned wi
     if (misplaced(offset, width))
         return -EINVAL;
     /* The platform's own: addresses, and interrupt capabilities at their longest (PCI 6.8.1, 6.8.2). */
-    if (within(offset, PCI_BAR, 24) || within(offset, PCI_ROM, 4) ||
+    if (within(offset, CHALK_PCI_BAR, 24) || within(offset, CHALK_PCI_ROM, 4) ||
         (device->msi != 0 && within(offset, device->msi, 24)) ||
         (device->msix != 0 && within(offset, device->msix, 12)))
         return -EPERM;

@@ -13,26 +13,6 @@
 #include <chalk/error.h>
 #include <chalk/log.h>
 
-#define MSIX_CONTROL      0x02
-#define MSIX_CONTROL_ON   0x8000u
-#define MSIX_CONTROL_MASK 0x4000u
-#define MSIX_CONTROL_SIZE 0x07ffu
-#define MSIX_TABLE        0x04
-#define MSIX_TABLE_BAR    0x7u
-/* A table entry */
-#define ENTRY_SIZE        16u
-#define ENTRY_ADDRESS     0
-#define ENTRY_DATA        8
-#define ENTRY_CONTROL     12
-#define ENTRY_MASKED      1u
-
-#define MSI_CONTROL       0x02
-#define MSI_CONTROL_ON    0x0001u
-#define MSI_CONTROL_COUNT 0x0070u
-#define MSI_CONTROL_64    0x0080u
-#define MSI_CONTROL_MASK  0x0100u
-#define MSI_ADDRESS       0x04
-
 /* The message: destination in address bits 19:12, fixed delivery; the data is the vector */
 #define MESSAGE_ADDRESS  0xfee00000u
 #define MESSAGE_MAX_APIC 254u /* 255 is all of them; more needs interrupt remapping */
@@ -60,13 +40,14 @@ static struct attachment *find(const struct chalk_device *device, unsigned vecto
 
 static volatile uint32_t *entry(const struct chalk_device *device, unsigned vector, unsigned field)
 {
-    return (volatile uint32_t *)(device->msix_table + vector * ENTRY_SIZE + field);
+    return (volatile uint32_t *)(device->msix_table + vector * CHALK_PCI_MSIX_ENTRY_SIZE + field);
 }
 
 static void mask_entry(const struct chalk_device *device, unsigned vector)
 {
-    *entry(device, vector, ENTRY_CONTROL) |= ENTRY_MASKED;
-    (void)*entry(device, vector, ENTRY_CONTROL); /* the write has arrived when this is answered */
+    *entry(device, vector, CHALK_PCI_MSIX_ENTRY_CONTROL) |= CHALK_PCI_MSIX_ENTRY_MASKED;
+    (void)*entry(device, vector,
+                 CHALK_PCI_MSIX_ENTRY_CONTROL); /* the write has arrived when this is answered */
 }
 
 static void program_entry(const struct attachment *attachment)
@@ -75,17 +56,19 @@ static void program_entry(const struct attachment *attachment)
     unsigned vector = attachment->vector;
 
     mask_entry(device, vector);
-    *entry(device, vector, ENTRY_ADDRESS) = MESSAGE_ADDRESS | cpu_apic_id(attachment->core) << 12;
-    *entry(device, vector, ENTRY_ADDRESS + 4) = 0;
-    *entry(device, vector, ENTRY_DATA) = (uint32_t)attachment->cpu_vector;
-    *entry(device, vector, ENTRY_CONTROL) &= ~ENTRY_MASKED;
+    *entry(device, vector, CHALK_PCI_MSIX_ENTRY_ADDRESS) = MESSAGE_ADDRESS | cpu_apic_id(attachment->core)
+                                                                                 << 12;
+    *entry(device, vector, CHALK_PCI_MSIX_ENTRY_ADDRESS + 4) = 0;
+    *entry(device, vector, CHALK_PCI_MSIX_ENTRY_DATA) = (uint32_t)attachment->cpu_vector;
+    *entry(device, vector, CHALK_PCI_MSIX_ENTRY_CONTROL) &= ~CHALK_PCI_MSIX_ENTRY_MASKED;
 }
 
 /* Finds the table and maps it; it is in a BAR, at a place that the device tells. */
 static int map_table(struct chalk_device *device)
 {
-    uint32_t where = pci_read(device, device->msix + MSIX_TABLE, 4), offset = where & ~MSIX_TABLE_BAR;
-    unsigned size = device->vector_count * ENTRY_SIZE, index = where & MSIX_TABLE_BAR;
+    uint32_t where = pci_read(device, device->msix + CHALK_PCI_MSIX_TABLE, 4),
+             offset = where & ~CHALK_PCI_MSIX_BAR;
+    unsigned size = device->vector_count * CHALK_PCI_MSIX_ENTRY_SIZE, index = where & CHALK_PCI_MSIX_BAR;
     const struct pci_bar *bar = index < 6 ? &device->bars[index] : NULL;
 
     int error = -EINVAL;
@@ -105,13 +88,14 @@ static int map_table(struct chalk_device *device)
 /* Turns MSI-X on with every entry masked. The function is masked until that is done. */
 static void start_msix(struct chalk_device *device)
 {
-    uint32_t control =
-        pci_read(device, device->msix + MSIX_CONTROL, 2) & ~(MSIX_CONTROL_ON | MSIX_CONTROL_MASK);
+    uint32_t control = pci_read(device, device->msix + CHALK_PCI_MSIX_CONTROL, 2) &
+                       ~(CHALK_PCI_MSIX_CONTROL_ON | CHALK_PCI_MSIX_CONTROL_MASK);
 
-    pci_write(device, device->msix + MSIX_CONTROL, 2, control | MSIX_CONTROL_ON | MSIX_CONTROL_MASK);
+    pci_write(device, device->msix + CHALK_PCI_MSIX_CONTROL, 2,
+              control | CHALK_PCI_MSIX_CONTROL_ON | CHALK_PCI_MSIX_CONTROL_MASK);
     for (unsigned i = 0; i < device->vector_count; i++)
         mask_entry(device, i);
-    pci_write(device, device->msix + MSIX_CONTROL, 2, control | MSIX_CONTROL_ON);
+    pci_write(device, device->msix + CHALK_PCI_MSIX_CONTROL, 2, control | CHALK_PCI_MSIX_CONTROL_ON);
     device->msix_on = true;
 }
 
@@ -119,25 +103,28 @@ static void start_msix(struct chalk_device *device)
 
 static void stop_msi(const struct chalk_device *device)
 {
-    uint32_t control = pci_read(device, device->msi + MSI_CONTROL, 2);
+    uint32_t control = pci_read(device, device->msi + CHALK_PCI_MSI_CONTROL, 2);
 
-    pci_write(device, device->msi + MSI_CONTROL, 2, control & ~(MSI_CONTROL_ON | MSI_CONTROL_COUNT));
+    pci_write(device, device->msi + CHALK_PCI_MSI_CONTROL, 2,
+              control & ~(CHALK_PCI_MSI_CONTROL_ON | CHALK_PCI_MSI_CONTROL_COUNT));
 }
 
 static void program_msi(const struct attachment *attachment)
 {
     const struct chalk_device *device = attachment->device;
-    uint32_t control = pci_read(device, device->msi + MSI_CONTROL, 2) & ~(MSI_CONTROL_ON | MSI_CONTROL_COUNT);
-    unsigned data = device->msi + (control & MSI_CONTROL_64 ? 12u : 8u);
+    uint32_t control = pci_read(device, device->msi + CHALK_PCI_MSI_CONTROL, 2) &
+                       ~(CHALK_PCI_MSI_CONTROL_ON | CHALK_PCI_MSI_CONTROL_COUNT);
+    unsigned data = device->msi + (control & CHALK_PCI_MSI_CONTROL_64 ? 12u : 8u);
 
     stop_msi(device);
-    pci_write(device, device->msi + MSI_ADDRESS, 4, MESSAGE_ADDRESS | cpu_apic_id(attachment->core) << 12);
-    if (control & MSI_CONTROL_64)
-        pci_write(device, device->msi + MSI_ADDRESS + 4, 4, 0);
+    pci_write(device, device->msi + CHALK_PCI_MSI_ADDRESS, 4,
+              MESSAGE_ADDRESS | cpu_apic_id(attachment->core) << 12);
+    if (control & CHALK_PCI_MSI_CONTROL_64)
+        pci_write(device, device->msi + CHALK_PCI_MSI_ADDRESS + 4, 4, 0);
     pci_write(device, data, 2, (uint32_t)attachment->cpu_vector);
-    if (control & MSI_CONTROL_MASK)
+    if (control & CHALK_PCI_MSI_CONTROL_MASK)
         pci_write(device, data + 4, 4, 0);
-    pci_write(device, device->msi + MSI_CONTROL, 2, control | MSI_CONTROL_ON);
+    pci_write(device, device->msi + CHALK_PCI_MSI_CONTROL, 2, control | CHALK_PCI_MSI_CONTROL_ON);
 }
 
 /* ---- either --------------------------------------------------------------------------------------- */
@@ -162,10 +149,11 @@ void msi_reset(struct chalk_device *device)
     if (device->msi != 0)
         stop_msi(device);
     if (device->msix != 0) {
-        uint32_t control = pci_read(device, device->msix + MSIX_CONTROL, 2);
+        uint32_t control = pci_read(device, device->msix + CHALK_PCI_MSIX_CONTROL, 2);
 
-        pci_write(device, device->msix + MSIX_CONTROL, 2, control & ~(MSIX_CONTROL_ON | MSIX_CONTROL_MASK));
-        device->vector_count = (control & MSIX_CONTROL_SIZE) + 1;
+        pci_write(device, device->msix + CHALK_PCI_MSIX_CONTROL, 2,
+                  control & ~(CHALK_PCI_MSIX_CONTROL_ON | CHALK_PCI_MSIX_CONTROL_MASK));
+        device->vector_count = (control & CHALK_PCI_MSIX_CONTROL_SIZE) + 1;
     }
     device->msix_table = 0;
     lock_take(&lock);

@@ -24,12 +24,10 @@ enum {
 
 /* PCIe 7.5.3.2: the device/port types that have a link below them, on which there is one device */
 enum { PORT_ROOT = 4, PORT_DOWNSTREAM = 6, PORT_FROM_PCI = 8 };
-#define EXPRESS_FLAGS          0x02
-#define EXPRESS_CONTROL_2      0x28
-#define EXPRESS_ARI_FORWARDING 0x20u
+#define CHALK_PCI_EXPRESS_FLAGS     0x02
+#define CHALK_PCI_EXPRESS_CONTROL_2 0x28
+#define EXPRESS_ARI_FORWARDING      0x20u
 
-#define EXTENDED_ARI    0x000e /* PCIe 7.8.7 */
-#define EXTENDED_SRIOV  0x0010 /* PCIe 9.3.3 */
 #define SRIOV_CONTROL   0x08
 #define SRIOV_VF_ENABLE 0x01u
 #define SRIOV_VF_MEMORY 0x08u
@@ -122,9 +120,9 @@ static void master_off(const struct chalk_device *device)
  * Virtual functions cannot be seen in a scan (their vendor reads as ones, PCIe 9.3.4.1.1), and each has a bus
  * mastering bit of its own. Without VF Enable they are not there.
  */
-static void stop_virtual_functions(const struct chalk_device *device)
+static void stop_virtual_functions(struct chalk_device *device)
 {
-    unsigned at = pci_extended_capability(device, EXTENDED_SRIOV);
+    unsigned at = pci_extended_capability(device, CHALK_PCI_EXTENDED_SRIOV);
     uint32_t control = at != 0 ? pci_read(device, at + SRIOV_CONTROL, 2) : 0;
 
     if (control & SRIOV_VF_ENABLE)
@@ -156,7 +154,7 @@ static bool is_bridge(const struct chalk_device *device)
 /* The buses behind a bridge: registers of PCI-to-PCI and of CardBus bridges are in the same place. */
 static void hide_buses(struct scan *scan, const struct chalk_device *bridge)
 {
-    uint32_t buses = pci_read(bridge, PCI_BRIDGE_BUSES, 4), secondary = buses >> 8 & 0xff,
+    uint32_t buses = pci_read(bridge, CHALK_PCI_BRIDGE_BUSES, 4), secondary = buses >> 8 & 0xff,
              last = buses >> 16 & 0xff;
 
     if (secondary <= bridge->bus || scan->bridges[secondary] != NULL)
@@ -167,7 +165,7 @@ static void hide_buses(struct scan *scan, const struct chalk_device *bridge)
 
 static void found_bridge(struct scan *scan, struct chalk_device *bridge)
 {
-    uint32_t buses = pci_read(bridge, PCI_BRIDGE_BUSES, 4), secondary = buses >> 8 & 0xff,
+    uint32_t buses = pci_read(bridge, CHALK_PCI_BRIDGE_BUSES, 4), secondary = buses >> 8 & 0xff,
              last = buses >> 16 & 0xff;
     uint8_t passed_on = scan->last_behind[bridge->bus];
     bool sound = secondary > bridge->bus && last >= secondary && secondary <= passed_on &&
@@ -191,14 +189,14 @@ static void read_identity(struct chalk_device *device)
 {
     device->vendor = (uint16_t)pci_read(device, 0, 2);
     device->device = (uint16_t)pci_read(device, 2, 2);
-    device->header = pci_read(device, PCI_HEADER_TYPE, 1) & (PCI_HEADER_MULTIPLE - 1);
-    device->class_code = pci_read(device, PCI_REVISION, 4) >> 8;
-    device->revision = (uint8_t)pci_read(device, PCI_REVISION, 1);
+    device->header = pci_read(device, CHALK_PCI_HEADER_TYPE, 1) & (CHALK_PCI_HEADER_MULTIPLE - 1);
+    device->class_code = pci_read(device, CHALK_PCI_REVISION, 4) >> 8;
+    device->revision = (uint8_t)pci_read(device, CHALK_PCI_REVISION, 1);
     chalk_format(device->name, sizeof(device->name), "%04x:%02x:%02x.%u", device->segment, device->bus,
                  device->slot >> 3, device->slot & 7u);
     if (device->header == 0) {
-        device->subsystem_vendor = (uint16_t)pci_read(device, PCI_SUBSYSTEM, 2);
-        device->subsystem_device = (uint16_t)pci_read(device, PCI_SUBSYSTEM + 2, 2);
+        device->subsystem_vendor = (uint16_t)pci_read(device, CHALK_PCI_SUBSYSTEM, 2);
+        device->subsystem_device = (uint16_t)pci_read(device, CHALK_PCI_SUBSYSTEM + 2, 2);
     }
 }
 
@@ -228,10 +226,10 @@ static void found_function(struct scan *scan, const struct chalk_device *functio
         stop_virtual_functions(device);
 }
 
-static bool leads_to_link(const struct chalk_device *bridge)
+static bool leads_to_link(struct chalk_device *bridge)
 {
     uint8_t express = bridge != NULL ? pci_capability(bridge, CHALK_PCI_CAP_EXPRESS) : 0;
-    uint32_t type = express != 0 ? pci_read(bridge, express + EXPRESS_FLAGS, 2) >> 4 & 15 : 0;
+    uint32_t type = express != 0 ? pci_read(bridge, express + CHALK_PCI_EXPRESS_FLAGS, 2) >> 4 & 15 : 0;
 
     return type == PORT_ROOT || type == PORT_DOWNSTREAM || type == PORT_FROM_PCI;
 }
@@ -240,14 +238,14 @@ static bool leads_to_link(const struct chalk_device *bridge)
  * On a link there may be one device with 256 functions, in the place of 32 devices with 8, if the port and
  * the device both say so (PCIe 6.13).
  */
-static bool has_many_functions(const struct chalk_device *function)
+static bool has_many_functions(struct chalk_device *function)
 {
-    const struct chalk_device *port = function->bridge;
+    struct chalk_device *port = function->bridge;
     uint8_t express = pci_capability(port, CHALK_PCI_CAP_EXPRESS);
 
-    return (pci_read(port, express + EXPRESS_FLAGS, 2) & 15) >= 2 &&
-           (pci_read(port, express + EXPRESS_CONTROL_2, 2) & EXPRESS_ARI_FORWARDING) &&
-           pci_extended_capability(function, EXTENDED_ARI) != 0;
+    return (pci_read(port, express + CHALK_PCI_EXPRESS_FLAGS, 2) & 15) >= 2 &&
+           (pci_read(port, express + CHALK_PCI_EXPRESS_CONTROL_2, 2) & EXPRESS_ARI_FORWARDING) &&
+           pci_extended_capability(function, CHALK_PCI_EXTENDED_ARI) != 0;
 }
 
 /*
@@ -267,7 +265,8 @@ static void scan_bus(struct scan *scan, unsigned bus)
 
         if (!present(&function))
             continue;
-        unsigned functions = pci_read(&function, PCI_HEADER_TYPE, 1) & PCI_HEADER_MULTIPLE ? 8 : 1;
+        unsigned functions =
+            pci_read(&function, CHALK_PCI_HEADER_TYPE, 1) & CHALK_PCI_HEADER_MULTIPLE ? 8 : 1;
         if (link && has_many_functions(&function))
             functions = 256;
         for (unsigned i = 0; i < functions; i++) {

@@ -19,23 +19,8 @@
 #include <chalk/range.h>
 #include <stdatomic.h>
 
-/* More of the configuration header than drivers need (PCI 6.1; bridges: PCIe 7.5.1.3) */
-#define PCI_COMMAND_IO        0x0001
-#define PCI_REVISION          0x08 /* and the class code above it */
-#define PCI_CACHE_LINE        0x0c
-#define PCI_HEADER_TYPE       0x0e
-#define PCI_HEADER_MULTIPLE   0x80
-#define PCI_BAR               0x10
-#define PCI_BRIDGE_BUSES      0x18 /* primary, secondary, subordinate */
-#define PCI_SUBSYSTEM         0x2c
-#define PCI_ROM               0x30
-#define PCI_INTERRUPT         0x3c
 #define PCI_CLASS_BASE(class) ((class) >> 16)
 #define PCI_CLASS_BASE_BRIDGE 0x06
-#define PCI_CAP_POWER         0x01 /* PCIe 7.5.2 */
-#define PCI_CAP_ADVANCED      0x13 /* Advanced Capabilities for Conventional PCI ECN */
-#define PCI_CONVENTIONAL_SIZE 256
-#define PCI_EXTENDED_SIZE     4096
 
 /* One base address register (PCI 6.2.5.1). */
 struct pci_bar {
@@ -93,9 +78,9 @@ void pci_write(const struct chalk_device *device, unsigned offset, unsigned widt
 
 /* ---- pci_header.c ---- */
 /* The offset of the first capability `id`; 0: none. */
-uint8_t pci_capability(const struct chalk_device *device, uint8_t id);
+uint8_t pci_capability(struct chalk_device *device, uint8_t id);
 /* The offset of the first extended capability `id` (PCIe 7.6.3); 0: none, or the space cannot be reached. */
-unsigned pci_extended_capability(const struct chalk_device *device, unsigned id);
+unsigned pci_extended_capability(struct chalk_device *device, uint16_t id);
 /* Fills device->bars. Decoding is off for a moment; afterwards the command register is as before. */
 void pci_size_bars(struct chalk_device *device);
 

@@ -282,7 +282,7 @@ static void give_addresses(struct chalk_device *device)
 
     for (unsigned i = 0; i < 6 && device->bridge == NULL; i++) {
         struct pci_bar *bar = &device->bars[i];
-        bool is_64 = pci_read(device, PCI_BAR + 4 * i, 4) & BAR_64;
+        bool is_64 = pci_read(device, CHALK_PCI_BAR + 4 * i, 4) & BAR_64;
 
         for (unsigned w = 0; w < acpi.window_count && bar->memory && bar->size != 0 && bar->base == 0; w++) {
             uint64_t end = acpi.windows[w].end;
@@ -291,9 +291,9 @@ static void give_addresses(struct chalk_device *device)
                               is_64 || end < end_of_32_bits ? end : end_of_32_bits))
                 continue;
             add_place(device, i);
-            pci_write(device, PCI_BAR + 4 * i, 4, (uint32_t)bar->base);
+            pci_write(device, CHALK_PCI_BAR + 4 * i, 4, (uint32_t)bar->base);
             if (is_64)
-                pci_write(device, PCI_BAR + 4 * i + 4, 4, (uint32_t)(bar->base >> 32));
+                pci_write(device, CHALK_PCI_BAR + 4 * i + 4, 4, (uint32_t)(bar->base >> 32));
         }
     }
 }

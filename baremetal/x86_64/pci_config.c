@@ -50,7 +50,7 @@ static uint16_t select_register(const struct chalk_device *device, unsigned offs
 
 static uint32_t port_read(const struct chalk_device *device, unsigned offset, unsigned width)
 {
-    if (offset >= PCI_CONVENTIONAL_SIZE)
+    if (offset >= CHALK_PCI_CONVENTIONAL_SIZE)
         return UINT32_MAX >> (32 - 8 * width);
     lock_take(&ports);
     uint16_t port = select_register(device, offset);
@@ -61,7 +61,7 @@ static uint32_t port_read(const struct chalk_device *device, unsigned offset, un
 
 static void port_write(const struct chalk_device *device, unsigned offset, unsigned width, uint32_t value)
 {
-    if (offset >= PCI_CONVENTIONAL_SIZE)
+    if (offset >= CHALK_PCI_CONVENTIONAL_SIZE)
         return;
     lock_take(&ports);
     uint16_t port = select_register(device, offset);

@@ -8,45 +8,30 @@
 #include <string.h>
 
 enum {
-    CAPABILITIES_MAX = 48, /* as many as fit between 0x40 and 0xff */
-    CAPABILITIES_START = 0x40,
-    EXTENDED_MAX =
-        (PCI_EXTENDED_SIZE - PCI_CONVENTIONAL_SIZE) / 8, /* PCIe 7.6: a header and a dword at least */
-    BAR_PORTS = 1,                                       /* PCI 6.2.5.1 */
+    BAR_PORTS = 1, /* PCI 6.2.5.1 */
     BAR_TYPE = 6,
     BAR_TYPE_32 = 0,
     BAR_TYPE_64 = 4,
 };
 
-uint8_t pci_capability(const struct chalk_device *device, uint8_t id)
+static int read_space(void *device, unsigned offset, unsigned width, uint32_t *value)
 {
-    if (!(pci_read(device, CHALK_PCI_STATUS, 2) & CHALK_PCI_STATUS_CAPS))
-        return 0;
-    uint32_t at = pci_read(device, CHALK_PCI_CAPABILITIES, 1) & ~3u;
-    for (unsigned i = 0; i < CAPABILITIES_MAX && at >= CAPABILITIES_START; i++) {
-        uint32_t head = pci_read(device, at, 2);
-
-        if ((head & 0xff) == id)
-            return (uint8_t)at;
-        at = head >> 8 & ~3u;
-    }
+    *value = pci_read(device, offset, width);
     return 0;
 }
 
-unsigned pci_extended_capability(const struct chalk_device *device, unsigned id)
+uint8_t pci_capability(struct chalk_device *device, uint8_t id)
 {
-    unsigned at = PCI_CONVENTIONAL_SIZE;
+    unsigned at;
 
-    for (unsigned i = 0; i < EXTENDED_MAX && at >= PCI_CONVENTIONAL_SIZE; i++) {
-        uint32_t head = pci_read(device, at, 4);
+    return chalk_pci_find(&(struct chalk_pci_space){read_space, device}, id, 0, &at) == 0 ? (uint8_t)at : 0;
+}
 
-        if (head == 0 || head == UINT32_MAX) /* no list; or no such space (pci_config.c) */
-            return 0;
-        if ((head & 0xffff) == id)
-            return at;
-        at = head >> 20 & ~3u;
-    }
-    return 0;
+unsigned pci_extended_capability(struct chalk_device *device, uint16_t id)
+{
+    unsigned at;
+
+    return chalk_pci_find_extended(&(struct chalk_pci_space){read_space, device}, id, 0, &at) == 0 ? at : 0;
 }
 
 /* Which bits of the register at `offset` can be written. */
@@ -70,7 +55,7 @@ static uint64_t size_from(uint64_t mask)
 /* Register i and, if it is half of a 64-bit one, i + 1; returns how many registers that was. */
 static unsigned size_bar(struct chalk_device *device, unsigned i)
 {
-    unsigned offset = PCI_BAR + 4 * i;
+    unsigned offset = CHALK_PCI_BAR + 4 * i;
     uint32_t low = pci_read(device, offset, 4), low_mask = probe(device, offset, low);
     struct pci_bar *bar = &device->bars[i];
 
@@ -99,7 +84,8 @@ void pci_size_bars(struct chalk_device *device)
 
     memset(device->bars, 0, sizeof(device->bars));
     /* Or it would answer, while its registers hold ones, at addresses that belong to others. */
-    pci_write(device, CHALK_PCI_COMMAND, 2, command & ~(uint32_t)(PCI_COMMAND_IO | CHALK_PCI_COMMAND_MEMORY));
+    pci_write(device, CHALK_PCI_COMMAND, 2,
+              command & ~(uint32_t)(CHALK_PCI_COMMAND_IO | CHALK_PCI_COMMAND_MEMORY));
     for (unsigned i = 0; i < 6;)
         i += size_bar(device, i);
     pci_write(device, CHALK_PCI_COMMAND, 2, command);

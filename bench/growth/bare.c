@@ -127,13 +127,13 @@ uint32_t pci_read(const struct chalk_device *device, unsigned offset, unsigned w
         return 0x1b36;
     case CHALK_PCI_COMMAND:
         return functions[i].command;
-    case PCI_REVISION:
+    case CHALK_PCI_REVISION:
         return 0x01080200;
-    case PCI_HEADER_TYPE:
-        return PCI_HEADER_MULTIPLE;
-    case PCI_BAR:
+    case CHALK_PCI_HEADER_TYPE:
+        return CHALK_PCI_HEADER_MULTIPLE;
+    case CHALK_PCI_BAR:
         return functions[i].bars[0] | 4; /* of 64 bits */
-    case PCI_BAR + 4:
+    case CHALK_PCI_BAR + 4:
         return functions[i].bars[1];
     default:
         return 0;
@@ -147,9 +147,9 @@ void pci_write(const struct chalk_device *device, unsigned offset, unsigned widt
     (void)width;
     if (offset == CHALK_PCI_COMMAND)
         functions[i].command = (uint16_t)value;
-    else if (offset == PCI_BAR)
+    else if (offset == CHALK_PCI_BAR)
         functions[i].bars[0] = value & ~(MEMORY_SIZE - 1);
-    else if (offset == PCI_BAR + 4)
+    else if (offset == CHALK_PCI_BAR + 4)
         functions[i].bars[1] = value;
 }
 

@@ -119,8 +119,8 @@ static int inspect(struct chalk_nvme *nvme, const char *name)
         return -ENODEV;
     }
     if (chalk_pci_capability(nvme->device, CHALK_PCI_CAP_MSIX, 0, &msix) == 0 &&
-        chalk_config_read(nvme->device, msix + PCI_MSIX_SIZE, 2, &size) == 0) {
-        size = (size & 0x7ff) + 1;
+        chalk_config_read(nvme->device, msix + CHALK_PCI_MSIX_CONTROL, 2, &size) == 0) {
+        size = (size & CHALK_PCI_MSIX_CONTROL_SIZE) + 1;
         nvme->info.vectors = (uint16_t)(size < NVME_QUEUES ? size : NVME_QUEUES);
     }
     return 0;

@@ -43,12 +43,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Registers of the MSI-X capability [PCI 3.0 6.8.2] */
-#define PCI_MSIX_SIZE  0x02 /* entries of the table less one, 10:0 */
-#define PCI_MSIX_TABLE 0x04 /* where the table is: PCI_MSIX_BAR, and the rest is the offset in it */
-#define PCI_MSIX_PBA   0x08 /* the same, of the pending bits */
-#define PCI_MSIX_BAR   0x7u
-
 /* Queue identifiers are bits of one word; bit 0 is the admin queue. */
 #define NVME_QUEUES 64
 

@@ -20,11 +20,12 @@ static uint64_t doorbells_end(const struct chalk_nvme *nvme)
 
     if (chalk_pci_capability(nvme->device, CHALK_PCI_CAP_MSIX, 0, &msix) != 0)
         return end;
-    for (unsigned field = PCI_MSIX_TABLE; field <= PCI_MSIX_PBA; field += PCI_MSIX_PBA - PCI_MSIX_TABLE) {
+    for (unsigned field = CHALK_PCI_MSIX_TABLE; field <= CHALK_PCI_MSIX_PENDING;
+         field += CHALK_PCI_MSIX_PENDING - CHALK_PCI_MSIX_TABLE) {
         uint32_t place;
 
-        if (chalk_config_read(nvme->device, msix + field, 4, &place) == 0 && (place & PCI_MSIX_BAR) == 0 &&
-            place >= NVME_REGISTERS_SIZE && place < end)
+        if (chalk_config_read(nvme->device, msix + field, 4, &place) == 0 &&
+            (place & CHALK_PCI_MSIX_BAR) == 0 && place >= NVME_REGISTERS_SIZE && place < end)
             end = place;
     }
     return end;

@@ -96,8 +96,8 @@ void chalk_nvme_vector_try_mask(struct nvme_queue *queue)
         return;
     nvme->vector_table_tried = true;
     if (chalk_pci_capability(nvme->device, CHALK_PCI_CAP_MSIX, 0, &msix) != 0 ||
-        chalk_config_read(nvme->device, msix + PCI_MSIX_TABLE, 4, &where) != 0 ||
-        chalk_window_map(nvme->device, where & PCI_MSIX_BAR, where & ~PCI_MSIX_BAR,
+        chalk_config_read(nvme->device, msix + CHALK_PCI_MSIX_TABLE, 4, &where) != 0 ||
+        chalk_window_map(nvme->device, where & CHALK_PCI_MSIX_BAR, where & ~CHALK_PCI_MSIX_BAR,
                          (size_t)nvme->info.vectors * PCI_ENTRY_SIZE, CHALK_UNCACHED, table) != 0 ||
         !set_mask(nvme, queue->vector, true) || !set_mask(nvme, queue->vector, false))
         table->size = 0;

@@ -13,7 +13,7 @@
 enum { MAX_FUNCTIONS = 64, RECORD = 8, BUSES = 256 };
 
 struct function {
-    uint8_t config[PCI_EXTENDED_SIZE];
+    uint8_t config[CHALK_PCI_EXTENDED_SIZE];
 };
 
 static struct function functions[MAX_FUNCTIONS];
@@ -32,7 +32,7 @@ uint32_t pci_read(const struct chalk_device *device, unsigned offset, unsigned w
     const struct function *function = map[device->bus][device->slot];
     uint32_t value = UINT32_MAX >> (32 - 8 * width);
 
-    if (offset % width != 0 || offset + width > PCI_EXTENDED_SIZE)
+    if (offset % width != 0 || offset + width > CHALK_PCI_EXTENDED_SIZE)
         abort();
     if (function != NULL)
         memcpy(&value, function->config + offset, width);
@@ -43,7 +43,7 @@ void pci_write(const struct chalk_device *device, unsigned offset, unsigned widt
 {
     struct function *function = map[device->bus][device->slot];
 
-    if (offset % width != 0 || offset + width > PCI_EXTENDED_SIZE)
+    if (offset % width != 0 || offset + width > CHALK_PCI_EXTENDED_SIZE)
         abort();
     if (function != NULL)
         memcpy(function->config + offset, &value, width);
@@ -68,8 +68,8 @@ static bool leads_somewhere(const struct chalk_device *bridge)
     const uint8_t *config = map[bridge->bus][bridge->slot]->config;
 
     return (bridge->class_code == 0x060400 || bridge->class_code == 0x060900) && bridge->header == 1 &&
-           config[PCI_BRIDGE_BUSES + 1] > bridge->bus &&
-           config[PCI_BRIDGE_BUSES + 2] >= config[PCI_BRIDGE_BUSES + 1];
+           config[CHALK_PCI_BRIDGE_BUSES + 1] > bridge->bus &&
+           config[CHALK_PCI_BRIDGE_BUSES + 2] >= config[CHALK_PCI_BRIDGE_BUSES + 1];
 }
 
 static void check(void)
@@ -103,16 +103,16 @@ static void make(struct function *function, const uint8_t record[RECORD])
     memcpy(config, &(uint32_t){0x00101b36}, 4);
     config[CHALK_PCI_COMMAND] = 7;
     config[CHALK_PCI_STATUS] = CHALK_PCI_STATUS_CAPS;
-    memcpy(config + PCI_REVISION, &(uint32_t){classes[record[2] % 6] << 8}, 4);
-    config[PCI_HEADER_TYPE] = record[3] % 8 | (record[3] & PCI_HEADER_MULTIPLE);
-    config[PCI_BRIDGE_BUSES + 1] = record[4];
-    config[PCI_BRIDGE_BUSES + 2] = record[5];
+    memcpy(config + CHALK_PCI_REVISION, &(uint32_t){classes[record[2] % 6] << 8}, 4);
+    config[CHALK_PCI_HEADER_TYPE] = record[3] % 8 | (record[3] & CHALK_PCI_HEADER_MULTIPLE);
+    config[CHALK_PCI_BRIDGE_BUSES + 1] = record[4];
+    config[CHALK_PCI_BRIDGE_BUSES + 2] = record[5];
     config[0x40] =
         CHALK_PCI_CAP_EXPRESS; /* a port of any type, that may pass on requests for many functions */
     config[0x42] = record[6];
     config[0x68] = record[6] & 1 ? 0x20 : 0;
     config[CHALK_PCI_CAPABILITIES] = record[7] & 0x80 ? 0x40 : record[7];
-    config[0x100] = record[7] & 1 ? EXTENDED_ARI : EXTENDED_SRIOV;
+    config[0x100] = record[7] & 1 ? CHALK_PCI_EXTENDED_ARI : CHALK_PCI_EXTENDED_SRIOV;
     config[0x103] = record[7];
 }
 

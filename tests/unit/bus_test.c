@@ -21,7 +21,7 @@ enum { MAX_FUNCTIONS = 4000 };
 
 static struct function {
     unsigned bus, slot;
-    uint8_t config[PCI_EXTENDED_SIZE];
+    uint8_t config[CHALK_PCI_EXTENDED_SIZE];
     uint32_t writable[6];    /* bits of each base address register */
     struct function *parent; /* topologies: the bridge that it is behind */
 } functions[MAX_FUNCTIONS];
@@ -138,7 +138,7 @@ uint32_t pci_read(const struct chalk_device *device, unsigned offset, unsigned w
     const struct function *function = function_of(device);
     uint32_t value = 0;
 
-    assert_true(offset % width == 0 && offset + width <= PCI_EXTENDED_SIZE);
+    assert_true(offset % width == 0 && offset + width <= CHALK_PCI_EXTENDED_SIZE);
     if (function == NULL)
         return UINT32_MAX >> (32 - 8 * width);
     memcpy(&value, function->config + offset, width);
@@ -149,12 +149,12 @@ void pci_write(const struct chalk_device *device, unsigned offset, unsigned widt
 {
     struct function *function = function_of(device);
 
-    assert_true(function != NULL && offset % width == 0 && offset + width <= PCI_EXTENDED_SIZE);
-    if (offset >= PCI_BAR && offset < PCI_BAR + 24) {
+    assert_true(function != NULL && offset % width == 0 && offset + width <= CHALK_PCI_EXTENDED_SIZE);
+    if (offset >= CHALK_PCI_BAR && offset < CHALK_PCI_BAR + 24) {
         uint32_t old;
 
         memcpy(&old, function->config + offset, 4);
-        uint32_t mask = function->writable[(offset - PCI_BAR) / 4];
+        uint32_t mask = function->writable[(offset - CHALK_PCI_BAR) / 4];
         value = (old & ~mask) | (value & mask);
         probed_while_decoding += (function->config[CHALK_PCI_COMMAND] & 3) != 0;
     }
@@ -177,8 +177,8 @@ static struct function *add(unsigned bus, unsigned slot, uint32_t class_code)
     map[bus][slot] = function;
     set(function, 0, 4, 0x00101b36);
     set(function, CHALK_PCI_COMMAND, 2, 7);
-    set(function, PCI_REVISION, 4, class_code << 8 | 2);
-    set(function, PCI_SUBSYSTEM, 4, 0x11001af4);
+    set(function, CHALK_PCI_REVISION, 4, class_code << 8 | 2);
+    set(function, CHALK_PCI_SUBSYSTEM, 4, 0x11001af4);
     return function;
 }
 
@@ -186,8 +186,8 @@ static struct function *add_bridge(unsigned bus, unsigned slot, unsigned seconda
 {
     struct function *bridge = add(bus, slot, 0x060400);
 
-    set(bridge, PCI_HEADER_TYPE, 1, 1);
-    set(bridge, PCI_BRIDGE_BUSES, 4, bus | secondary << 8 | last << 16);
+    set(bridge, CHALK_PCI_HEADER_TYPE, 1, 1);
+    set(bridge, CHALK_PCI_BRIDGE_BUSES, 4, bus | secondary << 8 | last << 16);
     return bridge;
 }
 
@@ -233,15 +233,15 @@ static void base_addresses_are_sized_and_put_back(void **state)
     struct chalk_device device = device_at(0, 8);
 
     (void)state;
-    set(function, PCI_BAR, 4, 0xfe800004); /* 64 bits, 16 KiB, above 512 GiB */
-    set(function, PCI_BAR + 4, 4, 0xe0);
+    set(function, CHALK_PCI_BAR, 4, 0xfe800004); /* 64 bits, 16 KiB, above 512 GiB */
+    set(function, CHALK_PCI_BAR + 4, 4, 0xe0);
     function->writable[0] = 0xffffc000;
     function->writable[1] = 0xffffffff;
-    set(function, PCI_BAR + 8, 4, 0xc041); /* 32 ports, sixteen bits of address */
+    set(function, CHALK_PCI_BAR + 8, 4, 0xc041); /* 32 ports, sixteen bits of address */
     function->writable[2] = 0xffe0;
-    set(function, PCI_BAR + 12, 4, 0xfeb40008); /* 32 bits, prefetchable, 256 KiB */
+    set(function, CHALK_PCI_BAR + 12, 4, 0xfeb40008); /* 32 bits, prefetchable, 256 KiB */
     function->writable[3] = 0xfffc0000;
-    set(function, PCI_BAR + 16, 4, 0x0000000c); /* 64 bits, 16 GiB, without an address */
+    set(function, CHALK_PCI_BAR + 16, 4, 0x0000000c); /* 64 bits, 16 GiB, without an address */
     function->writable[5] = 0xfffffffc;
     before = *function;
     pci_size_bars(&device);
@@ -279,7 +279,7 @@ static void base_addresses_that_cannot_be_are_absent(void **state)
         setup(NULL);
         struct function *function = add(0, 8, 0x010802);
         struct chalk_device device = device_at(0, 8);
-        set(function, PCI_BAR + 4 * lies[i].index, 4, lies[i].value);
+        set(function, CHALK_PCI_BAR + 4 * lies[i].index, 4, lies[i].value);
         function->writable[lies[i].index] = lies[i].writable;
         pci_size_bars(&device);
         for (unsigned bar = 0; bar < 6; bar++)
@@ -354,7 +354,7 @@ static void functions_beyond_the_first_need_the_header_to_say_so(void **state)
     (void)state;
     add(0, 8 + 5, 0x010802);
     assert_string_equal(scan(), " 00:01.0");
-    set(first, PCI_HEADER_TYPE, 1, PCI_HEADER_MULTIPLE);
+    set(first, CHALK_PCI_HEADER_TYPE, 1, CHALK_PCI_HEADER_MULTIPLE);
     assert_string_equal(scan(), " 00:01.0 00:01.5");
 }
 
@@ -405,7 +405,8 @@ static void other_root_buses_are_found(void **state)
     assert_string_equal(scan(), " 00:01.0 80:00.0 80:05.0 c0:1f.0 c1:00.0");
     assert_int_equal(far_bridge->config[CHALK_PCI_COMMAND], 7);
     for (unsigned i = 0; i < function_count; i++)
-        if (functions[i].config[PCI_HEADER_TYPE] == 0 && functions[i].config[PCI_REVISION + 3] != 6)
+        if (functions[i].config[CHALK_PCI_HEADER_TYPE] == 0 &&
+            functions[i].config[CHALK_PCI_REVISION + 3] != 6)
             assert_int_equal(functions[i].config[CHALK_PCI_COMMAND], 3); /* what is not listed, too */
 }
 
@@ -423,7 +424,7 @@ static void disks_beyond_256_functions_are_found(void **state)
     (void)state;
     for (unsigned i = 0; i < 1500; i++) {
         add(i / 256, i % 256, 0x010802);
-        set(&functions[i], PCI_HEADER_TYPE, 1, PCI_HEADER_MULTIPLE);
+        set(&functions[i], CHALK_PCI_HEADER_TYPE, 1, CHALK_PCI_HEADER_MULTIPLE);
     }
     scan();
     for (unsigned i = 0; i < 1500; i++) {
@@ -446,7 +447,7 @@ static void a_list_without_memory_is_cut_but_quieted(void **state)
     blocks_left = 1;
     for (unsigned i = 0; i < 400; i++) {
         add(i / 256, i % 256, 0x010802);
-        set(&functions[i], PCI_HEADER_TYPE, 1, PCI_HEADER_MULTIPLE);
+        set(&functions[i], CHALK_PCI_HEADER_TYPE, 1, CHALK_PCI_HEADER_MULTIPLE);
     }
     struct function *bridge = add_bridge(2, 0, 3, 3);
     add(3, 0, 0x010802);
@@ -497,9 +498,9 @@ static void only_the_chipset_and_bridges_keep_bus_mastering(void **state)
         setup(NULL);
         add_bridge(0, 8, 1, 1);
         struct function *function = add(cases[i].behind, 16, cases[i].class_code);
-        set(function, PCI_HEADER_TYPE, 1, cases[i].header);
+        set(function, CHALK_PCI_HEADER_TYPE, 1, cases[i].header);
         if (cases[i].header != 0)
-            set(function, PCI_BRIDGE_BUSES, 4, 5 << 8 | 5 << 16);
+            set(function, CHALK_PCI_BRIDGE_BUSES, 4, 5 << 8 | 5 << 16);
         scan();
         if (function->config[CHALK_PCI_COMMAND] != (cases[i].keeps ? 7 : 3))
             fail_msg("class %06x, header %u, %s: %s", cases[i].class_code, cases[i].header,
@@ -513,8 +514,8 @@ static void nothing_behind_cardbus_is_listed(void **state)
     struct function *cardbus = add(0, 8, 0x060700);
 
     (void)state;
-    set(cardbus, PCI_HEADER_TYPE, 1, 2);
-    set(cardbus, PCI_BRIDGE_BUSES, 4, 1 << 8 | 2 << 16);
+    set(cardbus, CHALK_PCI_HEADER_TYPE, 1, 2);
+    set(cardbus, CHALK_PCI_BRIDGE_BUSES, 4, 1 << 8 | 2 << 16);
     add(1, 0, 0x010802);
     add(2, 0, 0x010802);
     assert_string_equal(scan(), " 00:01.0");
@@ -599,7 +600,7 @@ static void place_bridge(struct function *parent, unsigned bus, unsigned slot, u
         make_port(bridge, below(3) == 0);
     fill_bus(bridge, secondary, depth + 1);
     next_bus += below(3) == 0; /* kept for hot-plug */
-    set(bridge, PCI_BRIDGE_BUSES, 4, bus | secondary << 8 | (next_bus - 1) << 16);
+    set(bridge, CHALK_PCI_BRIDGE_BUSES, 4, bus | secondary << 8 | (next_bus - 1) << 16);
 }
 
 static void place_card(struct function *parent, unsigned bus, unsigned slot)
@@ -614,7 +615,7 @@ static void place_card(struct function *parent, unsigned bus, unsigned slot)
 
         function->parent = parent;
         if (functions_of_it > 1)
-            set(function, PCI_HEADER_TYPE, 1, PCI_HEADER_MULTIPLE);
+            set(function, CHALK_PCI_HEADER_TYPE, 1, CHALK_PCI_HEADER_MULTIPLE);
         if (many)
             set(function, 0x100, 4, 0x000e | 1 << 16);
     }
@@ -702,8 +703,8 @@ static bool answers(const struct function *function, unsigned bus)
     if (function->parent == NULL)
         return function->bus == bus;
     for (const struct function *bridge = function->parent; bridge != NULL; bridge = bridge->parent) {
-        unsigned secondary = bridge->config[PCI_BRIDGE_BUSES + 1],
-                 last = bridge->config[PCI_BRIDGE_BUSES + 2];
+        unsigned secondary = bridge->config[CHALK_PCI_BRIDGE_BUSES + 1],
+                 last = bridge->config[CHALK_PCI_BRIDGE_BUSES + 2];
 
         if (bus < secondary || bus > last || (bridge == function->parent && bus != secondary))
             return false;
@@ -718,7 +719,7 @@ static bool hidden(const struct function *function)
 {
     for (; function != NULL; function = function->parent) {
         unsigned bus =
-            function->parent != NULL ? function->parent->config[PCI_BRIDGE_BUSES + 1] : function->bus;
+            function->parent != NULL ? function->parent->config[CHALK_PCI_BRIDGE_BUSES + 1] : function->bus;
         const struct function *there = map[bus][function->slot], *first = map[bus][function->slot & ~7u];
 
         if ((there != NULL && there != function) || (first != NULL && first->parent != function->parent) ||
@@ -733,20 +734,20 @@ static void tell_lies(void)
     for (unsigned i = 0; i < function_count; i++) {
         struct function *bridge = &functions[i];
 
-        if (bridge->config[PCI_HEADER_TYPE] != 1 || below(3) != 0)
+        if (bridge->config[CHALK_PCI_HEADER_TYPE] != 1 || below(3) != 0)
             continue;
         switch (below(4)) {
         case 0: /* anything */
-            set(bridge, PCI_BRIDGE_BUSES, 4, (uint32_t)chalk_random_next(&random_state));
+            set(bridge, CHALK_PCI_BRIDGE_BUSES, 4, (uint32_t)chalk_random_next(&random_state));
             break;
         case 1: /* all that there is */
-            set(bridge, PCI_BRIDGE_BUSES, 4, bridge->bus | below(256) << 8 | 255 << 16);
+            set(bridge, CHALK_PCI_BRIDGE_BUSES, 4, bridge->bus | below(256) << 8 | 255 << 16);
             break;
         case 2:
-            set(bridge, PCI_HEADER_TYPE, 1, 2); /* CardBus */
+            set(bridge, CHALK_PCI_HEADER_TYPE, 1, 2); /* CardBus */
             break;
         default:
-            set(bridge, PCI_REVISION, 4, 0x01080200);
+            set(bridge, CHALK_PCI_REVISION, 4, 0x01080200);
             break;
         }
     }
@@ -766,8 +767,9 @@ static void topologies_that_lie_leave_nothing_running(void **state)
         scan();
         for (unsigned i = 0; i < function_count; i++) {
             const struct function *function = &functions[i];
-            bool bridge = function->config[PCI_HEADER_TYPE] == 1 && function->config[PCI_REVISION + 3] == 6;
-            bool chipset = function->config[PCI_REVISION + 3] == 6 && function->parent == NULL;
+            bool bridge =
+                function->config[CHALK_PCI_HEADER_TYPE] == 1 && function->config[CHALK_PCI_REVISION + 3] == 6;
+            bool chipset = function->config[CHALK_PCI_REVISION + 3] == 6 && function->parent == NULL;
 
             if (reaches_memory(function) && !bridge && !chipset && !hidden(function))
                 fail_msg("seed %lu: %02x:%02x.%u still reaches memory", (unsigned long)seed, function->bus,
@@ -786,7 +788,7 @@ static struct function *add_memory(unsigned bus, unsigned slot, uint32_t base, u
 {
     struct function *function = add(bus, slot, 0x010802);
 
-    set(function, PCI_BAR, 4, base);
+    set(function, CHALK_PCI_BAR, 4, base);
     function->writable[0] = -size;
     return function;
 }
@@ -857,7 +859,7 @@ static void an_open_device_keeps_its_addresses(void **state)
     struct function *other = add_memory(0, 24, 0xfc000000, 0x4000), *host = add(0, 0, 0x060000);
 
     (void)state;
-    set(host, PCI_BAR, 4, 0xfd800000); /* the chipset's are not looked at */
+    set(host, CHALK_PCI_BAR, 4, 0xfd800000); /* the chipset's are not looked at */
     scan();
     struct chalk_device *device = open_at(disk);
     assert_int_equal(map_first(device), 0);
@@ -879,7 +881,7 @@ static void registers_of_one_device_do_not_meet(void **state)
     struct function *function = add_memory(0, 8, 0xfe800000, 0x4000);
 
     (void)state;
-    set(function, PCI_BAR + 8, 4, 0xfe802000);
+    set(function, CHALK_PCI_BAR + 8, 4, 0xfe802000);
     function->writable[2] = 0xffffe000;
     scan();
     struct chalk_device *device = open_at(function);
@@ -907,14 +909,14 @@ static void addresses_lie_in_the_windows_of_bridges(void **state)
         set(bridge, 0x28, 4, 0xe0);
         set(bridge, 0x2c, 4, 0xe0);
         struct function *function = add_memory(1, 0, (uint32_t)cases[i].base | 4, 0x4000);
-        set(function, PCI_BAR + 4, 4, (uint32_t)(cases[i].base >> 32));
+        set(function, CHALK_PCI_BAR + 4, 4, (uint32_t)(cases[i].base >> 32));
         function->writable[1] = UINT32_MAX;
         scan();
         struct chalk_device *device = open_at(function);
         if ((map_first(device) == 0) != cases[i].fits)
             fail_msg("0x%lx: %s", (unsigned long)cases[i].base, cases[i].fits ? "refused" : "taken");
         chalk_device_close(device);
-        set(bridge, PCI_REVISION, 4, 0x06040100); /* passes on what nobody else takes */
+        set(bridge, CHALK_PCI_REVISION, 4, 0x06040100); /* passes on what nobody else takes */
         scan();
         device = open_at(function);
         assert_int_equal(map_first(device), 0);
@@ -954,8 +956,8 @@ static void open_devices_never_meet(void **state)
                 for (unsigned b = 0; b < COUNT; b++) {
                     uint64_t start = 0, other = 0;
 
-                    memcpy(&start, made[a]->config + PCI_BAR, 4);
-                    memcpy(&other, made[b]->config + PCI_BAR, 4);
+                    memcpy(&start, made[a]->config + CHALK_PCI_BAR, 4);
+                    memcpy(&other, made[b]->config + CHALK_PCI_BAR, 4);
                     bool meet = start < other + (uint32_t)-made[b]->writable[0] &&
                                 other < start + (uint32_t)-made[a]->writable[0];
                     if (a != b && meet && open[a] != NULL && decodes(made[a]) && decodes(made[b]))
@@ -980,7 +982,7 @@ static uint64_t base_of(const struct function *function)
 {
     uint64_t base = 0;
 
-    memcpy(&base, function->config + PCI_BAR, function->config[PCI_BAR] & 4 ? 8 : 4);
+    memcpy(&base, function->config + CHALK_PCI_BAR, function->config[CHALK_PCI_BAR] & 4 ? 8 : 4);
     return base & ~15ull;
 }
 
@@ -1008,7 +1010,7 @@ static void registers_without_addresses_get_some(void **state)
 
             made[i] = add_memory(0, 8 * i, below(4) == 0 ? 0xfe100000 + below(8) * 0x100000 : 0, size);
             if (below(2)) {
-                made[i]->config[PCI_BAR] |= 4;
+                made[i]->config[CHALK_PCI_BAR] |= 4;
                 made[i]->writable[1] = UINT32_MAX;
             }
         }
@@ -1022,7 +1024,7 @@ static void registers_without_addresses_get_some(void **state)
                 continue; /* it had an address that another has */
             got++;
             if (base < 0xfe000800 || (end > 0x101000000 && base < 0x4000000000) || end > 0x4001000000 ||
-                (!(made[i]->config[PCI_BAR] & 4) && end > 1ull << 32) ||
+                (!(made[i]->config[CHALK_PCI_BAR] & 4) && end > 1ull << 32) ||
                 (base < 0xfef00000 && end > 0xfee00000) || (base < 0xfec01000 && end > 0xfec00000))
                 fail_msg("seed %lu: %u is at 0x%lx", (unsigned long)seed, i, (unsigned long)base);
             for (unsigned j = 0; j < i; j++)

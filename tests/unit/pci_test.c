@@ -219,6 +219,75 @@ static void devices_are_looked_up_by_their_whole_name(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- extended capabilities (PCIe 5.0 7.6) ---- */
+
+static void extended(unsigned at, uint16_t id, unsigned next)
+{
+    const uint32_t head = id | 1u << 16 | next << 20;
+
+    memcpy(model->config + at, &head, sizeof head);
+}
+
+static int find_extended(uint16_t id, unsigned n)
+{
+    unsigned offset = 0;
+    int error = chalk_pci_extended_capability(device, id, n, &offset);
+
+    return error ? error : (int)offset;
+}
+
+static void extended_capabilities_are_found_in_the_order_of_the_list(void **state)
+{
+    (void)state;
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), -ENOENT); /* zeroes: there is no list */
+    extended(0x100, 0x0001, 0x800);
+    extended(0x800, CHALK_PCI_EXTENDED_ARI, 0x143); /* the lowest two bits are reserved */
+    extended(0x140, 0x000b, 0xffc);
+    extended(0xffc, 0x000b, 0);
+    assert_int_equal(find_extended(0x0001, 0), 0x100);
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), 0x800);
+    assert_int_equal(find_extended(0x000b, 0), 0x140);
+    assert_int_equal(find_extended(0x000b, 1), 0xffc);
+    assert_int_equal(find_extended(0x000b, 2), -ENOENT);
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_SRIOV, 0), -ENOENT);
+}
+
+static void extended_lists_that_lie(void **state)
+{
+    (void)state;
+    extended(0x100, 0x0001, 0x200);
+    extended(0x200, 0x0002, 0x100); /* comes back */
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), -EPROTO);
+    extended(0x200, 0x0002, 0x200); /* to itself */
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), -EPROTO);
+    extended(0x200, 0x0002, 0x0fc); /* leaves its part of the space */
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), -EPROTO);
+    extended(0x200, CHALK_PCI_EXTENDED_ARI, 0x0fc); /* which does not matter to one before that */
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), 0x200);
+    memset(model->config + 0x200, 0xff, 4); /* it goes in the middle of the list */
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), -ENODEV);
+    memset(model->config + 0x100, 0xff, 4); /* a conventional function reads like that */
+    assert_int_equal(find_extended(CHALK_PCI_EXTENDED_ARI, 0), -ENOENT);
+}
+
+/* Each ends, whatever the bytes are. */
+static void random_extended_lists(void **state)
+{
+    uint64_t random = 20;
+
+    (void)state;
+    for (unsigned lap = 0; lap < 200; lap++) {
+        for (unsigned i = 0; i < sizeof model->config; i += 4) {
+            uint32_t word = (uint32_t)chalk_random_next(&random);
+
+            memcpy(model->config + i, &word, sizeof word);
+        }
+        int found = find_extended((uint16_t)chalk_random_next(&random), 0);
+        assert_true(found == -EPROTO || found == -ENOENT || found == -ENODEV ||
+                    (found >= 0x100 && found < 0x1000));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +301,9 @@ int main(void)
         TEST(device_that_vanishes_in_the_middle_of_its_list),
         TEST(errors_of_configuration_space_are_passed_on),
         TEST(random_configuration_spaces),
+        TEST(extended_capabilities_are_found_in_the_order_of_the_list),
+        TEST(extended_lists_that_lie),
+        TEST(random_extended_lists),
         TEST(bus_mastering_goes_on_and_off),
         TEST(first_device_of_a_class_is_found),
         TEST(devices_are_looked_up_by_their_whole_name),

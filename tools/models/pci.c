@@ -18,33 +18,34 @@ static void put(struct pci *pci, unsigned offset, unsigned width, uint64_t value
 void pci_init(struct pci *pci, const struct pci_identity *identity, unsigned vectors)
 {
     memset(pci, 0, sizeof *pci);
-    put(pci, 0x00, 2, identity->vendor, 0);
-    put(pci, 0x02, 2, identity->device, 0);
+    put(pci, CHALK_PCI_VENDOR, 2, identity->vendor, 0);
+    put(pci, CHALK_PCI_DEVICE, 2, identity->device, 0);
     put(pci, CHALK_PCI_COMMAND, 2, 0,
         CHALK_PCI_COMMAND_MEMORY | CHALK_PCI_COMMAND_MASTER | CHALK_PCI_COMMAND_NO_INTX);
     put(pci, CHALK_PCI_STATUS, 2, CHALK_PCI_STATUS_CAPS, 0);
-    put(pci, 0x08, 4, identity->class_code << 8 | identity->revision, 0);
-    put(pci, 0x2c, 2, identity->vendor, 0); /* subsystem */
-    put(pci, 0x2e, 2, identity->device, 0);
+    put(pci, CHALK_PCI_REVISION, 4, identity->class_code << 8 | identity->revision, 0);
+    put(pci, CHALK_PCI_SUBSYSTEM, 2, identity->vendor, 0);
+    put(pci, CHALK_PCI_SUBSYSTEM + 2, 2, identity->device, 0);
     put(pci, CHALK_PCI_CAPABILITIES, 1, EXPRESS, 0);
-    put(pci, 0x3c, 1, 0, 0xff);                 /* interrupt line */
-    put(pci, 0x3d, 1, vectors == 0 ? 1 : 0, 0); /* interrupt pin */
+    put(pci, CHALK_PCI_INTERRUPT, 1, 0, 0xff);
+    put(pci, CHALK_PCI_INTERRUPT + 1, 1, vectors == 0 ? 1 : 0, 0);
 
     /* An endpoint that can reset its function (PCIe 7.5.3.3, bit 28). */
     put(pci, EXPRESS, 2, CHALK_PCI_CAP_EXPRESS | (vectors != 0 ? MSIX << 8 : 0), 0);
-    put(pci, EXPRESS + 2, 2, 0x0002, 0);
-    put(pci, EXPRESS + 4, 4, 1u << 28 | 1u << 15, 0);
+    put(pci, EXPRESS + CHALK_PCI_EXPRESS_FLAGS, 2, 0x0002, 0);
+    put(pci, EXPRESS + CHALK_PCI_EXPRESS_CAPABILITIES, 4, CHALK_PCI_EXPRESS_HAS_RESET | 1u << 15, 0);
     if (vectors == 0)
         return;
     put(pci, MSIX, 2, CHALK_PCI_CAP_MSIX, 0);
-    put(pci, MSIX + 2, 2, vectors - 1, 0xc000);
-    put(pci, MSIX + 4, 4, identity->msix_table | identity->msix_bar, 0);
-    put(pci, MSIX + 8, 4, identity->msix_pending | identity->msix_bar, 0);
+    put(pci, MSIX + CHALK_PCI_MSIX_CONTROL, 2, vectors - 1,
+        CHALK_PCI_MSIX_CONTROL_ON | CHALK_PCI_MSIX_CONTROL_MASK);
+    put(pci, MSIX + CHALK_PCI_MSIX_TABLE, 4, identity->msix_table | identity->msix_bar, 0);
+    put(pci, MSIX + CHALK_PCI_MSIX_PENDING, 4, identity->msix_pending | identity->msix_bar, 0);
 }
 
 void pci_add_bar(struct pci *pci, unsigned bar, uint64_t size)
 {
-    put(pci, 0x10 + 4 * bar, 4, 0, ~(size - 1)); /* memory, 32 bits */
+    put(pci, CHALK_PCI_BAR + 4 * bar, 4, 0, ~(size - 1)); /* memory, 32 bits */
 }
 
 void pci_read(const struct pci *pci, unsigned offset, void *bytes, unsigned size)

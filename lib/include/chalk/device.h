@@ -7,34 +7,20 @@
 #ifndef CHALK_DEVICE_H
 #define CHALK_DEVICE_H
 
+#include <chalk/pci.h>
 #include <chalk/platform.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* PCI 3.0 6.1, and its Appendix D for class codes */
-#define CHALK_PCI_COMMAND         0x04
-#define CHALK_PCI_COMMAND_MEMORY  0x0002
-#define CHALK_PCI_COMMAND_MASTER  0x0004
-#define CHALK_PCI_COMMAND_NO_INTX 0x0400
-#define CHALK_PCI_STATUS          0x06
-#define CHALK_PCI_STATUS_CAPS     0x0010
-#define CHALK_PCI_CAPABILITIES    0x34
-
-#define CHALK_PCI_CAP_MSI     0x05
-#define CHALK_PCI_CAP_VENDOR  0x09
-#define CHALK_PCI_CAP_EXPRESS 0x10
-#define CHALK_PCI_CAP_MSIX    0x11
-
+/* Class codes (PCI 3.0 Appendix D) */
 #define CHALK_CLASS_NVME 0x010802
 
-/*
- * The offset of capability `id` (of the n-th of them, n from 0), at most 48 steps along a list that the
- * device supplies. Errors: -ENOENT, -EPROTO (a list that leaves the header or has no end), as
- * chalk_config_read().
- */
+/* chalk_pci_find() and chalk_pci_find_extended() in the device's configuration space. Errors: theirs, and
+ * those of chalk_config_read(). */
 int chalk_pci_capability(struct chalk_device *device, uint8_t id, unsigned n, unsigned *offset);
+int chalk_pci_extended_capability(struct chalk_device *device, uint16_t id, unsigned n, unsigned *offset);
 
 /*
  * Turns DMA (bus mastering) on or off. While it is off the device can neither read nor write memory, nor send
