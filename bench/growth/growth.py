@@ -12,7 +12,7 @@ import count  # noqa: E402
 
 FEW = 100
 ROUNDS = 64  # as in measure.h
-LINUX, BARE, NVME = PROGRAMS = ['bench-growth', 'bench-growth-bare', 'bench-growth-nvme']
+LINUX, BARE, NVME, MODEL = PROGRAMS = ['bench-growth', 'bench-growth-bare', 'bench-growth-nvme', 'bench-growth-model']
 Operation = collections.namedtuple('Operation', 'title many growth program few', defaults=[LINUX, FEW])
 
 # Without a growth that is wanted: what it costs depends on where in memory it is, and so on the processor's caches.
@@ -33,6 +33,8 @@ OPERATIONS = {
     'guard': Operation('a guard page', 10_000, 2),
     'record': Operation('a mapping, recorded for a process', 65_535, None),
     'record-back': Operation('that record removed', 65_535, None),
+    'model-map': Operation('a mapping, in a model', 65_471, None, MODEL),
+    'model-map-back': Operation('the same returned', 65_471, None, MODEL),
     'irq': Operation('an interrupt, recorded likewise', 2_048, None),
     'irq-again': Operation('the same set again', 2_048, None),
     'message': Operation('a message, to a loop that holds', 191, 2, LINUX, 1),

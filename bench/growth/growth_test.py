@@ -20,7 +20,8 @@ SLACK = 100  # instructions: trees are not equally balanced at each size
 MOST = {  # what 10,000 may cost of what 100 do: a search takes twice as many steps
     'page': 1.5, 'page-behind-holes': 1.5, 'page-back': 1.5, 'claim': 1.5, 'claim-back': 1.8, 'task': 1.5, 'timer': 1.2,
     'timer-back': 1.2, 'address': 1.8, 'mapping': 1.5, 'mapping-back': 2.0, 'guard': 1.2,
-    'nvme-namespace': 1.2, 'record': 1.5, 'record-back': 2.0, 'irq': 1.5, 'irq-again': 2.0,
+    'nvme-namespace': 1.2, 'record': 1.5, 'record-back': 2.0, 'irq': 1.5, 'irq-again': 2.0, 'model-map': 1.7,
+    'model-map-back': 2.1,
     'bare-mapping': 1.5, 'bare-mapping-back': 2.1, 'bare-domain': 1.2, 'bare-function': 1.2, 'bare-device': 1.5,
     'bare-address': 1.5,
 }

@@ -18,7 +18,8 @@ import worlds  # noqa: E402
 MODEL = os.path.abspath(sys.argv[1])
 NONE, BOOL, EVENTFD, MASK, UNMASK, TRIGGER = 1, 2, 4, 8, 16, 32  # VFIO_IRQ_SET_...
 INTX, MSIX, ERR = 0, 2, 3
-EINVAL = 22
+EINVAL, EEXIST, ENOSPC = 22, 17, 28
+MAPS = 65535  # that a server takes of a client which has agreed on nothing else (vfio-user.rst, max_dma_maps)
 DMA_READ, DMA_WRITE = 11, 12
 
 
@@ -119,6 +120,25 @@ def memory(test, folder):
         test.equal(client.map(0x5000, 0x1000, fd), 0, 'and it can be mapped again')
 
 
+def many(test, folder):
+    """As many mappings as the protocol has, from the last address down; the limit less one, the limit, and one more."""
+    path = os.path.join(folder, 'many')
+    with worlds.model(MODEL, 'nvme', path, '--size', '1M'), vfio_user.Client(path) as client:
+        def lend(i):
+            return client.command(vfio_user.DMA_MAP, struct.pack('<IIQQQ', 32, 3, 0, (MAPS + 1 - i) * 0x2000, 0x1000)).error
+
+        def give_back(argsz, flags, address, size):
+            reply = client.command(vfio_user.DMA_UNMAP, struct.pack('<IIQQ', argsz, flags, address, size))
+            return reply.error or struct.unpack_from('<Q', reply.body, 16)[0]
+        test.equal({lend(i) for i in range(MAPS - 1)}, {0}, f'DMA_MAP: {MAPS - 1} mappings')
+        test.equal((lend(MAPS - 1), lend(MAPS)), (0, ENOSPC), 'DMA_MAP: one more, and no further one')
+        test.equal(lend(777), EEXIST, 'DMA_MAP: one that is there')
+        test.equal(give_back(24, 0, (MAPS + 1 - 777) * 0x2000, 0x1000), 0x1000, 'DMA_UNMAP: one of them')
+        test.equal((lend(MAPS), lend(777)), (0, ENOSPC), 'DMA_MAP: in its place')
+        test.equal(give_back(24, 2, 0, 0) in (0, MAPS * 0x1000), True, 'DMA_UNMAP: all')
+        test.equal(lend(777), 0, 'DMA_MAP: and it can be mapped again')
+
+
 class Lender(vfio_user.Client):
     """A client that answers to what the model asks for by messages, on a twin socket."""
 
@@ -173,7 +193,7 @@ def no_answer(test, folder):
 def main():
     with tap.Tap() as test, tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
-        for part in (interrupts, pin, memory, messages, no_answer):
+        for part in (interrupts, pin, memory, many, messages, no_answer):
             part(test, folder)
 
 

@@ -26,27 +26,26 @@
 
 /* ---- lend and return ---- */
 
-/* The first that ends above `address`. */
-static unsigned find(const struct server *server, uint64_t address)
+/* The lowest that has some of [first, last], or NULL. */
+static struct lent *find(const struct server *server, uint64_t first, uint64_t last)
 {
-    unsigned low = 0, high = server->lent_count;
+    return (struct lent *)(void *)chalk_range_find(&server->lent, first, last);
+}
 
-    while (low < high) {
-        unsigned middle = low + (high - low) / 2;
-        const struct lent *lent = &server->lent[middle];
+static struct lent *next(const struct server *server, const struct lent *lent)
+{
+    return (struct lent *)(void *)chalk_range_next(&server->lent, &lent->range);
+}
 
-        if (lent->address + (lent->size - 1) < address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+static struct lent *first(const struct server *server)
+{
+    return find(server, 0, UINT64_MAX);
 }
 
 static void changed(struct server *server)
 {
     server->world.generation++;
-    server->lent_last = 0;
+    server->lent_last = NULL;
 }
 
 /*
@@ -80,30 +79,25 @@ static int map_file(struct lent *lent, uint64_t offset, int fd)
     return 0;
 }
 
+/* It goes through all of them: it is for a fault, after which the connection ends. */
 const struct lent *memory_at(const struct server *server, const void *address)
 {
-    for (unsigned i = 0; i < server->lent_count; i++) {
-        const struct lent *lent = &server->lent[i];
-
+    for (const struct lent *lent = first(server); lent != NULL; lent = next(server, lent))
         if (lent->va != NULL && (uintptr_t)address - (uintptr_t)lent->mapped < lent->mapped_size)
             return lent;
-    }
     return NULL;
 }
 
-static int insert(struct server *server, unsigned at, const struct lent *lent)
+static int insert(struct server *server, const struct lent *lent)
 {
-    if (server->lent_count == server->lent_room) {
-        unsigned room = server->lent_room != 0 ? 2 * server->lent_room : 16;
-        struct lent *grown = realloc(server->lent, room * sizeof *grown);
+    struct lent *entry = malloc(sizeof *entry);
 
-        if (grown == NULL)
-            return ENOMEM;
-        server->lent = grown;
-        server->lent_room = room;
-    }
-    memmove(server->lent + at + 1, server->lent + at, (server->lent_count - at) * sizeof *lent);
-    server->lent[at] = *lent;
+    if (entry == NULL)
+        return ENOMEM;
+    *entry = *lent;
+    entry->range.first = lent->address;
+    entry->range.last = lent->address + (lent->size - 1);
+    chalk_range_add(&server->lent, &entry->range);
     server->lent_count++;
     changed(server);
     return 0;
@@ -112,14 +106,13 @@ static int insert(struct server *server, unsigned at, const struct lent *lent)
 static int lend(struct server *server, const struct vfio_user_dma_map *map, int fd)
 {
     struct lent lent = {.address = map->address, .size = map->size, .flags = map->flags, .fd = -1};
-    unsigned at = find(server, map->address);
     int error = 0;
 
     if (map->size == 0 || (map->address | map->size) % PAGE != 0 ||
         map->address + (map->size - 1) < map->address || map->size > PTRDIFF_MAX ||
         (map->flags & ~(VFIO_USER_DMA_READABLE | VFIO_USER_DMA_WRITEABLE)) != 0)
         return EINVAL;
-    if (at < server->lent_count && server->lent[at].address <= map->address + (map->size - 1))
+    if (find(server, map->address, map->address + (map->size - 1)) != NULL)
         return EEXIST;
     if (server->lent_count == MAPS_MAX)
         return ENOSPC;
@@ -128,7 +121,7 @@ static int lend(struct server *server, const struct vfio_user_dma_map *map, int 
     if (error == 0 && lent.va != NULL && server->model->script != NULL)
         lent.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (error == 0)
-        error = insert(server, at, &lent);
+        error = insert(server, &lent);
     if (error != 0 && lent.va != NULL)
         munmap(lent.mapped, lent.mapped_size);
     if (error != 0 && lent.fd >= 0)
@@ -145,33 +138,35 @@ int memory_lend(struct server *server, const struct vfio_user_dma_map *map, int 
     return error;
 }
 
-static void forget(const struct lent *lent)
+static void forget(struct server *server, struct lent *lent)
 {
+    chalk_range_remove(&server->lent, &lent->range);
+    server->lent_count--;
     if (lent->va != NULL)
         munmap(lent->mapped, lent->mapped_size);
     if (lent->fd >= 0)
         close(lent->fd);
+    free(lent);
 }
 
 /* As Linux's VFIO: QEMU's client returns large ranges, whatever it has lent there. */
 int memory_return(struct server *server, uint64_t address, uint64_t *size)
 {
-    unsigned first = find(server, address), end = first;
     uint64_t last = address + (*size - 1), returned = 0;
+    struct lent *lent;
 
     if (*size == 0 || last < address)
         return EINVAL;
-    for (; end < server->lent_count && server->lent[end].address <= last; end++) {
-        const struct lent *lent = &server->lent[end];
-
-        if (lent->address < address || lent->address + (lent->size - 1) > last)
-            return EINVAL;
+    lent = find(server, address, last);
+    if (lent != NULL && lent->range.first < address)
+        return EINVAL;
+    lent = find(server, last, last);
+    if (lent != NULL && lent->range.last > last)
+        return EINVAL;
+    while ((lent = find(server, address, last)) != NULL) {
         returned += lent->size;
+        forget(server, lent);
     }
-    for (unsigned i = first; i < end; i++)
-        forget(&server->lent[i]);
-    memmove(&server->lent[first], &server->lent[end], (server->lent_count - end) * sizeof *server->lent);
-    server->lent_count -= end - first;
     *size = returned;
     changed(server);
     return 0;
@@ -179,22 +174,18 @@ int memory_return(struct server *server, uint64_t address, uint64_t *size)
 
 void memory_return_all(struct server *server)
 {
-    for (unsigned i = 0; i < server->lent_count; i++)
-        forget(&server->lent[i]);
-    server->lent_count = 0;
+    struct lent *lent;
+
+    while ((lent = first(server)) != NULL)
+        forget(server, lent);
     changed(server);
-    free(server->lent);
-    server->lent = NULL;
-    server->lent_room = 0;
 }
 
 bool memory_shrink(struct server *server)
 {
     bool any = false;
 
-    for (unsigned i = 0; i < server->lent_count; i++) {
-        struct lent *lent = &server->lent[i];
-
+    for (struct lent *lent = first(server); lent != NULL; lent = next(server, lent)) {
         if (lent->fd < 0 || ftruncate(lent->fd, 0) != 0)
             continue;
         munmap(lent->mapped,
@@ -210,19 +201,16 @@ bool memory_shrink(struct server *server)
 
 static const struct lent *reached(struct server *server, uint64_t address, uint32_t needed)
 {
-    const struct lent *lent;
+    const struct lent *lent = server->lent_last;
 
     if (!pci_masters(&server->model->config))
         return NULL;
-    if (server->lent_last >= server->lent_count ||
-        address - server->lent[server->lent_last].address >= server->lent[server->lent_last].size) {
-        unsigned at = find(server, address);
-
-        if (at == server->lent_count || address < server->lent[at].address)
+    if (lent == NULL || address - lent->address >= lent->size) {
+        lent = find(server, address, address);
+        if (lent == NULL)
             return NULL;
-        server->lent_last = at;
+        server->lent_last = lent;
     }
-    lent = &server->lent[server->lent_last];
     return (lent->flags & needed) == needed ? lent : NULL;
 }
 
@@ -395,17 +383,17 @@ static bool trespass(struct world *world)
     struct server *server = server_of(world);
     bool let = tries(server, UINT64_MAX - 7, true);
 
-    let |= find(server, 0) == server->lent_count && tries(server, 0, true);
-    for (unsigned i = 0; i < server->lent_count; i++) {
-        const struct lent lent = server->lent[i];
-        uint64_t end = lent.address + lent.size;
-        bool last = i + 1 == server->lent_count || server->lent[i + 1].address != end;
-        bool first = i == 0 || server->lent[i - 1].address + server->lent[i - 1].size != lent.address;
+    let |= first(server) == NULL && tries(server, 0, true);
+    for (const struct lent *lent = first(server), *after; lent != NULL; lent = after) {
+        const uint64_t address = lent->address, end = address + lent->size;
+        const bool read_only = (lent->flags & VFIO_USER_DMA_WRITEABLE) == 0;
+        const bool begins = address == 0 || find(server, address - 1, address - 1) == NULL;
 
-        let |= last &&
-               (tries(server, end - 8, false) || tries(server, end - 8, true) || tries(server, end, true));
-        let |= first && tries(server, lent.address - 8, true);
-        let |= (lent.flags & VFIO_USER_DMA_WRITEABLE) == 0 && tries(server, lent.address, true);
+        after = next(server, lent);
+        if (after == NULL || after->address != end)
+            let |= tries(server, end - 8, false) || tries(server, end - 8, true) || tries(server, end, true);
+        let |= begins && tries(server, address - 8, true);
+        let |= read_only && tries(server, address, true);
     }
     return let;
 }

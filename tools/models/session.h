@@ -10,9 +10,12 @@
 
 #include "hosted/vfio_user/message.h"
 
+#include <chalk/range.h>
+
 #define SERVER_VECTORS 2048
 
 struct lent {
+    struct chalk_range range; /* of the client's addresses; first, so that one is found by the other */
     uint64_t address, size;
     uint32_t flags;
     char *va;     /* NULL: only by messages */
@@ -46,9 +49,10 @@ struct server {
     uint16_t id; /* of our last command */
     struct waiting *waiting;
     size_t waiting_size; /* bytes, of all of them */
-    struct lent *lent;   /* by address */
-    unsigned lent_count, lent_room, lent_last;
-    int vectors[SERVER_VECTORS]; /* eventfds of the message-signalled interrupts, or of the pin */
+    struct chalk_ranges lent;
+    unsigned lent_count;
+    const struct lent *lent_last; /* that was reached; NULL: none since the last change */
+    int vectors[SERVER_VECTORS];  /* eventfds of the message-signalled interrupts, or of the pin */
     bool pin_high, pin_masked;
 
     int visitor; /* another client, which is told that we are busy; -1 */
