@@ -85,7 +85,7 @@ def play(script, driver):
     succeeds, says = script.expected[driver]
     patience = str(script.patience or PATIENCE)
     if script.patience and '--timeout' in arguments:
-        arguments += ['--timeout', str(script.patience * 1000)]
+        arguments[arguments.index('--timeout') + 1] = str(script.patience * 1000)
     with tempfile.TemporaryDirectory() as folder:
         if os.geteuid() == 0:
             os.chown(folder, worlds.NOBODY, worlds.NOBODY)
