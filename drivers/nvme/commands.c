@@ -53,6 +53,35 @@ static int wrong_size(const struct chalk_nvme *nvme, const char *call)
         "moves none");
 }
 
+/* Of commands that are the driver's: it keeps account of what they make, and could not of what others make.
+ */
+static const char *driver_does(uint8_t opcode)
+{
+    switch (opcode) {
+    case NVME_DELETE_SQ:
+    case NVME_CREATE_SQ:
+    case NVME_DELETE_CQ:
+    case NVME_CREATE_CQ:
+        return "the opcode makes or deletes a queue: see chalk_nvme_queue_open()";
+    case NVME_EVENT_REQUEST:
+        return "the opcode asks for an event: see chalk_nvme_watch()";
+    case NVME_DOORBELL_BUFFER:
+        return "the opcode moves doorbells: see shadow_doorbells of struct chalk_nvme_options";
+    default:
+        return NULL;
+    }
+}
+
+/* What is wrong with the call whatever its size; `missing`: there is data, and no pointer to it. */
+static int check_call(const struct chalk_nvme *nvme, const char *call,
+                      const struct chalk_nvme_command *command, bool missing)
+{
+    const char *why =
+        missing ? "there is a size, and the pointer to data is NULL" : driver_does(command->opcode);
+
+    return why != NULL ? chalk_nvme_wrong_call(nvme, call, why) : 0;
+}
+
 int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_command *command,
                             const struct chalk_dma *segments, unsigned count,
                             struct chalk_nvme_answer *answer)
@@ -60,10 +89,12 @@ int chalk_nvme_run_segments(struct chalk_nvme *nvme, const struct chalk_nvme_com
     struct nvme_prp prp = {0, 0};
     struct nvme_data data = {.segments = segments, .count = count};
     uint64_t size = 0;
-    int error = 0;
+    int error = check_call(nvme, "chalk_nvme_run_segments", command, count != 0 && segments == NULL);
 
     if (answer != NULL)
         *answer = (struct chalk_nvme_answer){0, 0};
+    if (error != 0)
+        return error;
     for (unsigned i = 0; i < count; i++) {
         if (segments[i].size > nvme->info.max_transfer)
             return wrong_size(nvme, "chalk_nvme_run_segments");
@@ -105,12 +136,14 @@ int chalk_nvme_run(struct chalk_nvme *nvme, const struct chalk_nvme_command *com
                    struct chalk_nvme_answer *answer)
 {
     struct chalk_dma buffer = {nvme->answer.va, nvme->answer.iova, size};
-    int error;
+    int error = check_call(nvme, "chalk_nvme_run", command, size != 0 && data == NULL);
 
-    if (size == 0)
-        return chalk_nvme_run_segments(nvme, command, NULL, 0, answer);
     if (answer != NULL)
         *answer = (struct chalk_nvme_answer){0, 0};
+    if (error != 0)
+        return error;
+    if (size == 0)
+        return chalk_nvme_run_segments(nvme, command, NULL, 0, answer);
     if (size % 4 != 0 || size > nvme->info.max_transfer || (command->opcode & 3) == 0)
         return wrong_size(nvme, "chalk_nvme_run");
     error = chalk_nvme_check_unused(nvme, command, data, size);

@@ -36,7 +36,8 @@ static void explain_segments(const struct nvme_queue *queue, const struct chalk_
             continue;
         return;
     }
-    chalk_format(text, TEXT, "its %u segments are more pieces than fit into a list", request->segment_count);
+    chalk_format(text, TEXT, "its %u segments are more pieces than fit into a list, which has %zu",
+                 request->segment_count, NVME_LIST_PIECES);
 }
 
 /* Returns whether it is the sizes. `exact`: they have to add up to `bytes`; else to no more. */
@@ -45,6 +46,10 @@ static bool explain_sizes(const struct chalk_block_request *request, uint64_t by
 {
     uint64_t sum = 0;
 
+    if (request->segment_count != 0 && request->segments == NULL) {
+        chalk_format(text, TEXT, "segments is NULL, and segment_count is %u", request->segment_count);
+        return true;
+    }
     for (unsigned i = 0; i < request->segment_count; i++) {
         if (request->segments[i].size == 0) {
             chalk_format(text, TEXT, "segments[%u].size is 0", i);

@@ -337,6 +337,19 @@ static bool was_reset(const struct chalk_nvme *nvme, uint32_t *epoch, uint64_t d
     return *epoch != seen && NVME_STATE(*epoch) == NVME_LIVE && !chalk_expired(deadline);
 }
 
+static int check_options(const struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options)
+{
+    const char *call = "chalk_nvme_queue_open";
+
+    if (chalk_core_check(options->core, call) != 0)
+        return -EINVAL;
+    if ((unsigned)options->interrupts > CHALK_NVME_ADAPTIVE)
+        return chalk_nvme_wrong_call(nvme, call, "interrupts is no value of enum chalk_nvme_interrupts");
+    if ((unsigned)options->protection > CHALK_NVME_PROTECT_DRIVER)
+        return chalk_nvme_wrong_call(nvme, call, "protection is no value of enum chalk_nvme_protection");
+    return 0;
+}
+
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **opened)
 {
@@ -349,8 +362,9 @@ int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue
     uint16_t id;
     int error;
 
-    if (chalk_core_check(options->core, "chalk_nvme_queue_open") != 0)
-        return -EINVAL;
+    error = check_options(nvme, options);
+    if (error != 0)
+        return error;
     do {
         seen = epoch;
         error = pick_namespace(nvme, options, &ns);

@@ -59,10 +59,13 @@ static int point(struct nvme_queue *queue, const struct nvme_data *data, struct 
     return error != 0 ? -EINVAL : 0;
 }
 
-/* All the segments of a request; and that none is empty, and they are no more than `most` bytes. */
+/* All the segments of a request; and that they are there, none is empty, and they are no more than `most`
+ * bytes. */
 static int gather(const struct chalk_block_request *request, uint64_t most, struct nvme_data *data)
 {
     *data = (struct nvme_data){.segments = request->segments, .count = request->segment_count};
+    if (data->count != 0 && data->segments == NULL)
+        return -EINVAL;
     for (unsigned i = 0; i < data->count; i++) {
         if (data->segments[i].size == 0 || data->segments[i].size > most - data->bytes)
             return -EINVAL;

@@ -32,6 +32,11 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
 
     if (error != 0)
         return error;
+    if ((unsigned)options->idle > CHALK_IDLE_WAIT) {
+        chalk_log(CHALK_ERROR, "chalk_loop_create(): idle is %u, no value of enum chalk_idle",
+                  (unsigned)options->idle);
+        return -EINVAL;
+    }
     (void)chalk_core_get_info(options->core, &core);
     loop = chalk_memory_get(options->memory, sizeof *loop);
     if (loop == NULL)

@@ -66,6 +66,10 @@ static void core_must_exist(void **state)
     assert_int_equal(chalk_loop_create(&(struct chalk_loop_options){.memory = memory, .core = 99}, &other),
                      -ENOENT);
     assert_true(fake_console_has("chalk_loop_create(): there is no core 99; there are 2, numbered from 0"));
+    assert_int_equal(
+        chalk_loop_create(&(struct chalk_loop_options){.memory = memory, .idle = (enum chalk_idle)3}, &other),
+        -EINVAL);
+    assert_true(fake_console_has("chalk_loop_create(): idle is 3"));
 }
 
 static void idle_loop_takes_little_memory(void **state)

@@ -211,6 +211,22 @@ static void long_requests_are_split_and_joined(void **state)
     }
 }
 
+/* Nothing can be cut where a block is in more pieces than one list has room for. */
+static void one_block_has_so_many_pieces(void **state)
+{
+    uint64_t seed = 1;
+
+    (void)state;
+    open_with(NVME_SGLS_ANY, 4, false);
+    exchange(2, scatter(0, 2 * 512, 2, 2, &seed)); /* 256 in each */
+    assert_int_equal(scatter(0, 512, 1, 1, &seed), 512);
+    assert_int_equal(
+        run(&(struct chalk_block_request){
+            .op = CHALK_BLOCK_READ, .count = 1, .segments = segments, .segment_count = 512, .done = done}),
+        -EINVAL);
+    assert_true(fake_console_has("its 512 segments are more pieces than fit into a list, which has 256"));
+}
+
 static void ranges_without_data_are_split_too(void **state)
 {
     struct chalk_block_request request = {
@@ -333,6 +349,7 @@ int main(void)
         TEST(what_is_shorter_is_chosen),
         TEST(where_only_pages_are_wanted_only_pages_are_used),
         TEST(long_requests_are_split_and_joined),
+        TEST(one_block_has_so_many_pieces),
         TEST(ranges_without_data_are_split_too),
         TEST(the_first_error_ends_it_once_all_parts_are_back),
         TEST(wrong_data_of_long_requests_is_refused_at_once),

@@ -62,7 +62,8 @@ struct chalk_block_request {
     uint64_t lba;
     /*
      * Where the data is: `segment_count` pieces of shared memory whose sizes add up to count blocks. What
-     * alignment they need is in struct chalk_block_info. The array stays valid until the callback.
+     * alignment they need is in struct chalk_block_info. One block can be in at most 256 pieces, more blocks
+     * in as many as segment_count can say. The array stays valid until the callback.
      */
     const struct chalk_dma *segments;
     /* Where the blocks' metadata is, `count` times info.metadata_size bytes at a multiple of 4. Looked at
@@ -133,7 +134,8 @@ struct chalk_block_queue {
 /*
  * Submits up to `count` requests, in order, and returns how many were taken: fewer than asked when the queue
  * is full, or when a request is wrong and it is not the first. Errors, when the first one is not taken:
- * -EAGAIN (full), -EINVAL (unaligned or wrong segments, no blocks, too many), -ERANGE (beyond the last
+ * -EAGAIN (full), -EINVAL (unaligned or wrong segments, or too many for a block; no
+ * blocks, or too many), -ERANGE (beyond the last
  * block), -ENOTSUP (an operation or a flag that the device does not have), -EIO (the device has failed). What
  * is wrong with a request that gets -EINVAL is logged: in release builds the first time in a queue, in debug
  * and instrumented ones every time. Nothing reaches the device before chalk_block_kick(). Costs one indirect

@@ -40,7 +40,7 @@ struct chalk_loop_options {
     uint64_t spin_ns;                /* CHALK_IDLE_ADAPT: for how long at most; 0: 50 us */
 };
 
-/* Errors: -ENOMEM, -ENOENT (no such core; logged). */
+/* Errors: -ENOMEM, -ENOENT (no such core; logged), -EINVAL (`idle` is none of them; logged). */
 int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loop **loop);
 
 /*

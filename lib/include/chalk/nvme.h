@@ -186,10 +186,10 @@ struct chalk_nvme_queue_options {
 /*
  * Opens a submission and completion queue pair for one namespace.
  * Errors: -ENOENT (no such namespace), -EINVAL (it has no blocks, metadata among its data, or not the
- * protection information that was asked for; or there is no such core), -ENOSPC (all queues that the
- * controller grants are open), -ENOTSUP (interrupts, of a device without MSI-X), -ENOMEM, -EIO (also: it
- * grants no I/O queues), -ETIMEDOUT, -EPROTO (it neither makes a queue nor forgets it). Another core may
- * reset the controller meanwhile: that is waited for.
+ * protection information that was asked for; or there is no such core, or no such value of an enum), -ENOSPC
+ * (all queues that the controller grants are open), -ENOTSUP (interrupts, of a device without MSI-X),
+ * -ENOMEM, -EIO (also: it grants no I/O queues), -ETIMEDOUT, -EPROTO (it neither makes a queue nor forgets
+ * it). Another core may reset the controller meanwhile: that is waited for.
  */
 int chalk_nvme_queue_open(struct chalk_nvme *nvme, const struct chalk_nvme_queue_options *options,
                           struct chalk_block_queue **queue);

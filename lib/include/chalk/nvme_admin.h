@@ -30,9 +30,10 @@ struct chalk_nvme_answer {
 
 /*
  * Runs an admin command. `data`, of any alignment, is copied to the controller before, from it afterwards, or
- * not at all, as the opcode says; `size` is in bytes, 0 for none. `answer` may be NULL. Queues are not made
- * or deleted this way: the driver would not know. Errors: -EINVAL (data of a command that has none, no
- * multiple of 4, or more than the largest transfer), -ENOMEM (for data of more than a page: give the
+ * not at all, as the opcode says; `size` is in bytes, 0 for none. `answer` may be NULL. Errors: -EINVAL,
+ * logged (data of a command that has none, no multiple of 4, or more than the largest transfer; `data` is
+ * NULL and `size` is not 0; or a command that is the driver's, which would not know: it makes or deletes a
+ * queue, requests an event, or configures doorbell buffers), -ENOMEM (for data of more than a page: give the
  * controller's chalk_memory more that is shared), -EBUSY with answer->status 0 (it is Format, Sanitize, the
  * deletion or detachment of a namespace, Capacity Management or a choice of command sets, and a queue of this
  * controller is open for a namespace that it would change: the queue would send and receive blocks of another
