@@ -98,14 +98,21 @@ def limits(test, folder):
                  'cat /sys/fs/cgroup/cgroup.subtree_control',
         'memory': f'{group} old=$(cat {pages}); echo 0 > {pages}; echo 64M > $d/memory.max; {large}; s=$?; '
                   f'echo $old > {pages}; cat $d/memory.events; exit $s',
+        'tables': f'{group} old=$(cat {pages}); echo 0 > {pages}; echo 20M > $d/memory.max; '
+                  f'nvme-perf --trace 1000000 --seconds 0.1; s=$?; echo $old > {pages}; cat $d/memory.events; exit $s',
+        'model': f'{group} echo 16M > $d/memory.max; chalk-model nvme --socket /tmp/k --size 64M & p=$!; sleep 1; kill $p; wait $p; exit 9',
         'hugepages': f'{group} echo 0 > $d/hugetlb.2MB.max; nvme-identify; s=$?; [ $s = 0 ] && echo works; exit 9',
         'another group': node + f'mknod $g c $1 200; nvme-identify {NVME}; s=$?; ' + again,
         'another device': node + f'mknod $g c 1 3; nvme-identify {NVME}; s=$?; ' + again,
         'right again': f'nvme-identify {NVME}',
-    }, [f'nvme:{path}'], built('nvme-identify', 'nvme-perf'))
+    }, [f'nvme:{path}'], built('nvme-identify', 'nvme-perf', 'chalk-model'))
     worlds.passed(test, 'the guest has control groups', results['mount'], ['memory', 'hugetlb'])
     worlds.refused(test, 'a group with little memory', results['memory'],
                    ['a control group of this process allows', '/memory.max', 'out of memory', 'oom_kill 0'])
+    worlds.refused(test, 'a group with little memory for a trace', results['tables'],
+                   ['a control group of this process allows', '/memory.max', 'give a smaller --trace', 'oom_kill 0'])
+    worlds.refused(test, 'a disk in memory that the group does not allow', results['model'],
+                   ['disks of 65536 KiB', '/memory.max', '--backing file:PATH'])
     worlds.refused(test, 'a group without hugepages', results['hugepages'],
                    ['ordinary pages are used', '/hugetlb.2MB.max', 'works'])
     test.result('nr_hugepages' not in results['hugepages'].output, 'it gets no advice about hugepages', results['hugepages'])

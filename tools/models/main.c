@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #include <chalk/hosted.h>
+#include <chalk/log.h>
 
+#include "hosted/cgroup.h"
 #include "hosted/output.h"
 #include "tools/nvme/json.h"
 #include "tools/nvme/options.h"
@@ -164,6 +166,30 @@ static bool add_namespace(struct nvme_namespace *ns, const char *where, uint64_t
     return true;
 }
 
+static uint64_t in_memory(const char *where, uint64_t bytes)
+{
+    return strcmp(where, "ram") == 0 ? bytes : 0;
+}
+
+/*
+ * A disk in memory takes a page when it is first written, so it may be larger than memory: most tests write
+ * little. But beyond a control group's limit Linux ends the process, and the disk is lost; that is said at
+ * the start, as it cannot be when it happens.
+ */
+static void warn_of_limit(void)
+{
+    uint64_t most = in_memory(backing, size) + in_memory(second_backing, second_size) + spare;
+    struct cgroup_room room;
+
+    hosted_cgroup_memory("/proc/self", &room);
+    if (most > room.bytes)
+        chalk_log(
+            CHALK_WARNING,
+            "disks of %llu KiB are in memory, and a control group of this process allows %llu KiB more: "
+            "beyond that\n  Linux ends it, and they are lost; --backing file:PATH keeps them, or raise %s",
+            (unsigned long long)most / 1024, (unsigned long long)room.bytes / 1024, room.limit);
+}
+
 static bool add_zones(struct nvme_namespace *ns)
 {
     uint64_t bytes = ns->blocks << ns->shift, block = 1ull << ns->shift;
@@ -262,6 +288,7 @@ static int serve_nvme(struct server *server)
     if (add_namespace(&nvme.namespaces[0], backing, size, block_size, "") && add_zones(&nvme.namespaces[0]) &&
         (!has_second() ||
          add_namespace(&nvme.namespaces[1], second_backing, second_size, second_block_size, "2"))) {
+        warn_of_limit();
         nvme.namespaces[1].attached &= !detached;
         nvme.spare = spare;
         nvme_model_init(&nvme, server_world(server));

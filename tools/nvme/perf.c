@@ -46,7 +46,7 @@ static bool start_trace(struct perf *p, uint64_t events)
 
     while (count - 1 < events)
         count *= 2;
-    p->records = calloc(count, CHALK_TRACE_RECORD);
+    p->records = session_get_memory(&p->session, count, CHALK_TRACE_RECORD);
     if (!p->records || chalk_trace_init(&p->trace, 0, p->records, count) != 0) {
         complain("no memory for a trace of %" PRIu64 " events; give a smaller --trace", events);
         return false;
@@ -476,6 +476,5 @@ int chalk_main(int argc, char *argv[])
     }
     close_workers(&p);
     session_close(&p.session);
-    free(p.records);
     return status;
 }

@@ -220,6 +220,59 @@ void session_put_buffers(struct session *session, const struct chalk_dma *buffer
     give_back(session, found);
 }
 
+/* Less than this is the heap's: no limit is so low that it matters. */
+#define LARGE ((size_t)64 << 10)
+
+struct session_memory {
+    struct session_memory *next;
+    struct chalk_claim claim; /* its size is 0: from the heap */
+    void *va;
+};
+
+/* Not an arena, which may lie in a file that a device's process gets: pointers are in here. */
+static bool fill(struct session_memory *made, size_t size)
+{
+    *made = (struct session_memory){.next = NULL};
+    if (size < LARGE) {
+        made->va = calloc(1, size);
+    } else if (chalk_claim_memory(size, 0, UINT64_MAX, "tables", &made->claim) == 0) {
+        made->va = made->claim.va;
+        memset(made->va, 0, size);
+    }
+    return made->va;
+}
+
+void *session_get_memory(struct session *session, size_t count, size_t size)
+{
+    struct session_memory *made = malloc(sizeof(*made));
+    size_t bytes;
+
+    if (!made || __builtin_mul_overflow(count, size, &bytes) || !fill(made, bytes)) {
+        free(made);
+        return NULL;
+    }
+    made->next = session->private;
+    session->private = made;
+    return made->va;
+}
+
+void session_put_memory(struct session *session, const void *va)
+{
+    struct session_memory **link, *found;
+
+    if (!va)
+        return;
+    for (link = &session->private; (*link)->va != va; link = &(*link)->next)
+        ;
+    found = *link;
+    *link = found->next;
+    if (found->claim.size != 0)
+        chalk_claim_release(&found->claim);
+    else
+        free(found->va);
+    free(found);
+}
+
 /* ---- the end ---- */
 
 void session_close(struct session *session)
@@ -234,6 +287,8 @@ void session_close(struct session *session)
         session->buffers = buffers->next;
         give_back(session, buffers);
     }
+    while (session->private)
+        session_put_memory(session, session->private->va);
     if (session->shared)
         chalk_memory_unshare(session->memory, session->domain);
     if (session->device)

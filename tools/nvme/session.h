@@ -39,6 +39,7 @@ struct session {
     struct chalk_block_queue *queue; /* unless the program opens its own */
     const _Atomic(uint32_t) *events; /* of core 0, on which everything here runs */
     struct session_buffers *buffers; /* of the program */
+    struct session_memory *private;  /* of the program, which the controller does not reach */
 };
 
 /*
@@ -60,6 +61,17 @@ int session_get_buffers(struct session *session, size_t size, size_t align, stru
 
 /* Gives them back, when no request uses them any more. Does nothing if `buffers` was never filled in. */
 void session_put_buffers(struct session *session, const struct chalk_dma *buffers);
+
+/*
+ * `count` times `size` bytes for the program alone, all zero; NULL: there is no memory (logged). For what an
+ * option or a device makes large: the heap's pages are only taken when they are first written to, and Linux
+ * ends a program that then has more than its control group allows. Here they are taken at once, or the limit
+ * is named. They are session_put_memory()'s to give back, or session_close()'s.
+ */
+void *session_get_memory(struct session *session, size_t count, size_t size);
+
+/* Gives it back. Does nothing if `va` is NULL. */
+void session_put_memory(struct session *session, const void *va);
 
 /* Whether the blocks have no metadata (logged if they have): requests without any are refused otherwise. */
 bool session_has_plain_blocks(const struct session *session);

@@ -185,10 +185,10 @@ static bool make_slots(struct verify *v)
     unsigned pages = scatter_pages(page, v->sizes.largest);
     unsigned depth = v->info->depth;
 
-    v->orders = calloc((size_t)depth * pages, sizeof(*v->orders));
-    v->segments = calloc((size_t)depth * pages, sizeof(*v->segments));
-    v->slots = calloc(depth, sizeof(*v->slots));
-    v->batch = calloc(depth, sizeof(*v->batch));
+    v->orders = session_get_memory(&v->session, (size_t)depth * pages, sizeof(*v->orders));
+    v->segments = session_get_memory(&v->session, (size_t)depth * pages, sizeof(*v->segments));
+    v->slots = session_get_memory(&v->session, depth, sizeof(*v->slots));
+    v->batch = session_get_memory(&v->session, depth, sizeof(*v->batch));
     v->expected = calloc(1, v->info->block_size);
     v->found = calloc(1, v->info->block_size);
     v->words = v->info->block_size / 8;
@@ -214,10 +214,6 @@ static void drop_slots(struct verify *v)
 {
     free(v->found);
     free(v->expected);
-    free(v->batch);
-    free(v->slots);
-    free(v->segments);
-    free(v->orders);
 }
 
 static void report_difference(struct verify *v, uint64_t lba)

@@ -54,11 +54,10 @@ static bool make_ios(struct worker *w, struct session *session)
     const struct plan *plan = w->plan;
     unsigned depth = w->queue->info.depth;
 
-    w->session = session;
-    w->ios = calloc(depth, sizeof(*w->ios));
-    w->idle = calloc(depth, sizeof(*w->idle));
-    w->batch = calloc(depth, sizeof(*w->batch));
-    w->reciprocal = calloc(depth + 1, sizeof(*w->reciprocal));
+    w->ios = session_get_memory(session, depth, sizeof(*w->ios));
+    w->idle = session_get_memory(session, depth, sizeof(*w->idle));
+    w->batch = session_get_memory(session, depth, sizeof(*w->batch));
+    w->reciprocal = session_get_memory(session, depth + 1, sizeof(*w->reciprocal));
     w->figures = calloc(1, sizeof(*w->figures));
     if (!w->ios || !w->idle || !w->batch || !w->reciprocal || !w->figures ||
         session_get_buffers(session, depth * plan->size, CHALK_PAGE, &w->buffers) != 0) {
@@ -80,7 +79,7 @@ static bool make_ios(struct worker *w, struct session *session)
 static bool remember_places(struct worker *w)
 {
     w->scratch = malloc(w->queue->info.block_size);
-    w->written = calloc(w->places, 1);
+    w->written = session_get_memory(w->session, w->places, 1);
     if (w->scratch && w->written)
         return true;
     complain("--verify: no memory for a byte for each of %" PRIu64 " requests' places", w->places);
@@ -118,7 +117,7 @@ static bool fit(const struct worker *w, const struct session *session, unsigned 
 
 int worker_open(struct worker *w, struct session *session, struct plan *plan, unsigned index, unsigned count)
 {
-    *w = (struct worker){.plan = plan, .core = index, .stream = plan->seed + index};
+    *w = (struct worker){.plan = plan, .session = session, .core = index, .stream = plan->seed + index};
     if (!open_queue(w, session))
         return EXIT_BAD;
     if (!fit(w, session, count))
@@ -135,13 +134,13 @@ void worker_close(struct worker *w)
         chalk_nvme_queue_close(w->queue); /* which may still call requests back */
     if (w->buffers.va)
         session_put_buffers(w->session, &w->buffers);
-    free(w->written);
+    session_put_memory(w->session, w->written);
     free(w->scratch);
     free(w->figures);
-    free(w->reciprocal);
-    free(w->batch);
-    free(w->idle);
-    free(w->ios);
+    session_put_memory(w->session, w->reciprocal);
+    session_put_memory(w->session, w->batch);
+    session_put_memory(w->session, w->idle);
+    session_put_memory(w->session, w->ios);
 }
 
 static void fail(struct worker *w)

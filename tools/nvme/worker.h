@@ -49,7 +49,7 @@ struct worker {
     uint64_t first, places; /* its part of the namespace, in requests side by side */
     uint64_t stream, next_place;
 
-    struct session *session; /* that the buffers are of */
+    struct session *session; /* that the memory is of */
     struct chalk_dma buffers;
     struct io *ios;
     struct io **idle; /* a stack: those that were just reaped are on top */

@@ -199,7 +199,8 @@ static bool prepare(struct zns *z)
                  chalk_error_name(error));
         return false;
     }
-    z->zones = calloc(z->zoned.zone_count < 65536 ? (size_t)z->zoned.zone_count : 65536, sizeof(*z->zones));
+    z->zones = session_get_memory(
+        &z->session, z->zoned.zone_count < 65536 ? (size_t)z->zoned.zone_count : 65536, sizeof(*z->zones));
     if (!z->zones || session_get_buffers(&z->session, BUFFER, CHALK_PAGE, &z->buffer) != 0) {
         complain("no memory for a list of %" PRIu64 " zones", z->zoned.zone_count);
         return false;
@@ -268,6 +269,5 @@ int chalk_main(int argc, char *argv[])
             status = list(&z, all ? 0 : first, most);
     }
     session_close(&z.session);
-    free(z.zones);
     return status;
 }
