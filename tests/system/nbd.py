@@ -109,6 +109,7 @@ def bad_input(test, folder):
     start = f'nbdkit -U /tmp/bad {PLUGIN}'
     cases = {  # name: (command, parts of the message)
         'no device': (start, ['device=ADDRESS', 'lspci']),
+        'an empty device': (f'{start} device=', ['device=ADDRESS', 'lspci']),
         'an unknown parameter': (f'{start} {SMALL} colour=red', ['colour=red', 'namespace']),
         'an unknown address': (f'{start} {ABSENT}', [ABSENT, 'no such device']),
         'not an address': (f'{start} banana', ['banana']),

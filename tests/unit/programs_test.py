@@ -68,12 +68,15 @@ MISTAKES = {
     'nvme-log --watch 0': (2, ['from 0.001 to']),
     'nvme-log --watch now': (2, ['such as 2 or 0.5']),
     'nvme-log --page 0xff {disk}': (1, ['does not give this log page, 0xff']),
+    'nvme-log --page 2 --offset 1K {disk}': (1, ['512 bytes at --offset 1024', 'is the page that long?']),
     'nvme-features --feature colour': (2, ['colour', 'nvme-features lists']),
     'nvme-features --set 1': (2, ['needs --feature']),
     'nvme-features --save': (2, ['needs --set']),
     'nvme-features --feature queues --set 1': (2, ['only the driver']),
     'nvme-features --feature power --set 1 --save {disk}': (1, ['refuses to set power']),
-    'nvme-features --feature 0xfe {disk}': (1, ['cannot read 0xfe']),
+    'nvme-features --feature 0xfe {disk}': (1, ['cannot read 0xfe', 'no such feature', 'nvme-features lists']),
+    'nvme-features --feature 0 {disk}': (1, ['cannot read 0', 'no such feature']),
+    'nvme-features --feature=': (2, ['--feature', 'value is empty']),
     'nvme-format --overwrite {disk}': (2, ['--block-size', '--format']),
     'nvme-format --block-size 512 --format 0': (2, ['not both']),
     'nvme-format --block-size 512 {disk}': (2, ['destroys', 'add --overwrite']),
@@ -149,6 +152,11 @@ MISTAKES = {
     'chalk-model nvme --socket {new} --size 1M --zone-size 8M': (2, ['--zone-size 8388608', 'whole zones']),
     'chalk-model nvme --socket {new} --size 1M --processor 1023': (2, ['--processor 1023', 'taskset']),
     'chalk-model nvme --socket {new} --size 1M --script {folder}/nothing': (2, ['No such file']),
+    'chalk-model nvme --socket {new} --size 1M --script {folder}': (2, ['--script', 'directory']),
+    'chalk-model nvme --socket {new} --size 1M --zone-size 513': (2, ['--zone-size 513', 'whole blocks']),
+    'chalk-model nvme --socket {new} --size 1M --serial 123456789012345678901': (2, ['--serial', 'at most 20 characters']),
+    'chalk-model nvme --socket {new} --size 1M --serial \u00e9': (2, ['--serial', 'printable ASCII']),
+    'chalk-model nvme --socket= --size 1M': (2, ['--socket', 'value is empty']),
     'chalk-model nvme --socket {file} --size 1M': (1, ['cannot listen on']),
     'chalk-model nvme --socket {folder}/no/where --size 1M': (1, ['cannot listen on']),
     'chalk-model nvme --socket {socket} --size 1M': (1, ['another process']),
@@ -304,6 +312,23 @@ def in_use(test, places):
         said = first.communicate(timeout=30)[0]
     mistake(test, 'nvme-identify of a disk in use', process, 1, ['is in use', 'another program'])
     test.equal((first.returncode, said), (130, '  0 in all\n'), 'nvme-log --watch, interrupted, ends with 130')
+
+
+def stopped(test, places):
+    """SIGTERM while a program waits for a device's process that does not answer: it was interrupted, and says so."""
+    with worlds.model(os.path.join(BUILD, 'chalk-model'), 'nvme', places.names['new'], '--size', '1M') as model:
+        model.send_signal(signal.SIGSTOP)
+        try:
+            program = subprocess.Popen([os.path.join(BUILD, 'nvme-identify'), 'vfio-user:' + places.names['new']], env=ENVIRONMENT,
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                       **worlds.ordinary())
+            time.sleep(0.5)
+            program.send_signal(signal.SIGTERM)
+            said = program.communicate(timeout=60)
+        finally:
+            model.send_signal(signal.SIGCONT)
+    test.result(program.returncode == 130, 'nvme-identify, interrupted while it opens a device, ends with 130',
+                f'{program.returncode}: {said}')
 
 
 def few_files(test, places):
@@ -562,6 +587,7 @@ def main():
             different(test, places)
             in_use(test, places)
             few_files(test, places)
+            stopped(test, places)
             full(test, places)
             file_limit(test, places)
         helped(test)

@@ -38,6 +38,8 @@ MISTAKES = {
     'metal --device nvme:{sectors},logical_block_size=4096 -- {image}': (125, ['4608 bytes', 'blocks of 4096', '8192']),
     'metal --device nvme:/dev/null -- {image}': (125, ['neither a file nor a block device']),
     'metal --device nvme:{nothing} -- {image}': (125, ['is empty', 'qemu-img resize']),
+    'metal --machine pc --device nvme:{file} -- {image}': (125, ['no PCI Express', 'q35']),
+    'metal --machine pc-i440fx-7.2,acpi=off --device e1000e -- {image}': (125, ['no PCI Express', 'q35']),
     'vm --device nvme:{file} -- true': (125, ['8 bytes', 'blocks of 512']),
     'vm': (125, ['no program', '--script']),
     'vm -- nothing/at/all': (127, ['no such program', 'is it built?']),

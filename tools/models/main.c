@@ -111,6 +111,22 @@ static bool needs(const char *name, bool there, const char *other)
     return false;
 }
 
+/* Its field has 20 bytes of ASCII, and ends with spaces [Base 5.17.2.1, SN]. */
+static bool check_serial(void)
+{
+    size_t length = strlen(serial);
+
+    for (size_t i = 0; i < length; i++)
+        if (serial[i] < ' ' || serial[i] > '~') {
+            complain("--serial: only printable ASCII characters");
+            return false;
+        }
+    if (length <= 20)
+        return true;
+    complain("--serial %s: at most 20 characters", serial);
+    return false;
+}
+
 /* Whether the model that was named can do all that the options say. */
 static bool check_options(const char *name)
 {
@@ -125,6 +141,8 @@ static bool check_options(const char *name)
         !needs("zone-capacity", zone_size != 0, "--zone-size") ||
         !needs("open-zones", zone_size != 0, "--zone-size") ||
         !needs("active-zones", zone_size != 0, "--zone-size"))
+        return false;
+    if (!check_serial())
         return false;
     if (active_zones == 0 || open_zones <= active_zones)
         return true;
@@ -229,7 +247,13 @@ static bool read_script(const struct script_names *names)
         complain("%s: %s", script_path, strerror(errno));
         return false;
     }
+    errno = 0;
     length = fread(text, 1, sizeof text, file);
+    if (ferror(file)) { /* a folder can be opened, and not read */
+        complain("--script %s: cannot be read: %s", script_path, strerror(errno));
+        fclose(file);
+        return false;
+    }
     fclose(file);
     if (length == sizeof text) {
         complain("%s: too long: a script has less than 64 KiB", script_path);

@@ -49,7 +49,7 @@ static int config(const char *key, const char *value)
 
 static int config_complete(void)
 {
-    if (options.address)
+    if (options.address && options.address[0] != '\0')
         return 0;
     nbdkit_error("no device: give device=ADDRESS, such as device=0000:01:00.0 (lspci -D lists them)");
     return -1;

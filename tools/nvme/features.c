@@ -171,7 +171,10 @@ static int print_features(const struct session *session, const char *name, uint8
         json_close();
         json_close();
     }
-    if (error != 0)
+    if (error == -EINVAL && name)
+        complain("cannot read %s of %s: the controller has no such feature; nvme-features lists those it has",
+                 name, session->bus.name);
+    else if (error != 0)
         complain("cannot read %s of %s: %s", name ? name : "the features", session->bus.name,
                  chalk_error_name(error));
     return error;
@@ -237,7 +240,7 @@ int chalk_main(int argc, char *argv[])
         return EXIT_USAGE;
     }
     if (!session_open(&session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
     if (value != UINT64_MAX)
         error = change(&session, feature, save, (uint32_t)nsid, (uint32_t)value);
     if (error == 0)

@@ -145,7 +145,7 @@ int chalk_main(int argc, char *argv[])
     format.protection_first = first;
     format.extended = extended;
     if (!session_open(&session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
     status = EXIT_USAGE;
     if (!session_find_namespace(&session, (uint32_t)nsid)) {
         status = EXIT_BAD;

@@ -186,7 +186,7 @@ int chalk_main(int argc, char *argv[])
     if (!options_parse(&command, argc, argv, &wanted.address, &status))
         return status;
     if (!session_open(&session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
 
     struct chalk_nvme_namespace ns = {0}; /* the last one seen */
     int error;

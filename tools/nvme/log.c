@@ -162,7 +162,11 @@ static int print(const struct session *session, const struct request *request)
 
     if (error == 0)
         return EXIT_GOOD;
-    if (request->page != UINT64_MAX)
+    if (error == -EINVAL && request->offset != 0)
+        complain("%s does not give %" PRIu32 " bytes at --offset %" PRIu64
+                 " of log page 0x%02x: is the page that long?",
+                 session->bus.name, page.size, page.offset, page.log);
+    else if (request->page != UINT64_MAX)
         complain("%s does not give this log page, 0x%02x: %s", session->bus.name, page.log,
                  chalk_error_name(error));
     else
@@ -212,7 +216,7 @@ int chalk_main(int argc, char *argv[])
         return EXIT_USAGE;
     wanted.interrupts = request.nanoseconds != 0;
     if (!session_open(&session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
     if (request.nanoseconds != 0)
         status = watch(&session, request.nanoseconds, request.count != 0 ? request.count : UINT64_MAX,
                        request.json);

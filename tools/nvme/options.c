@@ -135,6 +135,10 @@ static bool take_word(const struct option *option, const char *text)
         complain("--%s %s: must be one of %s", option->name, text, option->choices);
         return false;
     }
+    if (text[0] == '\0') {
+        complain("--%s: its value is empty", option->name);
+        return false;
+    }
     *(const char **)option->value = text;
     return true;
 }

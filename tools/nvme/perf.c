@@ -455,7 +455,7 @@ int chalk_main(int argc, char *argv[])
     wanted.coalesce = (unsigned)coalesce;
     wanted.coalesce_us = (unsigned)coalesce_us;
     if (!session_open(&p.session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
 
     status = open_workers(&p);
     if (status == EXIT_GOOD && p.plan.reads != 100 &&

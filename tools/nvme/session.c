@@ -153,6 +153,11 @@ failed:
     return false;
 }
 
+int session_failed(void)
+{
+    return chalk_exit_requested() ? EXIT_INTERRUPTED : EXIT_BAD;
+}
+
 /* ---- memory of the program ---- */
 
 struct session_buffers {

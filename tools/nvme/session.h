@@ -48,6 +48,9 @@ struct session {
  */
 bool session_open(struct session *session, const struct session_options *options);
 
+/* The exit status after session_open() failed: EXIT_INTERRUPTED if the program was asked to end meanwhile. */
+int session_failed(void);
+
 /* Fills in session->ns: the namespace `nsid`, or the first active one if that is 0. False, and said: none. */
 bool session_find_namespace(struct session *session, uint32_t nsid);
 

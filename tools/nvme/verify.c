@@ -616,7 +616,7 @@ int chalk_main(int argc, char *argv[])
     wanted.shadow_doorbells = v.shadow_doorbells;
     wanted.timeout_ns = timeout_ms * CHALK_MS;
     if (!session_open(&v.session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
 
     const bool write = !read_only && !crc_only;
 

@@ -248,7 +248,7 @@ int chalk_main(int argc, char *argv[])
     }
     wanted.nsid = (uint32_t)nsid;
     if (!session_open(&z.session, &wanted))
-        return EXIT_BAD;
+        return session_failed();
     status = EXIT_BAD;
     if (prepare(&z)) {
         uint64_t first = zone != UINT64_MAX ? zone : 0;

@@ -73,6 +73,9 @@ def check_arguments(args):
         raise Failure(f'--cores {args.cores}: expected 1 to 64')
     if args.timeout < 0:
         raise Failure(f'--timeout {args.timeout}: expected seconds, or 0 for none')
+    kind = args.machine.split(',')[0]
+    if args.device and re.fullmatch(r'pc|isapc|pc-(?!q35).*', kind):
+        raise Failure(f'--machine {kind}: has no PCI Express, where --device puts its devices: leave --machine out, which means q35')
     if args.accel not in ('auto', 'kvm', 'tcg'):  # argparse does not check a default that came from the environment
         raise Failure(f'CHALK_ACCEL={args.accel}: expected auto, kvm or tcg')
     if args.icount and args.accel == 'kvm':
