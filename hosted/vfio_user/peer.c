@@ -721,8 +721,14 @@ void peer_close(struct peer *peer)
 /* The new connection takes the old one's descriptors, which the thread polls. */
 static int replace_sockets(struct peer *peer, const struct peer *fresh)
 {
-    if ((peer->twin < 0) != (fresh->twin < 0))
+    if ((peer->twin < 0) != (fresh->twin < 0)) {
+        chalk_log(
+            CHALK_ERROR,
+            "%s: the process that has come back offers %s twin socket, unlike the one before, so it cannot "
+            "take its place",
+            peer->device->name, fresh->twin < 0 ? "no" : "a");
         return -EPROTO;
+    }
     if (dup3(fresh->socket, peer->socket, O_CLOEXEC) < 0 ||
         (peer->twin >= 0 && dup3(fresh->twin, peer->twin, O_CLOEXEC) < 0))
         return -errno;

@@ -1116,6 +1116,27 @@ static void who_comes_back_is_told_again(void **state)
     }
 }
 
+/* Another program, or the same with other options, cannot take the place of the one before. */
+static void who_comes_back_without_its_twin_is_named(void **state)
+{
+    uint32_t value;
+
+    (void)state;
+    chalk_stop();
+    peer.twin = true;
+    memcpy(peer.config, "\x34\x12\xe8\x11", 4);
+    assert_int_equal(chalk_start(&(struct chalk_start_options){
+                         .ordinary_pages = true, .no_uring = no_uring, .reconnect = "20"}),
+                     0);
+    domain = NULL;
+    open_it();
+    console_clear();
+    peer.twin = false;
+    shutdown(peer.client, SHUT_RDWR);
+    come_back_or_not("the process that has come back offers no twin socket, unlike the one before");
+    assert_int_equal(chalk_config_read(device, 0, 2, &value), -ENODEV);
+}
+
 /* And who does not come back in time is gone. */
 static void who_stays_away_is_gone(void **state)
 {
@@ -1431,6 +1452,7 @@ int main(void)
         ONE(who_is_slow_is_waited_for),
         ONE(patience_is_for_each_device),
         ONE(who_comes_back_is_told_again),
+        ONE(who_comes_back_without_its_twin_is_named),
         ONE(who_stays_away_is_gone),
         ONE(a_twin_that_breaks_ends_a_question),
         ONE(commands_do_not_put_an_answer_off),
