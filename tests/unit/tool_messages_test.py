@@ -12,7 +12,7 @@ ROOT = os.path.abspath(sys.argv[1])
 sys.path[:0] = [os.path.join(ROOT, 'tests'), os.path.join(ROOT, 'tools')]
 import tap  # noqa: E402
 import worlds  # noqa: E402
-from runner import Failure, cache, machine  # noqa: E402
+from runner import Failure, cache, guest, machine  # noqa: E402
 
 TOOLS = ['bench', 'check', 'demo', 'fuzz', 'image', 'metal', 'setup', 'sim', 'trace', 'transcript', 'vm']
 RUNNERS = ('image', 'metal', 'vm')  # whose statuses are the program's, but for 124 to 127
@@ -187,6 +187,32 @@ def file_limit(test, folder):
                     f'{done.returncode}, missing {missing}: {done.stderr}')
 
 
+def not_built(test, folder):
+    """A program that is not built is not sought in a guest. Its own commands are, and those that it is given."""
+    home = os.path.join(folder, 'guests')
+    kept = os.path.join(home, 'chalk', f'{guest.kept_name("6.12.1")}')
+    os.makedirs(kept)
+    with open(os.path.join(kept, 'base.cpio'), 'wb') as file:
+        file.write(b'busybox\0dmesg\0lspci\0true\0')
+    cases = {'dmesg': 0, 'rebind': 0, 'testdev': 127}
+    for name, status in cases.items():
+        done = tool('vm', '--dry-run', '--', name, env={**os.environ, 'XDG_CACHE_HOME': home})
+        test.result(done.returncode == status and (status == 0 or 'is it built?' in done.stderr and
+                    len(done.stderr.splitlines()) == 1 and not done.stdout), f'vm -- {name}: {status}',
+                    f'{done.returncode}: {done.stderr}')
+
+
+def rebinds(test):
+    """The guest's command, on what it can be told without a guest."""
+    for arguments, status, part in (([], 2, 'usage: rebind'), (['kernel'], 2, 'usage: rebind'),
+                                    (['nosuch', '9999:99:1f.7'], 1, 'there is no driver nosuch'),
+                                    (['kernel', '9999:99:1f.7'], 1, 'there is no device at 9999:99:1f.7')):
+        done = subprocess.run(['sh', os.path.join(ROOT, 'tools/runner/rebind'), *arguments], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
+        test.result(done.returncode == status and part in done.stderr and len(done.stderr.splitlines()) == 1 and not done.stdout,
+                    f'rebind {" ".join(arguments)}: {part}', f'{done.returncode}: {done.stdout}{done.stderr}')
+
+
 FAKES = {  # what fetches and unpacks the guest's kernel, on a disk that is full
     'apt-cache': 'echo linux-image-6.12.1+deb12-amd64',
     'apt-get': 'echo "E: Write error - write (28: No space left on device)" >&2; exit 100',
@@ -306,6 +332,8 @@ def main():
         mistakes(test, places)
         formats(test, folder, places)
         file_limit(test, folder)
+        not_built(test, folder)
+        rebinds(test)
         without_home(test, places)
         full_cache(test, folder)
         progress(test, folder)
