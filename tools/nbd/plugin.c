@@ -223,10 +223,11 @@ static int serve_trim(void *handle, uint32_t count, uint64_t offset, uint32_t fl
 static struct nbdkit_plugin plugin = {
     .name = "chalk",
     .longname = "Chalk",
-    .description = "an NVMe disk driven by Chalk, over VFIO",
+    .description = "an NVMe disk driven by Chalk, over VFIO or vfio-user",
     .config = config,
     .config_complete = config_complete,
-    .config_help = "device=ADDRESS   (required) PCI address of an NVMe controller bound to vfio-pci\n"
+    .config_help = "device=NAME      (required) an NVMe controller: the PCI address of one bound to\n"
+                   "                 vfio-pci, or vfio-user:SOCKET, such as of chalk-model\n"
                    "namespace=N      its identifier; the first one if absent\n"
                    "poll=BOOL        never sleep; false if absent",
     .magic_config_key = "device",
