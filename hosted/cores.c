@@ -340,7 +340,7 @@ static int choose(cpu_set_t *chosen, const char *list)
     if (error == 0 && (!hosted_list_valid(list) || !may_use(chosen, granted) ||
                        CPU_COUNT_S(allowed_size, chosen) != (int)hosted_list_rank(list, UINT_MAX))) {
         chalk_log(CHALK_ERROR,
-                  "cores '%s' is not a list of processors that this process may use; see "
+                  "cores '%s' (CHALK_CORES) is not a list of processors that this process may use; see "
                   "/sys/devices/system/cpu/online, and its cpuset",
                   list);
         error = -EINVAL;

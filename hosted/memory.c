@@ -333,9 +333,10 @@ static void explain(char *text, size_t space, size_t size, size_t wanted, size_t
                      (unsigned long long)room.bytes / 1024, room.limit);
     else if (unused < need)
         chalk_format(text, space,
-                     "%lu pages of %zu KiB are free, and %lu are needed; root reserves them with:\n"
-                     "  echo %lu > %s/nr_hugepages",
-                     unused, page / 1024, need, all - unused + (wanted - 1) / page + 1, folder);
+                     "%lu pages of %zu KiB are free, of %lu needed; for %zu MiB root writes: "
+                     "echo %lu > %s/nr_hugepages",
+                     unused, page / 1024, need, ((wanted - 1) / page + 1) * page >> 20,
+                     all - unused + (wanted - 1) / page + 1, folder);
     else
         chalk_format(text, space, "Linux refuses pages of %zu KiB, though %lu are free: %s", page / 1024,
                      unused, refusal);

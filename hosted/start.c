@@ -33,11 +33,12 @@ static void take_log_level(void)
         (void)chalk_log_level_named(name); /* which says what is wrong with it */
 }
 
-static bool seconds(const char *list)
+static bool seconds(const char *list, const char *option, const char *variable)
 {
     if (patience_valid(list))
         return true;
-    chalk_log(CHALK_ERROR, "'%s' is not a list of seconds, such as 60 or 60,vfio-user:/run/disk=600", list);
+    chalk_log(CHALK_ERROR, "%s '%s' (%s) is not a list of seconds, such as 60 or 60,vfio-user:/run/disk=600",
+              option, list, variable);
     return false;
 }
 
@@ -46,7 +47,8 @@ static int start(void)
     int error;
 
     hosted_level_link();
-    if (!seconds(hosted_options()->patience) || !seconds(hosted_options()->reconnect))
+    if (!seconds(hosted_options()->patience, "patience", "CHALK_PATIENCE") ||
+        !seconds(hosted_options()->reconnect, "reconnect", "CHALK_RECONNECT"))
         return -EINVAL;
     hosted_clock_start();
     hosted_iova_start();

@@ -126,7 +126,8 @@ void cores_start(void)
     if (boot.startup_page == 0 || memory == NULL) {
         chalk_log(CHALK_WARNING, "cores: no %s to start others in, so one is used; %s",
                   memory == NULL ? "memory below 4 GiB" : "page below 640 KiB",
-                  memory == NULL ? "give the machine more (QEMU: -m 64M)" : "boot by another loader");
+                  memory == NULL ? "give the machine more (QEMU: -m 64M, tools/metal: --memory 64M)"
+                                 : "boot by another loader");
         return;
     }
     for (unsigned i = 0; i < count; i++)

@@ -303,7 +303,8 @@ int chalk_span_grow(size_t size, size_t page, unsigned node, uint64_t max_addres
     if (max_address != UINT64_MAX)
         chalk_format(below, sizeof below, " at or below 0x%llx", (unsigned long long)max_address);
     chalk_log(CHALK_ERROR,
-              "memory: no %zu KiB of RAM are free in one piece%s%s; a machine with more has them (QEMU: -m)",
+              "memory: no %zu KiB of RAM are free in one piece%s%s; a machine with more has them (QEMU: -m, "
+              "tools/metal: --memory)",
               (size + 1023) / 1024, where, below);
     return -ENOMEM;
 }
@@ -395,7 +396,7 @@ void memory_start(void)
     if (total < LEAST_RAM)
         machine_refuse(
             "too little memory: %lu KiB of RAM are free, %lu KiB are needed; give the machine more "
-            "(QEMU: -m 64M)",
+            "(QEMU: -m 64M, tools/metal: --memory 64M)",
             total / 1024, (uint64_t)LEAST_RAM / 1024);
     memory.largest = features.d & gigabyte_pages ? 3 : 2;
     memory.address_end = 1ull << clamp(widths.a & 0xff, 36, 47);
@@ -405,9 +406,9 @@ void memory_start(void)
     tables_size = (clamp(total / 1024, 0, TABLES_MAX) + MIB / 2) & ~(MEMORY_PAGE - 1);
     memory.next_table = take(tables_size, MAPPED_AT_START);
     if (memory.next_table == 0)
-        machine_refuse(
-            "memory is too scattered: no %lu KiB in one piece; give the machine more (QEMU: -m 64M)",
-            tables_size / 1024);
+        machine_refuse("memory is too scattered: no %lu KiB in one piece; give the machine more "
+                       "(QEMU: -m 64M, tools/metal: --memory 64M)",
+                       tables_size / 1024);
     memory.tables_end = memory.next_table + tables_size;
     memory.root = table_get();
 

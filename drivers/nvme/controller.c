@@ -366,7 +366,9 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
         error = chalk_dma_get(nvme->memory, 2 * (size_t)nvme->info.page_size, nvme->info.page_size,
                               &nvme->answer);
     if (error == -ENOMEM)
-        chalk_log(CHALK_ERROR, "NVMe %s: no memory for a controller: it needs %u KiB of shared memory",
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: no memory for a controller: it needs %u KiB of shared memory; give its "
+                  "chalk_memory a larger shared_size",
                   nvme->name, 4 * nvme->info.page_size / 1024);
     if (error == -EINVAL) { /* within larger pages than the program's, iovas are not as addresses */
         chalk_log(CHALK_ERROR,

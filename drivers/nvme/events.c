@@ -90,7 +90,8 @@ static bool take_answer(struct chalk_nvme *nvme)
         if (call->status == 0)
             continue;             /* a reset has ended it */
         events->usable &= ~which; /* of several that a controller says it takes, it may take fewer */
-        chalk_log(CHALK_WARNING, "NVMe %s: accepts no more than %u requests for events: %s (status 0x%03x)",
+        chalk_log(CHALK_WARNING,
+                  "NVMe %s: accepts %u of its requests for events, and no more: %s (status 0x%03x)",
                   nvme->name, (unsigned)__builtin_popcount(events->usable),
                   chalk_nvme_status_name(call->status), NVME_STATUS_CODE(call->status));
     }

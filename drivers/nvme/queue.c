@@ -125,7 +125,9 @@ static int allocate_shared(struct chalk_nvme *nvme, struct nvme_queue *queue)
         error = chalk_dma_get(nvme->memory, (queue->depth + (size_t)1) * NVME_LIST_SIZE, page,
                               &queue->list_memory);
     if (error != 0) {
-        chalk_log(CHALK_ERROR, "NVMe %s: no memory for a queue of %u: it needs %zu KiB of shared memory",
+        chalk_log(CHALK_ERROR,
+                  "NVMe %s: no memory for a queue of %u: it needs %zu KiB of shared memory; give its "
+                  "chalk_memory a larger shared_size",
                   nvme->name, queue->depth,
                   (queue->entries * (sizeof(struct nvme_command) + sizeof(struct nvme_completion)) +
                    (queue->depth + (size_t)1) * NVME_LIST_SIZE) /

@@ -86,7 +86,8 @@ static int restart(struct chalk_nvme *nvme)
     return error == 0 ? revive(nvme) : error;
 }
 
-static int mend(struct chalk_nvme *nvme)
+/* Who was told that the controller has to be reset, at level `said`, is told the end as well. */
+static int mend(struct chalk_nvme *nvme, enum chalk_level said)
 {
     uint64_t start = chalk_ticks();
     int error = restart(nvme);
@@ -100,7 +101,7 @@ static int mend(struct chalk_nvme *nvme)
                       chalk_error_name(error));
         return nvme->error;
     }
-    chalk_log(CHALK_INFO, "NVMe %s: reset, in %u ms", nvme->name,
+    chalk_log(said, "NVMe %s: reset, in %u ms", nvme->name,
               (unsigned)(chalk_ticks_to_ns(chalk_ticks() - start) / CHALK_MS));
     publish(nvme, NVME_EPOCH(nvme_epoch(nvme) + NVME_GENERATION, NVME_LIVE));
     return 0;
@@ -116,7 +117,7 @@ bool chalk_nvme_recover(struct chalk_nvme *nvme, uint32_t seen, int error)
                       nvme->name, NVME_STRIKES);
         end(nvme, error);
     } else {
-        (void)mend(nvme);
+        (void)mend(nvme, CHALK_WARNING);
     }
     return true;
 }
@@ -163,7 +164,7 @@ bool chalk_nvme_look(struct chalk_nvme *nvme, uint32_t seen, const char *what, u
 int chalk_nvme_reset(struct chalk_nvme *nvme)
 {
     if (take_over(nvme, nvme_epoch(nvme)))
-        return mend(nvme);
+        return mend(nvme, CHALK_INFO);
     /* Another core did it meanwhile, and somebody may be at it again. */
     return nvme_state(nvme) == NVME_STOPPED ? nvme->error : 0;
 }

@@ -8,6 +8,7 @@
  */
 #include "claims.h"
 #include <chalk/error.h>
+#include <chalk/log.h>
 #include <chalk/memory.h>
 #include <string.h>
 
@@ -97,7 +98,15 @@ void chalk_memory_put(struct chalk_memory *memory, void *address, size_t size)
 
 int chalk_dma_get(struct chalk_memory *memory, size_t size, size_t align, struct chalk_dma *dma)
 {
-    return chalk_arena_get(&memory->arena, size, align, dma);
+    int error = chalk_arena_get(&memory->arena, size, align, dma);
+    size_t all = memory->arena.pages.count * CHALK_PAGE;
+
+    if (error == -ENOMEM && size > all) /* whatever is given back */
+        chalk_log(CHALK_WARNING,
+                  "chalk_dma_get(): %zu KiB are more than all shared memory of %s, %zu KiB; give it a larger "
+                  "shared_size",
+                  (size - 1) / 1024 + 1, memory->pages.owner, all / 1024);
+    return error;
 }
 
 void chalk_dma_put(struct chalk_memory *memory, const struct chalk_dma *dma)

@@ -113,6 +113,10 @@ static void everything_asked_for_can_be_had(void **state)
     for (unsigned i = 0; i < 5 * MIB / CHALK_PAGE; i++)
         assert_int_equal(chalk_dma_get(memory, 1, 1, &dma), 0);
     assert_int_equal(chalk_dma_get(memory, 1, 1, &dma), -ENOMEM);
+    assert_false(fake_console_has("shared_size"));
+    assert_int_equal(chalk_dma_get(memory, (size_t)64 << 20, 1, &dma), -ENOMEM);
+    assert_true(fake_console_has("chalk_dma_get(): 65536 KiB are more than all shared memory"));
+    assert_true(fake_console_has("a larger shared_size"));
     chalk_memory_get_usage(memory, &usage);
     assert_int_equal(usage.private_used, 3 * MIB);
     assert_int_equal(usage.shared_used, 5 * MIB);

@@ -700,6 +700,7 @@ static void one_that_stops_by_itself_is_started_again(void **state)
     assert_int_equal(items[0].status, 0);
     assert_int_equal(items[1].status, -EIO);
     assert_true(fake_console_has("it has stopped by itself, status 0x00000000; resetting it"));
+    assert_true(fake_console_has("reset, in ")); /* what is said to have begun is said to have ended */
     assert_false(fake_console_has("not answered"));
 }
 

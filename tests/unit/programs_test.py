@@ -549,6 +549,19 @@ def permission(test, places):
         os.unlink(path)
 
 
+SETTINGS = {  # an environment: what is named
+    ('CHALK_PATIENCE', 'x'): ['CHALK_PATIENCE', "'x'", 'list of seconds'],
+    ('CHALK_RECONNECT', '0'): ['CHALK_RECONNECT', "'0'", 'list of seconds'],
+    ('CHALK_CORES', '4095'): ['CHALK_CORES', "'4095'", 'list of processors'],
+}
+
+
+def settings(test, _):
+    """A variable that cannot be meant is named."""
+    for (name, value), parts in SETTINGS.items():
+        mistake(test, f'{name}={value} hello', run('hello', environment={**ENVIRONMENT, name: value}), 1, parts)
+
+
 MARKS = {  # what an image of a format that is not raw has where: tools/models/image.c
     'qcow2': (0, b'QFI\xfb\0\0\0\3'), 'qcow': (0, b'QFI\xfb\0\0\0\1'), 'qed': (0, b'QED\0'), 'vmdk': (0, b'KDMV'),
     'vdi': (64, b'\x7f\x10\xda\xbe'), 'vhdx': (0, b'vhdxfile'), 'vpc': (-512, b'conectix'),
@@ -598,6 +611,7 @@ def main():
         full_disk(test, places)
         other_formats(test, places)
         permission(test, places)
+        settings(test, places)
 
 
 if __name__ == '__main__':

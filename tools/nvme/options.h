@@ -62,6 +62,9 @@ bool options_number(const char *text, const char *end, uint64_t *value);
  * is something else, or more than 64 bits of nanoseconds. */
 bool options_seconds(const char *text, uint64_t *nanoseconds);
 
+/* "1 core", "2 cores": what follows the noun. */
+#define PLURAL(number) ((number) == 1 ? "" : "s")
+
 /* Writes "NAME: ", the message and a newline to stderr; NAME is that of the command being run. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -255,7 +255,8 @@ static void print_text(const struct perf *p, const char *unit)
     printf("  reap        %" PRIu64 " %ss a request (median), %" PRIu64 " at least\n",
            histogram_at(&f->reap, 500000), unit, f->reap.least);
     if (p->plan.verify)
-        printf("  verified    %" PRIu64 " requests: all as they were written\n", verified(p));
+        printf("  verified    %" PRIu64 " request%s: all as they were written\n", verified(p),
+               PLURAL(verified(p)));
     if (p->histogram)
         print_histogram(f);
 }
@@ -336,14 +337,14 @@ static int open_workers(struct perf *p)
     if (!session_has_plain_blocks(&p->session))
         return EXIT_BAD;
     if (p->cores > queues) {
-        complain("--cores %u: %s grants only %u queues, and each core needs one", p->cores,
+        complain("--cores %u: %s grants only %u of the queues, and each core needs one", p->cores,
                  p->session.bus.name, queues);
         return EXIT_USAGE;
     }
     p->workers = calloc(p->cores, sizeof(*p->workers));
     p->figures = calloc(1, sizeof(*p->figures));
     if (!p->workers || !p->figures) {
-        complain("no memory for %u cores; give fewer --cores", p->cores);
+        complain("no memory for %u core%s; give fewer --cores", p->cores, PLURAL(p->cores));
         return EXIT_BAD;
     }
     for (unsigned i = 0; i < p->cores && status == EXIT_GOOD; i++)

@@ -194,8 +194,8 @@ static bool make_slots(struct verify *v)
     v->words = v->info->block_size / 8;
     if (!v->orders || !v->segments || !v->slots || !v->batch || !v->expected || !v->found ||
         session_get_buffers(&v->session, (size_t)depth * pages * page, page, &v->memory) != 0) {
-        complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --sizes", depth,
-                 v->sizes.largest);
+        complain("no memory for %u request%s of %" PRIu64 " bytes; give a smaller --depth or --sizes", depth,
+                 PLURAL(depth), v->sizes.largest);
         return false;
     }
     for (unsigned i = 0; i < depth; i++)
@@ -432,8 +432,8 @@ static bool run_pass(struct verify *v, enum chalk_block_op op)
 static void print_pass(const struct verify *v, const char *did, const struct pass *pass)
 {
     if (pass->finished && !v->json)
-        printf("%-8s %" PRIu64 " blocks in %" PRIu64 " requests, CRC-32C %08" PRIx32 "\n", did, v->blocks,
-               pass->requests, pass->crc);
+        printf("%-8s %" PRIu64 " block%s in %" PRIu64 " request%s, CRC-32C %08" PRIx32 "\n", did, v->blocks,
+               PLURAL(v->blocks), pass->requests, PLURAL(pass->requests), pass->crc);
 }
 
 static bool flush(struct verify *v)
@@ -625,8 +625,8 @@ int chalk_main(int argc, char *argv[])
     if (!session_has_plain_blocks(&v.session))
         status = EXIT_BAD;
     else if (depth > v.info->depth)
-        complain("--depth %" PRIu64 ": the controller's queues hold at most %u requests", depth,
-                 v.info->depth);
+        complain("--depth %" PRIu64 ": the controller's queues hold at most %u request%s", depth,
+                 v.info->depth, PLURAL(v.info->depth));
     else if (fit_range(&v) && fit_sizes(&v.sizes, v.info, sizes == NULL) &&
              (!write || session_may_write(&v.session, v.start, v.blocks, overwrite)))
         status = make_slots(&v) ? verify(&v, write, !write_only) : EXIT_BAD;

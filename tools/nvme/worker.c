@@ -61,8 +61,8 @@ static bool make_ios(struct worker *w, struct session *session)
     w->figures = calloc(1, sizeof(*w->figures));
     if (!w->ios || !w->idle || !w->batch || !w->reciprocal || !w->figures ||
         session_get_buffers(session, depth * plan->size, CHALK_PAGE, &w->buffers) != 0) {
-        complain("no memory for %u requests of %" PRIu64 " bytes; give a smaller --depth or --size", depth,
-                 plan->size);
+        complain("no memory for %u request%s of %" PRIu64 " bytes; give a smaller --depth or --size", depth,
+                 PLURAL(depth), plan->size);
         return false;
     }
     for (uint64_t i = 0; plan->reads < 100 && i < w->buffers.size / 8; i++)
@@ -82,7 +82,7 @@ static bool remember_places(struct worker *w)
     w->written = session_get_memory(w->session, w->places, 1);
     if (w->scratch && w->written)
         return true;
-    complain("--verify: no memory for a byte for each of %" PRIu64 " requests' places", w->places);
+    complain("--verify: no memory for a byte for each of %" PRIu64 " places", w->places);
     return false;
 }
 
@@ -96,7 +96,8 @@ static bool fit(const struct worker *w, const struct session *session, unsigned 
     uint64_t places = blocks != 0 ? info->block_count / blocks / count : 0;
 
     if (plan->depth > info->depth)
-        complain("--depth %u: the controller's queues hold at most %u requests", plan->depth, info->depth);
+        complain("--depth %u: the controller's queues hold at most %u request%s", plan->depth, info->depth,
+                 PLURAL(info->depth));
     else if (plan->size % info->block_size != 0)
         complain("--size %" PRIu64 ": not a multiple of the namespace's block size, %" PRIu32, plan->size,
                  info->block_size);
@@ -104,12 +105,13 @@ static bool fit(const struct worker *w, const struct session *session, unsigned 
         complain("--size %" PRIu64 ": the controller takes at most %" PRIu64 " bytes a request", plan->size,
                  largest);
     else if (places == 0)
-        complain("--size %" PRIu64 ": namespace %" PRIu32 " has only %" PRIu64 " bytes for each of %u cores",
-                 plan->size, session->ns.nsid, info->block_count / count * info->block_size, count);
+        complain("--size %" PRIu64 ": namespace %" PRIu32 " has only %" PRIu64 " bytes for each of %u core%s",
+                 plan->size, session->ns.nsid, info->block_count / count * info->block_size, count,
+                 PLURAL(count));
     else if (plan->verify && places < 2ull * info->depth)
         complain("--verify: namespace %" PRIu32
-                 " is too small for %u requests of this size on each of %u cores",
-                 session->ns.nsid, info->depth, count);
+                 " is too small for %u request%s of this size on each of %u core%s",
+                 session->ns.nsid, info->depth, PLURAL(info->depth), count, PLURAL(count));
     else
         return true;
     return false;
