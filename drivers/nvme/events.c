@@ -51,6 +51,7 @@ static int send_requests(struct chalk_nvme *nvme)
         if (error != 0)
             return error != -EAGAIN ? error : 0; /* later */
         events->sent |= missing & -missing;
+        events->asks = true;
     }
     return events->usable != 0 ? 0 : -ENOTSUP;
 }
@@ -316,18 +317,22 @@ void chalk_nvme_events_begin(struct chalk_nvme *nvme)
     nvme_unlock(&events->tending);
 }
 
-void chalk_nvme_events_tend(struct chalk_nvme *nvme)
+bool chalk_nvme_events_tend(struct chalk_nvme *nvme)
 {
     struct nvme_events *events = &nvme->events;
+    bool more = false;
     int error;
 
     if (atomic_load_explicit(&events->watched, memory_order_relaxed) ||
         (atomic_load_explicit(&events->wanted, memory_order_relaxed) & CHALK_NVME_WATCH_NAMESPACES) == 0 ||
         atomic_flag_test_and_set_explicit(&events->tending, memory_order_acquire))
-        return;
-    if (!atomic_load_explicit(&events->watched, memory_order_relaxed))
-        (void)step(nvme, &error);
+        return false;
+    if (!atomic_load_explicit(&events->watched, memory_order_relaxed)) {
+        events->asks = false;
+        more = step(nvme, &error) || events->state != NVME_EVENT_NONE || events->asks;
+    }
     nvme_unlock(&events->tending);
+    return more;
 }
 
 /* Fills in what was told. Whether it is an event. */

@@ -204,7 +204,8 @@ static __attribute__((noinline)) unsigned look_at_time(struct nvme_queue *queue)
     uint64_t now = chalk_ticks();
     unsigned found = 0;
 
-    if ((queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now))
+    if ((queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now) ||
+        nvme_shape_is_in_doubt(queue))
         found = chalk_nvme_sweep(queue);
     chalk_nvme_limit_wait(queue);
     return found;

@@ -182,6 +182,7 @@ struct nvme_events {
     atomic_flag tending;        /* of what follows, while it is the queues' */
     uint32_t asked;             /* of `wanted`, what the program asked for */
     bool of_queues;             /* queues want to know of changes of namespaces */
+    bool asks;                  /* a request was sent in this step, which may be answered at once */
     struct nvme_event_request requests[NVME_EVENT_REQUESTS];
     uint32_t usable;      /* bit n: the controller takes requests[n] */
     uint32_t sent;        /* bit n: it has it, or has answered it */
@@ -534,6 +535,17 @@ static inline bool nvme_is_time_to_look(const struct chalk_nvme *nvme, uint64_t 
     return now >= atomic_load_explicit(&nvme->next_look, memory_order_relaxed) || nvme_is_lost(nvme);
 }
 
+/* Whether namespaces have changed since the queue's was identified, and nothing keeps it from being
+ * identified again at once. */
+/*@ requires \valid_read(queue) && \valid_read(queue->nvme);
+    assigns \nothing; */
+static inline bool nvme_shape_is_in_doubt(const struct nvme_queue *queue)
+{
+    uint32_t changes = atomic_load_explicit(&queue->nvme->events.changes, memory_order_relaxed);
+
+    return (changes != queue->changes || queue->looking) && queue->looks == 0;
+}
+
 static inline void nvme_look_later(struct chalk_nvme *nvme)
 {
     atomic_store_explicit(&nvme->next_look, chalk_deadline(NVME_LOOK_NS), memory_order_relaxed);
@@ -694,8 +706,9 @@ int chalk_nvme_events_configure(struct chalk_nvme *nvme);
  * watch. That it cannot is no error. */
 void chalk_nvme_events_begin(struct chalk_nvme *nvme);
 
-/* In a sweep, on any core: does what a program that watches does by chalk_nvme_next_event(), if none does. */
-void chalk_nvme_events_tend(struct chalk_nvme *nvme);
+/* In a sweep, on any core: does what a program that watches does by chalk_nvme_next_event(), if none does.
+ * Returns whether there may soon be more to do. */
+bool chalk_nvme_events_tend(struct chalk_nvme *nvme);
 
 /* zns.c */
 
@@ -841,8 +854,9 @@ void chalk_nvme_take_shape(struct nvme_queue *queue, const struct chalk_nvme_nam
  */
 int chalk_nvme_refit(struct nvme_queue *queue);
 
-/* In a sweep: whether the queue has to end because its namespace has changed. Does not wait: it asks the
- * controller when a change was reported, and a later sweep sees the answer. */
+/* In a sweep, or between sweeps while nvme_shape_is_in_doubt(): whether the queue has to end because its
+ * namespace has changed. Does not wait: it asks the controller when a change was reported, and a later call
+ * sees the answer. */
 bool chalk_nvme_shape_is_lost(struct nvme_queue *queue);
 
 /* vector.c */

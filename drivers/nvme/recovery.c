@@ -246,12 +246,22 @@ static void grow_older(struct nvme_queue *queue, const struct chalk_block_reques
     }
 }
 
-/* Nothing is late: is the controller there? */
-static unsigned look_only(struct nvme_queue *queue)
+/* Nothing is late: is the controller there, and the namespace as it was? An idle queue has to know that, too:
+ * its first request after a change of the block size would move more bytes than it has memory for. */
+static unsigned look_only(struct nvme_queue *queue, uint64_t now)
 {
+    struct chalk_nvme *nvme = queue->nvme;
+    bool due = nvme_is_time_to_look(nvme, now);
     uint32_t csts;
 
-    if (!chalk_nvme_look(queue->nvme, queue->epoch, NULL, &csts))
+    if (due && !chalk_nvme_look(nvme, queue->epoch, NULL, &csts)) {
+        queue->block.ops = &mending_ops;
+        return 0;
+    }
+    chalk_nvme_admin_poll(nvme);
+    if (due && chalk_nvme_events_tend(nvme)) /* the list of changed namespaces is on its way */
+        atomic_store_explicit(&nvme->next_look, now + chalk_ns_to_ticks(CHALK_MS), memory_order_relaxed);
+    if ((due || nvme_shape_is_in_doubt(queue)) && chalk_nvme_shape_is_lost(queue))
         queue->block.ops = &mending_ops;
     return 0;
 }
@@ -262,6 +272,8 @@ void chalk_nvme_limit_wait(struct nvme_queue *queue)
 
     if (queue->in_flight != 0 && queue->next_sweep < due)
         due = queue->next_sweep;
+    if (nvme_shape_is_in_doubt(queue) && due > now + chalk_ns_to_ticks(CHALK_MS))
+        due = now + chalk_ns_to_ticks(CHALK_MS); /* the answer wakes the core of admin commands only */
     queue->block.wait_ns = due > now ? chalk_ticks_to_ns(due - now) + 1 : 1; /* 0 would be for ever */
 }
 
@@ -273,7 +285,7 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
     uint32_t csts;
 
     if (queue->in_flight == 0 || (now < queue->next_sweep && !nvme_is_lost(nvme)))
-        return look_only(queue);
+        return look_only(queue, now);
     queue->next_sweep = now + queue->sweep_ticks;
     if (queue->block.counters.completed != queue->swept)
         atomic_store_explicit(&nvme->strikes, 0, memory_order_relaxed);
@@ -292,7 +304,7 @@ unsigned chalk_nvme_sweep(struct nvme_queue *queue)
         complain(queue, newly, csts, "aborting it");
     abort_next(queue);
     chalk_nvme_admin_poll(nvme);
-    chalk_nvme_events_tend(nvme);
+    (void)chalk_nvme_events_tend(nvme);
     if (!chalk_nvme_shape_is_lost(queue))
         return submit_kept(queue);
     queue->block.ops = &mending_ops;

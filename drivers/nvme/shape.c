@@ -193,6 +193,7 @@ int chalk_nvme_refit(struct nvme_queue *queue)
     if (queue->shape_epoch == epoch)
         return 0;
     queue->looking = false; /* a reset has ended that */
+    queue->looks = 0;
     if (is_too_much(queue))
         return 1;
     command = ask(queue);

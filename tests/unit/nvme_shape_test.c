@@ -341,6 +341,27 @@ static void an_event_that_finds_another_shape_ends_the_queue(void **state)
     assert_int_equal(model->enables, 1);
 }
 
+/* Nothing is in flight: the next request would be the first to find out, in its buffer. */
+static void an_idle_queue_learns_of_another_shape(void **state)
+{
+    const uint32_t told = 2 | CHALK_NVME_LOG_CHANGED << 16;
+    int polled = 0;
+
+    (void)state;
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+    assert_true(model_event(model, told, 0)); /* of another namespace: it goes on */
+    for (unsigned i = 0; i < 40; i++, fake.now += 100 * CHALK_MS)
+        assert_int_equal(chalk_block_poll(queue, 0), 0);
+    assert_int_equal(run(CHALK_BLOCK_READ, 1), 0);
+
+    enlarge_blocks(&model->namespaces[0]);
+    assert_true(model_event(model, told, 0));
+    for (unsigned i = 0; i < 40 && polled == 0; i++, fake.now += 50 * CHALK_MS)
+        polled = chalk_block_poll(queue, 0);
+    assert_int_equal(polled, -EIO);
+    expect_end();
+}
+
 static unsigned refusals; /* of Identify (namespace), that are left */
 
 static bool refuse_identify(struct nvme_model *self, unsigned id, const struct nvme_command *command,
@@ -560,6 +581,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_queue, teardown_queue)
         TEST(a_reset_that_finds_another_shape_ends_the_queue),
         TEST(an_event_that_finds_another_shape_ends_the_queue),
+        TEST(an_idle_queue_learns_of_another_shape),
         TEST(a_refusal_to_identify_may_pass),
         TEST(a_queue_watches_by_itself),
         TEST(a_program_is_not_told_of_what_the_queue_watches),
