@@ -44,7 +44,7 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
     'idle-unaware': (
         'drivers/nvme/io.c',
         '(queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now)',
-        'queue->in_flight != 0 && now >= queue->next_sweep'),
+        '(queue->in_flight != 0 && now >= queue->next_sweep)'),
     'passing-final': (
         'drivers/nvme/admin.c',
         'bool again = call->again || call->mends || !nvme->open;',
@@ -53,6 +53,10 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
         'drivers/nvme/shape.c',
         '    if (is_same(before, &now))\n        return true;\n',
         '    return true;\n'),
+    'change-unseen': (
+        'drivers/nvme/shape.c',
+        '    queue->unfit = !still_has(queue, &queue->look);\n',
+        ''),
     'not-renewed': (
         'drivers/nvme/reset.c',
         '    if (error == 0)\n        error = chalk_nvme_renew(nvme);\n',

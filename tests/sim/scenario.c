@@ -26,7 +26,7 @@ struct nature {
 /* Nothing in flight, or all that can be, or one less; and then something happens. */
 static void draw_burst(struct scenario *scenario, unsigned resets, uint64_t *random)
 {
-    static const enum op then[] = {OP_PAUSE, OP_IDLE, OP_CANCEL, OP_FLUSH, OP_RESET, OP_RESET, OP_RESET};
+    static const enum op then[] = {OP_PAUSE, OP_IDLE, OP_IDLE, OP_CANCEL, OP_RESET, OP_RESET, OP_RESET};
     struct step *step = &scenario->steps[scenario->count];
     unsigned core = (unsigned)chalk_random_below(random, scenario->cores);
     unsigned left = (unsigned)chalk_random_below(random, 3);
