@@ -293,13 +293,32 @@ int chalk_nvme_enable(struct chalk_nvme *nvme)
     if (error == -ENODEV)
         chalk_log(CHALK_ERROR, "NVMe %s: gone while it was being enabled", nvme->name);
     else if (error == -EIO)
-        chalk_log(CHALK_ERROR,
-                  "NVMe %s: fatal status 0x%08x after it was enabled; power the machine off and on",
-                  nvme->name, csts);
+        chalk_log(CHALK_ERROR, "NVMe %s: fatal status 0x%08x after it was enabled", nvme->name, csts);
     else if (error != 0)
         chalk_log(CHALK_ERROR,
                   "NVMe %s: not ready %u ms after it was enabled (status 0x%08x, CAP.TO is %u ms)",
                   nvme->name, (unsigned)(nvme->ready_ns / CHALK_MS), csts, NVME_CAP_TO(nvme->cap) * 500);
+    return error;
+}
+
+/*
+ * Enables it for the first time. One that a process plays may have been restarted between two of the writes
+ * that configure it, and then finds no admin queue where it looks: so they are made once more.
+ */
+static int enable_first(struct chalk_nvme *nvme)
+{
+    int error = chalk_nvme_enable(nvme);
+
+    if (error != -EIO)
+        return error;
+    error = chalk_nvme_disable(nvme, nvme->ready_ns);
+    if (error == 0) {
+        chalk_nvme_admin_rewind(nvme);
+        error = chalk_nvme_enable(nvme);
+    }
+    if (error != 0 && error != -ENODEV)
+        chalk_log(CHALK_ERROR, "NVMe %s: cannot be enabled (status 0x%08x); power the machine off and on",
+                  nvme->name, status(nvme));
     return error;
 }
 
@@ -379,7 +398,7 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     if (error == 0) {
         chalk_grant_check(nvme->domain, nvme->answer.iova, nvme->answer.size);
         atomic_store_explicit(&nvme->epoch, NVME_LIVE, memory_order_release);
-        error = chalk_nvme_enable(nvme);
+        error = enable_first(nvme);
         if (error == 0)
             error = chalk_nvme_identify_controller(nvme);
         if (error == 0 && nvme_has_command_sets(nvme))

@@ -161,6 +161,18 @@ static void gives_up_on_a_fatal_status(void **state)
     model->fatal = true;
     assert_int_equal(open_controller(), -EIO);
     assert_true(fake_console_has("fatal status 0x00000002"));
+    assert_true(fake_console_has("power the machine off and on"));
+}
+
+/* As one does whose process was restarted after its admin queue's address was written. */
+static void enables_once_more_after_a_fatal_status(void **state)
+{
+    (void)state;
+    model->fatal_once = true;
+    assert_int_equal(open_controller(), 0);
+    assert_true(fake_console_has("fatal status 0x00000002 after it was enabled"));
+    assert_false(fake_console_has("power the machine off"));
+    chalk_nvme_close(nvme);
 }
 
 static void takes_over_what_firmware_left_running(void **state)
@@ -575,6 +587,7 @@ int main(void)
         TEST(waits_for_as_long_as_a_large_controller_takes),
         TEST(gives_up_after_half_a_second_where_no_time_is_told),
         TEST(gives_up_on_a_fatal_status),
+        TEST(enables_once_more_after_a_fatal_status),
         TEST(takes_over_what_firmware_left_running),
         TEST(resets_one_that_cannot_be_disabled),
         TEST(reports_one_that_cannot_be_disabled_nor_reset),

@@ -517,10 +517,12 @@ static void enable(struct nvme_model *model)
     model->enabled_without_master |=
         (model->device->config[CHALK_PCI_COMMAND] & CHALK_PCI_COMMAND_MASTER) == 0;
     model->enabled_without_vectors |= model->device->vectors[0].counter == NULL;
-    if (model->fatal)
+    if (model->fatal || model->fatal_once)
         model->csts |= NVME_CSTS_CFS;
-    if (model->never_ready || model->fatal)
+    if (model->never_ready || model->fatal || model->fatal_once) {
+        model->fatal_once = false;
         return;
+    }
     if (model->asq % page_size(model) != 0 || model->acq % page_size(model) != 0 ||
         model->aqa >> 16 != entries - 1)
         fault(model, "admin queues: AQA 0x%x ASQ 0x%llx ACQ 0x%llx", model->aqa,

@@ -51,6 +51,7 @@ struct nvme_model {
 
     /* how it misbehaves */
     bool gone_in_zeroes; /* its registers read as zeroes once it is unplugged */
+    bool fatal_once;     /* only the first time */
     bool never_ready, never_idle, never_shut_down, fatal; /* fatal: CSTS.CFS as soon as it is enabled */
     bool cmb_deaf;    /* it does not heed the address of its own memory, and breaks down when sent there */
     bool cmb_refused; /* it does not take the address of its own memory */
