@@ -89,7 +89,7 @@ def limits(test, folder):
     path = worlds.disk(folder, 'limits.img', 16)
     group = 'd=/sys/fs/cgroup/$$; mkdir -p $d; echo $(sh -c \'echo $PPID\') > $d/cgroup.procs; '
     pages = '/proc/sys/vm/nr_hugepages'
-    large = 'nvme-perf --pattern random --op read --count 10 --depth 2048 --size 131072'
+    large = 'nvme-perf --pattern random --op read --count 10 --depth 2047 --size 131072'
     node = ('g=/dev/vfio/$(basename $(readlink /sys/bus/pci/devices/%s/iommu_group)); ' % NVME +
             'set -- $(tr : " " < /sys/class/vfio/$(basename $g)/dev); rm $g; ')
     again = 'rm -f $g; mknod $g c $1 $2; exit $s'
