@@ -15,7 +15,9 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from tap import Tap  # noqa: E402
 
 MUSL = '/usr/include/x86_64-linux-musl'
-STRICT = ['-Wall', '-Wextra', '-Wconversion', '-Wno-sign-conversion', '-Werror', '-march=x86-64-v2']
+STRICT = ['-Wall', '-Wextra', '-pedantic', '-Wconversion', '-Wno-sign-conversion', '-Werror', '-march=x86-64-v2']
+# What a program needs of a header alone.
+NEEDED = {'device.h': 'struct chalk_mmio window;'}
 C = ['-x', 'c', '-std=gnu11', *STRICT, '-Wshadow', '-Wstrict-prototypes', '-Wundef']
 CXX = ['-x', 'c++', '-std=gnu++17', *STRICT]
 VARIANTS = ([], ['-DCHALK_DEBUG', '-DCHALK_INSTRUMENTED'])
@@ -58,7 +60,7 @@ def main():
                 continue
             for header in headers:
                 line = f'#include <chalk/{header}>\n'
-                found = ''.join(complaints(compiler, language + variant, line * 2 + 'int main(void);\n')
+                found = ''.join(complaints(compiler, language + variant, line * 2 + NEEDED.get(header, 'int main(void);') + '\n')
                                 for variant in VARIANTS)
                 tap.result(not found, f'{header} alone, with {compiler}', found)
             everything = ''.join(f'#include <chalk/{header}>\n' for header in headers)

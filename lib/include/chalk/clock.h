@@ -12,6 +12,9 @@
 extern "C" {
 #endif
 
+/* Products of two words. An extension of C, which -pedantic accepts where it is said to be one. */
+__extension__ typedef unsigned __int128 chalk_uint128;
+
 static inline uint64_t chalk_ticks(void)
 {
     return __builtin_ia32_rdtsc();
@@ -25,19 +28,18 @@ static inline void chalk_pause(void)
 
 static inline uint64_t chalk_ticks_to_ns(uint64_t ticks)
 {
-    return (uint64_t)(((unsigned __int128)ticks * chalk_clock_info()->ns_mult) >> 32);
+    return (uint64_t)(((chalk_uint128)ticks * chalk_clock_info()->ns_mult) >> 32);
 }
 
 static inline uint64_t chalk_ns_to_ticks(uint64_t ns)
 {
-    return (uint64_t)(((unsigned __int128)ns * chalk_clock_info()->ticks_mult) >> 32);
+    return (uint64_t)(((chalk_uint128)ns * chalk_clock_info()->ticks_mult) >> 32);
 }
 
 /* The deadline that lies `ns` nanoseconds ahead; CHALK_FOREVER if that is beyond the end of time. */
 static inline uint64_t chalk_deadline(uint64_t ns)
 {
-    unsigned __int128 deadline =
-        chalk_ticks() + (((unsigned __int128)ns * chalk_clock_info()->ticks_mult) >> 32);
+    chalk_uint128 deadline = chalk_ticks() + (((chalk_uint128)ns * chalk_clock_info()->ticks_mult) >> 32);
 
     return deadline < CHALK_FOREVER ? (uint64_t)deadline : CHALK_FOREVER;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What every PCI driver needs on top of the platform's device calls: registers of the configuration header,
- * capabilities, bus mastering, and finding devices. Source: PCI Local Bus 3.0, PCI Express Base 5.0
- * chapter 7.
+ * capabilities, bus mastering, and finding devices; and <chalk/mmio.h>, for their windows. Source: PCI Local
+ * Bus 3.0, PCI Express Base 5.0 chapter 7.
  */
 #ifndef CHALK_DEVICE_H
 #define CHALK_DEVICE_H
 
+#include <chalk/mmio.h>
 #include <chalk/pci.h>
 #include <chalk/platform.h>
 

@@ -38,7 +38,7 @@ static inline uint64_t chalk_random_next(uint64_t *state)
  * 2^64. */
 static inline uint64_t chalk_random_below(uint64_t *state, uint64_t bound)
 {
-    return (uint64_t)(((unsigned __int128)chalk_random_next(state) * bound) >> 64);
+    return (uint64_t)(__extension__((unsigned __int128)chalk_random_next(state) * bound) >> 64);
 }
 
 #ifdef __cplusplus
