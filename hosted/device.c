@@ -16,9 +16,27 @@
 
 #include <chalk/clock.h>
 #include <chalk/device.h>
+#include <chalk/error.h>
 #include <chalk/log.h>
 
 static struct chalk_device *devices;
+
+/* Those closed last stay in memory, so that whoever still uses one is told. */
+static struct chalk_device *closed[8];
+static unsigned closed_next;
+
+static void keep_closed(struct chalk_device *device)
+{
+    free(closed[closed_next]);
+    closed[closed_next] = device;
+    closed_next = (closed_next + 1) % (sizeof closed / sizeof closed[0]);
+}
+
+void hosted_device_check(const struct chalk_device *device, const char *call)
+{
+    if (!device->opened)
+        chalk_misuse("%s(): %s is not open: it was closed already", call, device->name);
+}
 
 /* ---- configuration space ---- */
 
@@ -41,6 +59,7 @@ int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned wid
     uint32_t ones = width == 4 ? UINT32_MAX : (1u << 8 * (width & 3)) - 1;
     int error = 0;
 
+    hosted_device_check(device, "chalk_config_read");
     if ((width != 1 && width != 2 && width != 4) || offset % width != 0 || offset > 4096 - width)
         return -EINVAL;
     *value = 0;
@@ -74,6 +93,7 @@ int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned wi
     const struct region *region = &device->regions[REGION_CONFIG];
     int error;
 
+    hosted_device_check(device, "chalk_config_write");
     if ((width != 1 && width != 2 && width != 4) || offset % width != 0 || offset > 4096 - width)
         return -EINVAL;
     if (hosted_device_lost(device))
@@ -163,7 +183,9 @@ static void release(struct chalk_device *device)
     }
     device->transport->close(device);
     hosted_domain_leave(device);
-    free(device);
+    device->opened = false;
+    atomic_store(&device->lost, true); /* for whoever has a window of it */
+    keep_closed(device);
 }
 
 static struct chalk_device *find_open(const char *name)
@@ -330,6 +352,7 @@ static int reset(struct chalk_device *device, uint64_t deadline)
 
 int chalk_device_reset(struct chalk_device *device, uint64_t deadline)
 {
+    hosted_device_check(device, "chalk_device_reset");
     if (!device->has_reset)
         return -ENOTSUP;
     if (gone(device)) /* Linux would wait for its answer for a minute */
@@ -341,6 +364,7 @@ void chalk_device_close(struct chalk_device *device)
 {
     if (device == NULL)
         return;
+    hosted_device_check(device, "chalk_device_close");
     hosted_lock();
     close_device(device);
     hosted_unlock();
@@ -352,4 +376,9 @@ void hosted_devices_stop(void)
         chalk_log(CHALK_WARNING, "%s was still open", devices->name);
         close_device(devices);
     }
+    for (unsigned i = 0; i < sizeof closed / sizeof closed[0]; i++) {
+        free(closed[i]);
+        closed[i] = NULL;
+    }
+    hosted_domains_stop();
 }

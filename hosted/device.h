@@ -46,6 +46,7 @@ struct chalk_domain {
     unsigned range_count;
     struct chalk_ranges mappings; /* by iova */
     size_t mapping_count;
+    bool ended; /* its last device was closed */
 
     /* of vfio/ */
     int fd; /* the container's */
@@ -162,6 +163,13 @@ static inline bool hosted_device_lost(const struct chalk_device *device)
 
 /* Closes what is still open. */
 void hosted_devices_stop(void);
+
+/* Ends the program, with a message, if the device is not open. `call` is the contract's function that has got
+ * it. */
+void hosted_device_check(const struct chalk_device *device, const char *call);
+
+/* Forgets the domains that have ended. */
+void hosted_domains_stop(void);
 
 /* domain.c */
 

@@ -12,10 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <chalk/error.h>
 #include <chalk/log.h>
 #include <chalk/memory.h>
 
 static struct chalk_domain *domains;
+
+/* Those that ended last stay in memory, so that whoever still uses one is told. */
+static struct chalk_domain *ended[8];
+static unsigned ended_next;
 
 /* Mappings change under this lock, too, as others than those under hosted_lock() look for them. */
 static pthread_mutex_t moving = PTHREAD_MUTEX_INITIALIZER;
@@ -64,7 +69,26 @@ static void end(struct chalk_domain *domain)
         free(mapping);
     }
     free(domain->ranges);
-    free(domain);
+    domain->ended = true;
+    free(ended[ended_next]);
+    ended[ended_next] = domain;
+    ended_next = (ended_next + 1) % (sizeof ended / sizeof ended[0]);
+}
+
+void hosted_domains_stop(void)
+{
+    for (unsigned i = 0; i < sizeof ended / sizeof ended[0]; i++) {
+        free(ended[i]);
+        ended[i] = NULL;
+    }
+}
+
+static void check(const struct chalk_domain *domain, const char *call)
+{
+    if (domain->ended)
+        chalk_misuse(
+            "%s(): the domain of %s has ended with its last device: unshare memory before you close that",
+            call, domain->name);
 }
 
 void hosted_domain_leave(struct chalk_device *device)
@@ -164,6 +188,7 @@ int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t i
     struct mapping wanted = {.iova = iova, .size = size, .va = va, .protection = protection, .count = 1};
     int error;
 
+    check(domain, "chalk_dma_map");
     if (size == 0 || ((uintptr_t)va | size | iova) % CHALK_PAGE != 0 || iova + (size - 1) < iova ||
         protection == 0 || (protection & ~(unsigned)(CHALK_DEVICE_READS | CHALK_DEVICE_WRITES)) != 0)
         return -EINVAL;
@@ -202,6 +227,7 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
 {
     int error;
 
+    check(domain, "chalk_dma_unmap");
     hosted_lock();
     error = unmap(domain, iova, size);
     hosted_unlock();

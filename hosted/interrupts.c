@@ -153,6 +153,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned n
 {
     int error = 0;
 
+    hosted_device_check(device, "chalk_vector_attach");
     if (device->vector_count == 0) {
         chalk_log(CHALK_ERROR, "%s has no MSI-X and no interrupt pin that Linux passes on; poll it",
                   device->name);
@@ -180,6 +181,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned n
 
 int chalk_vector_rearm(struct chalk_device *device, unsigned vector)
 {
+    hosted_device_check(device, "chalk_vector_rearm");
     if (device->vector_count == 0)
         return -ENOTSUP;
     if (vector >= device->vector_count)

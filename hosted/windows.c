@@ -245,6 +245,7 @@ int chalk_window_map(struct chalk_device *device, unsigned bar, uint64_t offset,
     int error = 0;
 
     (void)attribute;
+    hosted_device_check(device, "chalk_window_map");
     if (bar >= REGION_BARS || region->size == 0) {
         chalk_log(CHALK_ERROR, "%s has nothing at base address register %u", device->name, bar);
         return -ENODEV;

@@ -138,6 +138,12 @@ static void quiet(struct chalk_device *device)
         change_command(bridge, 0, CHALK_PCI_COMMAND_MEMORY | CHALK_PCI_COMMAND_MASTER);
 }
 
+void device_check(const struct chalk_device *device, const char *call)
+{
+    if (device->domain == NULL)
+        chalk_misuse("%s(): %s is not open: it was closed already", call, device->name);
+}
+
 static bool gone(const struct chalk_device *device)
 {
     return pci_read(device, 0, 2) == 0xffff;
@@ -187,7 +193,7 @@ void chalk_device_close(struct chalk_device *device)
 {
     struct chalk_domain *domain = device->domain;
 
-    chalk_assert(domain != NULL);
+    device_check(device, "chalk_device_close");
     change_command(device, CHALK_PCI_COMMAND_MASTER, 0);
     msi_reset(device);
     lock_take(&lock);
@@ -308,7 +314,7 @@ int chalk_device_reset(struct chalk_device *device, uint64_t deadline)
 {
     struct saved saved;
 
-    chalk_assert(device->domain != NULL);
+    device_check(device, "chalk_device_reset");
     if (gone(device))
         return -ENODEV;
     save(device, &saved);
@@ -342,7 +348,7 @@ static bool misplaced(unsigned offset, unsigned width)
 
 int chalk_config_read(struct chalk_device *device, unsigned offset, unsigned width, uint32_t *value)
 {
-    chalk_assert(device->domain != NULL);
+    device_check(device, "chalk_config_read");
     if (misplaced(offset, width))
         return -EINVAL;
     *value = pci_read(device, offset, width);
@@ -356,7 +362,7 @@ static bool within(unsigned offset, unsigned start, unsigned size)
 
 int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned width, uint32_t value)
 {
-    chalk_assert(device->domain != NULL);
+    device_check(device, "chalk_config_write");
     if (misplaced(offset, width))
         return -EINVAL;
     /* The platform's own: addresses, and interrupt capabilities at their longest (PCI 6.8.1, 6.8.2). */
@@ -377,7 +383,7 @@ int chalk_config_write(struct chalk_device *device, unsigned offset, unsigned wi
 int chalk_window_map(struct chalk_device *device, unsigned index, uint64_t offset, size_t size,
                      enum chalk_attribute attribute, struct chalk_mmio *window)
 {
-    chalk_assert(device->domain != NULL);
+    device_check(device, "chalk_window_map");
     const struct pci_bar *bar = index < 6 ? &device->bars[index] : NULL;
     if (bar == NULL || bar->size == 0) {
         chalk_log(CHALK_ERROR, "pci: %s has nothing at base address register %u", device->name, index);

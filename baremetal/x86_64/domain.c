@@ -182,11 +182,19 @@ static int map(struct chalk_domain *domain, uint64_t iova, size_t size, unsigned
     return 0;
 }
 
+static void check(const struct chalk_domain *domain, const char *call)
+{
+    chalk_assert(domain != NULL);
+    if (domain->devices == 0)
+        chalk_misuse("%s(): the domain has ended with its last device: unshare memory before you close that",
+                     call);
+}
+
 int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t iova, unsigned protection)
 {
     int error;
 
-    chalk_assert(domain != NULL && domain->devices > 0);
+    check(domain, "chalk_dma_map");
     if ((uintptr_t)va % CHALK_PAGE != 0 || size == 0 || size % CHALK_PAGE != 0 || iova % CHALK_PAGE != 0 ||
         protection == 0 || protection > (CHALK_DEVICE_READS | CHALK_DEVICE_WRITES))
         return -EINVAL;
@@ -211,7 +219,7 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
 {
     struct mapping *mapping = NULL;
 
-    chalk_assert(domain != NULL && domain->devices > 0);
+    check(domain, "chalk_dma_unmap");
     lock_take(&lock);
     if (size != 0)
         mapping = mapping_at(domain, iova, size);

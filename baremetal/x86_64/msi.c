@@ -236,7 +236,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
 {
     int error = 0;
 
-    chalk_assert(device->domain != NULL);
+    device_check(device, "chalk_vector_attach");
     if (device->vector_count == 0) {
         chalk_log(CHALK_ERROR,
                   "pci: %s has no MSI-X and no MSI, and on bare metal interrupt pins are not used; poll it",
@@ -264,7 +264,7 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
 
 int chalk_vector_rearm(struct chalk_device *device, unsigned vector)
 {
-    chalk_assert(device->domain != NULL);
+    device_check(device, "chalk_vector_rearm");
     if (device->vector_count == 0)
         return -ENOTSUP;
     return vector < device->vector_count ? 0 : -ERANGE; /* messages are edges */

@@ -103,6 +103,11 @@ struct chalk_device *pci_device(unsigned i);
 /* The function at that place, or NULL. */
 struct chalk_device *pci_find(unsigned segment, unsigned bus, unsigned slot);
 
+/* ---- device.c ---- */
+/* Ends the program, with a message, if the device is not open. `call` is the contract's function that has got
+ * it. */
+void device_check(const struct chalk_device *device, const char *call);
+
 /* ---- domain.c ---- */
 /* A domain with one more device in it, a new one for NULL. Returns NULL if there is no memory for a record of
  * it. */

@@ -93,6 +93,53 @@ void chalk_nvme_stop(const struct chalk_nvme *nvme)
     (void)chalk_config_read(nvme->device, CHALK_PCI_COMMAND, 2, &command);
 }
 
+/* ---- those that are open -------------------------------------------------------------------------- */
+
+/* A device has one controller, and that one driver: two would take its admin queue from each other. */
+static struct {
+    atomic_flag lock;
+    struct chalk_nvme *first;
+} controllers = {ATOMIC_FLAG_INIT, NULL};
+
+/* Returns false if the device has a controller that is open. */
+static bool enter(struct chalk_nvme *nvme)
+{
+    const struct chalk_nvme *other;
+
+    nvme_lock(&controllers.lock);
+    for (other = controllers.first; other != NULL && other->device != nvme->device;)
+        other = other->next;
+    if (other == NULL) {
+        nvme->next = controllers.first;
+        controllers.first = nvme;
+    }
+    nvme_unlock(&controllers.lock);
+    return other == NULL;
+}
+
+static void leave(const struct chalk_nvme *nvme)
+{
+    struct chalk_nvme **link = &controllers.first;
+
+    nvme_lock(&controllers.lock);
+    while (*link != nvme)
+        link = &(*link)->next;
+    *link = nvme->next;
+    nvme_unlock(&controllers.lock);
+}
+
+/* If it is not, its memory may be another's: it is not touched. */
+static bool is_open(const struct chalk_nvme *nvme)
+{
+    const struct chalk_nvme *other;
+
+    nvme_lock(&controllers.lock);
+    for (other = controllers.first; other != NULL && other != nvme;)
+        other = other->next;
+    nvme_unlock(&controllers.lock);
+    return other != NULL;
+}
+
 /* ---- opening --------------------------------------------------------------------------------------- */
 
 /* Whether configuration space says that this is an NVMe controller, and how many vectors it has. */
@@ -325,6 +372,7 @@ static int enable_first(struct chalk_nvme *nvme)
 /* Undoes what open() did, as far as it came. The controller does no DMA any more. */
 static void dismantle(struct chalk_nvme *nvme)
 {
+    leave(nvme);
     (void)chalk_pci_bus_master(nvme->device, false);
     if (nvme->info.vectors != 0)
         (void)chalk_vector_attach(nvme->device, 0, nvme->core, NULL);
@@ -356,10 +404,16 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
                   options->name != NULL ? options->name : "controller", sizeof *nvme / 1024 + 1);
         return -ENOMEM;
     }
+    nvme->device = device;
+    if (!enter(nvme)) {
+        chalk_log(CHALK_ERROR, "NVMe %s: its controller is open already; close that first",
+                  options->name != NULL ? options->name : "controller");
+        chalk_memory_put(options->memory, nvme, sizeof *nvme);
+        return -EBUSY;
+    }
     atomic_init(&nvme->epoch, NVME_STOPPED);
     nvme_look_later(nvme);
     nvme->error = -EIO;
-    nvme->device = device;
     nvme->domain = options->domain;
     nvme->memory = options->memory;
     nvme->core = options->core;
@@ -443,7 +497,15 @@ static void shut_down(struct chalk_nvme *nvme)
 
 void chalk_nvme_close(struct chalk_nvme *nvme)
 {
-    chalk_assert(nvme != NULL && nvme->queue_ids == 1); /* every queue was closed */
+    uint32_t command;
+
+    if (nvme == NULL || !is_open(nvme))
+        chalk_misuse("chalk_nvme_close(): this controller is not open: it was closed already");
+    if (nvme->queue_ids != 1)
+        chalk_misuse("NVMe %s: closed while %d of its queues are open; close these first", nvme->name,
+                     __builtin_popcountll(nvme->queue_ids & ~1ull));
+    if (nvme_is_lost(nvme)) /* or the device was closed before, which this tells */
+        (void)chalk_config_read(nvme->device, CHALK_PCI_COMMAND, 2, &command);
     if (nvme_state(nvme) == NVME_LIVE) {
         shut_down(nvme);
         (void)chalk_nvme_fail(nvme, nvme_epoch(nvme), -ECANCELED);

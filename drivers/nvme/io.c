@@ -406,7 +406,26 @@ static int poll(struct chalk_block_queue *block, unsigned max)
     return 1;
 }
 
+/* ---- in debug builds ------------------------------------------------------------------------------- */
+
+/* A poll would call it at address 0, and nothing there says whose request it was. */
+#ifdef CHALK_DEBUG
+static int submit_checked(struct chalk_block_queue *block, struct chalk_block_request *const *requests,
+                          unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (requests[i]->done == NULL)
+            chalk_misuse("NVMe %s: request %u of %u, a %s at block %llu, has no callback: `done` is NULL",
+                         queue_of(block)->nvme->name, i + 1, count, chalk_block_op_name(requests[i]->op),
+                         (unsigned long long)requests[i]->lba);
+    return submit(block, requests, count);
+}
+#define SUBMIT submit_checked
+#else
+#define SUBMIT submit
+#endif
+
 const struct chalk_block_ops chalk_nvme_live_ops = {
-    .submit = submit, .kick = kick, .poll = poll, .cancel = chalk_nvme_cancel};
+    .submit = SUBMIT, .kick = kick, .poll = poll, .cancel = chalk_nvme_cancel};
 const struct chalk_block_ops chalk_nvme_adaptive_ops = {
-    .submit = submit, .kick = kick, .poll = chalk_nvme_poll_adaptive, .cancel = chalk_nvme_cancel};
+    .submit = SUBMIT, .kick = kick, .poll = chalk_nvme_poll_adaptive, .cancel = chalk_nvme_cancel};

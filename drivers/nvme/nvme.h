@@ -200,7 +200,8 @@ struct chalk_nvme {
     _Atomic(uint32_t) strikes; /* resets since a request succeeded */
     /* Ticks: when a poll that finds nothing, on any core, looks whether the controller is there. */
     _Atomic(uint64_t) next_look;
-    bool open; /* wholly; before that, what fails is not mended */
+    bool open;               /* wholly; before that, what fails is not mended */
+    struct chalk_nvme *next; /* of those that are open: controller.c */
     struct chalk_device *device;
     struct chalk_domain *domain;
     struct chalk_memory *memory;

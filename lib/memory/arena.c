@@ -143,7 +143,9 @@ void chalk_arena_unshare(struct chalk_arena *arena, struct chalk_domain *domain)
 
     chalk_assert(domain);
     grant = grant_of(arena, domain);
-    chalk_assert(grant); /* else it was not shared with that domain */
+    if (!grant)
+        chalk_misuse("%s is unshared from a domain that it is not shared with: call it once for each share",
+                     arena->name);
     chalk_loan_check(arena->name, "unshares", arena->claim.va, arena->claim.size, domain);
     if (--grant->count == 0) {
         chalk_grants_go(arena, grant);

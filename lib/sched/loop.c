@@ -37,6 +37,9 @@ int chalk_loop_create(const struct chalk_loop_options *options, struct chalk_loo
                   (unsigned)options->idle);
         return -EINVAL;
     }
+    if (options->memory == NULL)
+        chalk_misuse(
+            "chalk_loop_create(): options->memory is NULL: the loop lives there, and its tasks' stacks");
     (void)chalk_core_get_info(options->core, &core);
     loop = chalk_memory_get(options->memory, sizeof *loop);
     if (loop == NULL)

@@ -93,6 +93,9 @@ def refusals(test):
              'vector 0: -95', 'rearmed: -95', 'has no MSI-X and no MSI', 'vector 9: -95', 'pci: 0000:00:05.0 was still open']
     missing = [part for part in parts if part not in run.output]
     test.result(run.status == 0 and not missing, 'what a device does not have is named', f'missing {missing}\n{run}')
+    run = worlds.metal(image('refusals'), ['0000:00:05.0', 'twice'], options=['--qemu', '-device rtl8139,addr=5'])
+    test.result(run.status == 134 and 'chalk_device_close(): 0000:00:05.0 is not open: it was closed already' in run.output,
+                'a device that is closed twice ends the program', run)
 
 
 def leaks(test):

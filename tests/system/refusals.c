@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What the platform refuses of a device, which it has to explain: windows that are not there, a pin where
- * there is only that. The device is left open on purpose. Usage: refusals ADDRESS
+ * there is only that. The device is left open on purpose; or closed twice. Usage: refusals ADDRESS [twice]
  */
 #include <chalk/device.h>
 #include <chalk/main.h>
@@ -22,8 +22,12 @@ int chalk_main(int argc, char *argv[])
     struct chalk_domain *domain = NULL;
     struct chalk_device *device;
 
-    if (argc != 2 || chalk_device_open(argv[1], &domain, &device) != 0)
+    if (argc < 2 || chalk_device_open(argv[1], &domain, &device) != 0)
         return 2;
+    if (argc > 2) {
+        chalk_device_close(device);
+        chalk_device_close(device);
+    }
     /* An RTL8139 has I/O ports, then 256 bytes of registers, and nothing else. */
     map(device, 0, 0, 4);
     map(device, 1, 0, 4);

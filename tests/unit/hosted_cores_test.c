@@ -8,6 +8,7 @@
 #include "hosted/events.h"
 #include "hosted/thread.h"
 #include "hosted_console.h"
+#include "hosted_misuse.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -585,30 +586,6 @@ static int call(unsigned which)
     default:
         return -EINVAL;
     }
-}
-
-/* What a child says that ends in mistake number `which`, with the status of a failed assertion. */
-static void expect_misuse(int (*mistake)(unsigned which), unsigned which, const char *text)
-{
-    int channel[2], status;
-    pid_t child;
-
-    assert_int_equal(pipe(channel), 0);
-    child = fork();
-    if (child == 0) {
-        dup2(channel[1], STDERR_FILENO);
-        console_echo = true;
-        (void)mistake(which);
-        _exit(0);
-    }
-    close(channel[1]);
-    console_clear();
-    console.size = (size_t)read(channel[0], console.text, sizeof console.text - 1);
-    close(channel[0]);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 134);
-    if (!said(text))
-        fail_msg("mistake %u: '%s' is not in: %s", which, text, console.text);
 }
 
 /* Whoever forgets chalk_start() is told so, whatever comes first. */

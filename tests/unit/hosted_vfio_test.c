@@ -8,6 +8,7 @@
 #include "hosted/pci.h"
 #include "hosted/sysfs.h"
 #include "hosted_console.h"
+#include "hosted_misuse.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -870,6 +871,56 @@ static void fewer_vectors_than_the_device_has(void **state)
     assert_true(said("chalk_vector_attach(): there is no core 5000"));
 }
 
+static struct chalk_domain *domain_of_it;
+
+static int use_closed_device(unsigned which)
+{
+    struct chalk_mmio window;
+    uint32_t value;
+
+    chalk_device_close(device);
+    switch (which) {
+    case 0:
+        chalk_device_close(device);
+        return 0;
+    case 1:
+        return chalk_config_read(device, 0, 2, &value);
+    case 2:
+        return chalk_config_write(device, 4, 2, 0);
+    case 3:
+        return chalk_window_map(device, 0, 0, 4, CHALK_UNCACHED, &window);
+    case 4:
+        return chalk_vector_attach(device, 0, 0, NULL);
+    case 5:
+        return chalk_vector_rearm(device, 0);
+    case 6:
+        return chalk_device_reset(device, 0);
+    case 7:
+        return chalk_dma_unmap(domain_of_it, 0x1000, 0x1000);
+    default:
+        return chalk_dma_map(domain_of_it, NULL, 0x1000, 0x1000, CHALK_DEVICE_READS);
+    }
+}
+
+/* Twice closed, or closed under who uses it: the device is named. */
+static void a_closed_device_is_not_used(void **state)
+{
+    static const char *const calls[] = {"chalk_device_close", "chalk_config_read",   "chalk_config_write",
+                                        "chalk_window_map",   "chalk_vector_attach", "chalk_vector_rearm",
+                                        "chalk_device_reset"};
+    char text[96];
+
+    (void)state;
+    open_first();
+    domain_of_it = device->domain;
+    for (unsigned which = 0; which < sizeof calls / sizeof calls[0]; which++) {
+        snprintf(text, sizeof text, "%s(): " FIRST " is not open: it was closed already", calls[which]);
+        expect_misuse(use_closed_device, which, text);
+    }
+    expect_misuse(use_closed_device, 7, "chalk_dma_unmap(): the domain of " FIRST " has ended");
+    expect_misuse(use_closed_device, 8, "chalk_dma_map(): the domain of " FIRST " has ended");
+}
+
 static void a_pin_is_rearmed_by_the_driver(void **state)
 {
     _Atomic(uint32_t) counter = 0;
@@ -1128,6 +1179,7 @@ int main(void)
         ONE(a_vector_without_a_descriptor_is_told),
         ONE(fewer_vectors_than_the_device_has),
         BOTH(a_pin_is_rearmed_by_the_driver),
+        BOTH(a_closed_device_is_not_used),
         ONE(no_interrupts_at_all),
         BOTH(what_is_still_open_is_closed_at_the_end),
         WATCHING(what_linux_wants_back_reads_as_all_ones),

@@ -72,6 +72,15 @@ static void core_must_exist(void **state)
     assert_true(fake_console_has("chalk_loop_create(): idle is 3"));
 }
 
+static void memory_is_needed(void **state)
+{
+    struct chalk_loop *other;
+
+    (void)state;
+    assert_true(fake_exits(chalk_loop_create(&(struct chalk_loop_options){.core = 0}, &other)));
+    assert_true(fake_console_has("chalk_loop_create(): options->memory is NULL"));
+}
+
 static void idle_loop_takes_little_memory(void **state)
 {
     struct chalk_memory_usage usage;
@@ -374,6 +383,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(core_must_exist),
+        TEST(memory_is_needed),
         TEST(idle_loop_takes_little_memory),
         TEST(pollers_may_remove_each_other),
         TEST(removing_what_was_never_added_is_a_mistake),

@@ -190,6 +190,7 @@ static void sharing_twice_takes_unsharing_twice(void **state)
     chalk_memory_unshare(memory, domain);
     assert_null(fake_dma(domain, all.iova, 1, CHALK_DEVICE_READS));
     assert_true(fake_exits(chalk_memory_unshare(memory, domain)));
+    assert_true(fake_console_has("is unshared from a domain that it is not shared with"));
     chalk_memory_destroy(memory);
 }
 

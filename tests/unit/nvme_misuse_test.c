@@ -59,14 +59,20 @@ static void commands_of_the_driver_are_refused(void **state)
     chalk_nvme_close(nvme);
 }
 
+static void never(struct chalk_block_request *request, int status)
+{
+    fail_msg("request %p is called back with %d", (void *)request, status);
+}
+
 static void data_that_is_nowhere_is_refused(void **state)
 {
     const struct chalk_nvme_command command = {.opcode = NVME_IDENTIFY, .cdw10 = 1};
     struct chalk_nvme_request request = {
-        .block = {.op = CHALK_BLOCK_DRIVER, .segment_count = 1},
+        .block = {.op = CHALK_BLOCK_DRIVER, .segment_count = 1, .done = never},
         .command = {.opcode = NVME_READ, .nsid = 1},
     };
-    struct chalk_block_request write = {.op = CHALK_BLOCK_WRITE, .count = 2, .segment_count = 2};
+    struct chalk_block_request write = {
+        .op = CHALK_BLOCK_WRITE, .count = 2, .segment_count = 2, .done = never};
     struct chalk_block_request *requests[] = {&request.block, &write};
 
     (void)state;
@@ -87,6 +93,54 @@ static void data_that_is_nowhere_is_refused(void **state)
     chalk_nvme_close(nvme);
 }
 
+static void a_device_has_one_controller(void **state)
+{
+    const struct chalk_nvme_options options = {.memory = memory, .domain = domain, .name = MODEL_NAME};
+    const struct chalk_nvme_queue_options queue_options = {.nsid = 1};
+    struct chalk_nvme *second;
+
+    (void)state;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(chalk_nvme_open(device, &options, &second), -EBUSY);
+    assert_true(fake_console_has(MODEL_NAME ": its controller is open already; close that first"));
+    assert_int_equal(chalk_nvme_queue_open(nvme, &queue_options, &queue), 0);
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    assert_int_equal(open_controller(), 0);
+    chalk_nvme_close(nvme);
+}
+
+static void queues_are_closed_before_their_controller(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1};
+
+    (void)state;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(chalk_nvme_queue_open(nvme, &options, &queue), 0);
+    assert_true(fake_exits(chalk_nvme_close(nvme)));
+    assert_int_equal(fake.exit_status, 134);
+    assert_true(fake_console_has(MODEL_NAME ": closed while 1 of its queues are open; close these first"));
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+    assert_true(fake_exits(chalk_nvme_close(nvme)));
+    assert_true(fake_console_has("chalk_nvme_close(): this controller is not open: it was closed already"));
+}
+
+static void a_request_has_a_callback(void **state)
+{
+    const struct chalk_nvme_queue_options options = {.nsid = 1};
+    struct chalk_block_request request = {.op = CHALK_BLOCK_FLUSH}, *requests[] = {&request};
+
+    (void)state;
+    assert_int_equal(open_controller(), 0);
+    assert_int_equal(chalk_nvme_queue_open(nvme, &options, &queue), 0);
+    assert_true(fake_exits((void)chalk_block_submit(queue, requests, 1)));
+    assert_true(fake_console_has("request 1 of 1, a flush at block 0, has no callback: `done` is NULL"));
+    assert_int_equal(model->commands, 0);
+    chalk_nvme_queue_close(queue);
+    chalk_nvme_close(nvme);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, session_setup, session_teardown)
@@ -95,6 +149,9 @@ int main(void)
         TEST(values_that_an_enum_does_not_have_are_refused),
         TEST(commands_of_the_driver_are_refused),
         TEST(data_that_is_nowhere_is_refused),
+        TEST(a_device_has_one_controller),
+        TEST(queues_are_closed_before_their_controller),
+        TEST(a_request_has_a_callback),
     };
 
     return cmocka_run_group_tests_name("nvme_misuse", tests, NULL, NULL);

@@ -48,7 +48,8 @@ struct chalk_nvme_options {
  * Resets and enables the controller, and identifies it. Owns `device` until chalk_nvme_close(). One that
  * grants no I/O queues is opened, too, so that its logs can be read: chalk_nvme_queue_open() then says why.
  * Errors: -ENODEV (not an NVMe controller, or gone), -ETIMEDOUT (not ready within CAP.TO or CRTO; the message
- * has the status register), -EINVAL (there is no such core), -ENOTSUP (page size or command set), -ENOMEM,
+ * has the status register), -EINVAL (there is no such core), -EBUSY (its controller is
+ * open already), -ENOTSUP (page size or command set), -ENOMEM,
  * -EFAULT (`memory` was not shared with `domain`), -ERANGE (its doorbells are beyond its BAR), -EIO, -EPROTO
  * (it contradicts itself).
  */
