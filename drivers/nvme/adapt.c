@@ -22,7 +22,7 @@
 
 static void become_quiet(struct nvme_queue *queue, uint64_t now)
 {
-    chalk_nvme_vector_quiet(queue);
+    chalk_vector_quiet(&queue->nvme->vectors, queue->vector);
     queue->block.may_wait = false;
     queue->adapt.completed = queue->block.counters.completed;
     queue->adapt.since = now;
@@ -42,7 +42,7 @@ static void hear(struct nvme_queue *queue, unsigned found, uint64_t now)
 /* Returns what a last look finds. */
 static int listen(struct nvme_queue *queue, unsigned max, uint64_t now)
 {
-    int error = chalk_nvme_vector_listen(queue);
+    int error = chalk_vector_listen(&queue->nvme->vectors, queue->vector);
 
     if (error != 0) {
         chalk_log(CHALK_WARNING,
@@ -81,10 +81,8 @@ int chalk_nvme_poll_adaptive(struct chalk_block_queue *block, unsigned max)
 
 void chalk_nvme_adapt(struct nvme_queue *queue, uint64_t patience_ns)
 {
-    unsigned times;
+    unsigned times = chalk_vectors_can_mask(&queue->nvme->vectors, queue->vector) ? 1 : DETACH;
 
-    chalk_nvme_vector_try_mask(queue);
-    times = queue->nvme->vector_table.size != 0 ? 1 : DETACH;
     queue->adapt.patience = times * chalk_ns_to_ticks(patience_ns != 0 ? patience_ns : PATIENCE_NS);
     queue->adapt.busy = times * BUSY;
     queue->live = &chalk_nvme_adaptive_ops;

@@ -11,7 +11,7 @@ int chalk_nvme_await_event(struct chalk_task *self, struct chalk_nvme *nvme, str
 {
     for (;;) {
         bool last_look = chalk_expired(deadline);
-        uint32_t seen = atomic_load_explicit(&nvme->vectors[0].interrupts, memory_order_acquire);
+        uint32_t seen = atomic_load_explicit(&nvme->vectors.vectors[0].interrupts, memory_order_acquire);
         int error = chalk_nvme_next_event(nvme, event);
         uint64_t next;
 
@@ -20,7 +20,7 @@ int chalk_nvme_await_event(struct chalk_task *self, struct chalk_nvme *nvme, str
         if (last_look)
             return -ETIMEDOUT;
         next = chalk_deadline(nvme->info.vectors != 0 ? 100 * CHALK_MS : CHALK_MS);
-        (void)chalk_task_wait_counter(self, &nvme->vectors[0].interrupts, seen,
+        (void)chalk_task_wait_counter(self, &nvme->vectors.vectors[0].interrupts, seen,
                                       next < deadline ? next : deadline);
     }
 }

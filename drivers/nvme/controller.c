@@ -145,8 +145,7 @@ static bool is_open(const struct chalk_nvme *nvme)
 /* Whether configuration space says that this is an NVMe controller, and how many vectors it has. */
 static int inspect(struct chalk_nvme *nvme, const char *name)
 {
-    uint32_t identity = UINT32_MAX, class_code, size;
-    unsigned msix;
+    uint32_t identity = UINT32_MAX, class_code;
     int error = chalk_config_read(nvme->device, 0, 4, &identity);
 
     if (name != NULL)
@@ -165,11 +164,8 @@ static int inspect(struct chalk_nvme *nvme, const char *name)
                   nvme->name, class_code, CHALK_CLASS_NVME);
         return -ENODEV;
     }
-    if (chalk_pci_capability(nvme->device, CHALK_PCI_CAP_MSIX, 0, &msix) == 0 &&
-        chalk_config_read(nvme->device, msix + CHALK_PCI_MSIX_CONTROL, 2, &size) == 0) {
-        size = (size & CHALK_PCI_MSIX_CONTROL_SIZE) + 1;
-        nvme->info.vectors = (uint16_t)(size < NVME_QUEUES ? size : NVME_QUEUES);
-    }
+    chalk_vectors_init(&nvme->vectors, nvme->device, "NVMe", nvme->name, nvme->interrupts);
+    nvme->info.vectors = (uint16_t)nvme->vectors.count;
     return 0;
 }
 
@@ -321,10 +317,8 @@ int chalk_nvme_enable(struct chalk_nvme *nvme)
 
     /* Before CC.EN: some controllers look only then whether MSI-X is on. Without it, completions are polled
      * for. */
-    if (nvme->info.vectors != 0 &&
-        chalk_vector_attach(nvme->device, 0, nvme->core, &nvme->vectors[0].interrupts) != 0)
-        nvme->info.vectors = 0;
-    nvme->vectors[0].core = nvme->core;
+    (void)chalk_vectors_attach_own(&nvme->vectors, nvme->core);
+    nvme->info.vectors = (uint16_t)nvme->vectors.count;
     if (nvme->info.vectors == 0) {
         nvme->interrupts = false;
         chalk_mmio_write32(&nvme->registers, NVME_INTMS, UINT32_MAX); /* nor may its pin disturb others */
@@ -374,8 +368,7 @@ static void dismantle(struct chalk_nvme *nvme)
 {
     leave(nvme);
     (void)chalk_pci_bus_master(nvme->device, false);
-    if (nvme->info.vectors != 0)
-        (void)chalk_vector_attach(nvme->device, 0, nvme->core, NULL);
+    chalk_vectors_detach_own(&nvme->vectors);
     chalk_nvme_admin_close(nvme);
     if (nvme->shadow.va != NULL)
         chalk_dma_put(nvme->memory, &nvme->shadow);
@@ -419,7 +412,6 @@ int chalk_nvme_open(struct chalk_device *device, const struct chalk_nvme_options
     nvme->core = options->core;
     nvme->queue_ids = 1; /* the admin queue's */
     nvme->interrupts = options->interrupts;
-    nvme->vectors[0].listeners = options->interrupts;
     nvme->coalesce = options->coalesce;
     nvme->coalesce_us = options->coalesce_us;
     nvme->info.shadow_doorbells = options->shadow_doorbells;

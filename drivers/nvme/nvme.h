@@ -40,6 +40,7 @@
 #include <chalk/log.h>
 #include <chalk/mmio.h>
 #include <chalk/nvme_admin.h>
+#include <chalk/vectors.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -144,15 +145,6 @@ struct nvme_admin_queue {
     struct nvme_admin_slot slots[NVME_ADMIN_CALLS];
 };
 
-struct nvme_vector {
-    _Atomic(uint32_t) interrupts;
-    unsigned core;      /* to which they go, while it is in use */
-    unsigned users;     /* queues, the admin queue not counted */
-    unsigned listeners; /* of all its queues, those that want to be interrupted */
-    bool quiet;         /* it was turned off, since there is none */
-    bool prompt;        /* one of its queues does not want interrupts to be put off */
-};
-
 /* The controller's own memory: cmb.c. */
 struct nvme_cmb {
     _Atomic(bool) wanted; /* for submission queues, and as far as is known it can be had */
@@ -221,11 +213,8 @@ struct chalk_nvme {
     unsigned cores[NVME_QUEUES];          /* that own them */
     _Atomic(uint32_t) nsids[NVME_QUEUES]; /* that they are for, as long as they rely on it; 0: none */
     unsigned coalesce, coalesce_us;       /* as in the options */
-    struct nvme_vector vectors[NVME_QUEUES];
-    atomic_flag vectors_lock;       /* of their listeners */
-    struct chalk_mmio vector_table; /* the MSI-X table, if vectors can be masked there; else its size is 0 */
-    bool vector_table_tried;
-    bool vectors_short; /* and that was said */
+    struct chalk_vectors vectors;         /* vector 0 is the admin queue's */
+    bool prompt[CHALK_VECTORS_MAX];       /* a queue of the vector does not want interrupts to be put off */
     unsigned page_shift;
     uint16_t retry_delays[3]; /* CRDT, in 100 ms */
     uint16_t error_entries;   /* of its error log; what is read beyond them is undefined [Base 5.16] */
@@ -348,7 +337,7 @@ struct nvme_queue {
     unsigned refused;  /* how often in a row the controller has not made the pair anew */
     int error;         /* not 0: dead, and this is what submissions get */
     uint16_t id;
-    struct nvme_vector *vector;         /* NULL: it is polled */
+    struct chalk_vector *vector;        /* NULL: it is polled */
     const struct chalk_block_ops *live; /* while the controller knows the pair */
     struct {
         uint64_t patience;  /* ticks */
@@ -862,24 +851,9 @@ bool chalk_nvme_shape_is_lost(struct nvme_queue *queue);
 
 /* vector.c */
 
-/*
- * Gives the queue a vector that interrupts its core, of its own if there is one; or none, and then it is
- * polled. Errors, said: -ENOTSUP (there are none at all); as chalk_vector_attach().
- */
+/* Gives the queue a vector, or none: then it is polled. Errors: as chalk_vectors_get(). */
 int chalk_nvme_vector_get(struct nvme_queue *queue, const struct chalk_nvme_queue_options *options);
 void chalk_nvme_vector_put(struct nvme_queue *queue);
-
-/* Finds out whether vectors can be masked; if not, turning one off takes a call of the platform. The queue
- * listens to its own. */
-void chalk_nvme_vector_try_mask(struct nvme_queue *queue);
-
-/*
- * Turns the queue's interrupts on and off. They are off only while all who share the vector have turned them
- * off. When listen() has returned 0, what the controller completes from then on interrupts. Errors: as
- * chalk_vector_attach(); then they stay off.
- */
-int chalk_nvme_vector_listen(struct nvme_queue *queue);
-void chalk_nvme_vector_quiet(struct nvme_queue *queue);
 
 /* Tells a controller that was enabled to put interrupts off, if that is wanted. That it cannot is no error.
  * Errors: as chalk_nvme_admin_run(). */
@@ -887,9 +861,6 @@ int chalk_nvme_coalesce(struct chalk_nvme *nvme);
 
 /* Once the controller knows the pair: whether interrupts of its vector are left out of that. */
 void chalk_nvme_vector_configure(struct nvme_queue *queue);
-
-/* The device was reset, perhaps, which turns all interrupts on. */
-void chalk_nvme_vector_settle(struct nvme_queue *queue);
 
 /* adapt.c */
 

@@ -276,7 +276,7 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
         .cdw10 = NVME_QUEUE(queue->id, queue->entries),
         .cdw11 = NVME_QUEUE_CONTIGUOUS |
                  (queue->vector != NULL
-                      ? NVME_CQ_INTERRUPTS | NVME_CQ_VECTOR((uint32_t)(queue->vector - nvme->vectors))
+                      ? NVME_CQ_INTERRUPTS | NVME_CQ_VECTOR(chalk_vector_index(&nvme->vectors, queue->vector))
                       : 0),
     };
     const struct nvme_command commands = {
@@ -290,7 +290,8 @@ int chalk_nvme_pair_create(struct nvme_queue *queue)
     int error;
 
     rewind_rings(queue);
-    chalk_nvme_vector_settle(queue);
+    if (queue->vector != NULL)
+        chalk_vector_settle(&nvme->vectors, queue->vector);
     error = run(queue, epoch, &completions, "Create I/O Completion Queue");
     if (error != 0)
         return error;

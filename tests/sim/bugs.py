@@ -71,7 +71,7 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
         'static void lock(struct nvme_admin_queue *admin)\n{\n    (void)admin;\n'),
     'vector-left-off': (
         'drivers/nvme/adapt.c',
-        '    int error = chalk_nvme_vector_listen(queue);\n',
+        '    int error = chalk_vector_listen(&queue->nvme->vectors, queue->vector);\n',
         '    int error = 0;\n'),
     'event-unread': (
         'drivers/nvme/events.c',

@@ -1,0 +1,2 @@
+for nvme
+command admin 7: ignore
