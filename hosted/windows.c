@@ -21,6 +21,7 @@
 
 #include <chalk/clock.h>
 #include <chalk/device.h>
+#include <chalk/lock.h>
 #include <chalk/log.h>
 #include <chalk/memory.h>
 #include <chalk/mmio.h>
@@ -58,18 +59,7 @@ static const struct chalk_mmio_ops served = {served_read, served_write};
  * it touches no register, so one that faults at a register can wait for it.
  */
 static struct window *windows;
-static atomic_flag busy = ATOMIC_FLAG_INIT;
-
-static void lock(void)
-{
-    while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
-        chalk_pause();
-}
-
-static void unlock(void)
-{
-    atomic_flag_clear_explicit(&busy, memory_order_release);
-}
+static struct chalk_lock busy;
 
 /* What a window is replaced by, piece after piece: a file of all ones, made in advance, because a signal
  * handler cannot do more than map it. What is then written is a private copy of it. */
@@ -120,11 +110,11 @@ bool hosted_windows_lose(struct chalk_device *device)
 {
     bool done = true;
 
-    lock();
+    chalk_lock_take(&busy);
     for (const struct window *window = windows; window != NULL; window = window->next)
         if (window->region->device == device)
             done = replace(window) && done;
-    unlock();
+    chalk_lock_release(&busy);
     return done;
 }
 
@@ -132,13 +122,13 @@ int hosted_windows_remap(struct chalk_device *device)
 {
     int error = 0;
 
-    lock();
+    chalk_lock_take(&busy);
     for (const struct window *window = windows; window != NULL; window = window->next)
         if (window->region->device == device &&
             mmap(window->va, window->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, window->region->fd,
                  (off_t)(window->region->offset + window->offset)) == MAP_FAILED)
             error = -errno;
-    unlock();
+    chalk_lock_release(&busy);
     return error;
 }
 
@@ -146,22 +136,22 @@ struct chalk_device *hosted_windows_owner(const void *address)
 {
     struct chalk_device *owner = NULL;
 
-    lock();
+    chalk_lock_take(&busy);
     for (const struct window *window = windows; window != NULL; window = window->next)
         if ((uintptr_t)address - (uintptr_t)window->va < window->size)
             owner = window->region->device;
-    unlock();
+    chalk_lock_release(&busy);
     return owner;
 }
 
 static void add(struct window *window)
 {
-    lock();
+    chalk_lock_take(&busy);
     window->next = windows;
     windows = window;
     if (hosted_device_lost(window->region->device))
         (void)replace(window);
-    unlock();
+    chalk_lock_release(&busy);
 }
 
 /* Takes one of the device's off the list, and returns it. */
@@ -169,13 +159,13 @@ static struct window *take(const struct chalk_device *device)
 {
     struct window **link = &windows, *window;
 
-    lock();
+    chalk_lock_take(&busy);
     while (*link != NULL && (*link)->region->device != device)
         link = &(*link)->next;
     window = *link;
     if (window != NULL)
         *link = window->next;
-    unlock();
+    chalk_lock_release(&busy);
     return window;
 }
 

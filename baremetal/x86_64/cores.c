@@ -56,7 +56,7 @@ static struct core first = {
 static struct core *cores[ACPI_MAX_CORES] = {&first};
 static unsigned core_count = 1;
 
-static struct lock lock = {ATOMIC_FLAG_INIT}; /* one core starts at a time; none while a TLB is flushed */
+static struct chalk_lock lock; /* one core starts at a time; none while a TLB is flushed */
 static struct core *starting;
 void *cores_starting_stack;                /* for boot.S */
 static _Atomic(struct core *) stopper;     /* the one core that ends everything; NULL: none does */
@@ -284,7 +284,7 @@ int chalk_core_start(unsigned number, void (*entry)(unsigned core, void *argumen
         return -ENOENT;
     if (!atomic_compare_exchange_strong(&core->state, &is_free, CORE_STARTING))
         return -EBUSY;
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     core->entry = entry;
     core->argument = argument;
     starting = core;
@@ -292,7 +292,7 @@ int chalk_core_start(unsigned number, void (*entry)(unsigned core, void *argumen
     starting = NULL;
     if (error != 0)
         atomic_store(&core->state, CORE_FREE);
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     return error;
 }
 
@@ -341,7 +341,7 @@ void cores_stop_others(void)
 
 void cores_flush_others(void)
 {
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     for (unsigned i = 0; i < core_count; i++)
         if (other_runs(cores[i])) {
             atomic_store(&cores[i]->flush, true);
@@ -354,7 +354,7 @@ void cores_flush_others(void)
                 panic("core %u does not answer", i);
             chalk_pause();
         }
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
 }
 
 /* A non-maskable interrupt: the only one that a core takes whatever it does. */

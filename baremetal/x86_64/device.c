@@ -16,8 +16,8 @@
 
 #define ROM_DECODES 0x1u /* PCI 6.2.5.2 */
 
-static struct lock lock = {ATOMIC_FLAG_INIT};
-static struct lock opening = {ATOMIC_FLAG_INIT}; /* addresses are compared with those of other devices */
+static struct chalk_lock lock;
+static struct chalk_lock opening; /* addresses are compared with those of other devices */
 
 static void wait_ns(uint64_t ns)
 {
@@ -100,14 +100,14 @@ static int claim(struct chalk_device *device, struct chalk_domain **domain)
     struct chalk_domain *joined = NULL;
     int error = -EBUSY;
 
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     if (device->domain == NULL) {
         joined = domain_join(*domain);
         error = joined != NULL ? 0 : -ENOMEM;
         if (error == 0)
             device->domain = *domain = joined;
     }
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     return error;
 }
 
@@ -182,9 +182,9 @@ int chalk_device_open(const char *name, struct chalk_domain **domain, struct cha
                   name);
     if (error != 0)
         return error;
-    lock_take(&opening);
+    chalk_lock_take(&opening);
     quiet(device);
-    lock_drop(&opening);
+    chalk_lock_release(&opening);
     *opened = device;
     return 0;
 }
@@ -196,9 +196,9 @@ void chalk_device_close(struct chalk_device *device)
     device_check(device, "chalk_device_close");
     change_command(device, CHALK_PCI_COMMAND_MASTER, 0);
     msi_reset(device);
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     device->domain = NULL;
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     domain_leave(domain);
 }
 

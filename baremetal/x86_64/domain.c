@@ -47,7 +47,7 @@ static union record static_records[STATIC_RECORDS];
 static unsigned static_used;
 static union record *unused;
 static struct chalk_claim claim_of_first, *next_claim = &claim_of_first;
-static struct lock lock = {ATOMIC_FLAG_INIT};
+static struct chalk_lock lock;
 
 /* ---- records, under the lock ---- */
 
@@ -91,14 +91,14 @@ struct chalk_domain *domain_join(struct chalk_domain *domain)
 {
     union record *record;
 
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     if (domain == NULL && (record = record_get()) != NULL) {
         domain = &record->domain;
         *domain = (struct chalk_domain){0};
     }
     if (domain != NULL)
         domain->devices++;
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     return domain;
 }
 
@@ -111,13 +111,13 @@ static void remove_mapping(struct chalk_domain *domain, struct mapping *mapping)
 
 void domain_leave(struct chalk_domain *domain)
 {
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     if (--domain->devices == 0) {
         while (domain->mappings.root != NULL)
             remove_mapping(domain, (struct mapping *)domain->mappings.root);
         record_put((union record *)domain);
     }
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
 }
 
 /* ---- mappings ---- */
@@ -201,9 +201,9 @@ int chalk_dma_map(struct chalk_domain *domain, void *va, size_t size, uint64_t i
     error = check_span((uintptr_t)va, size, iova);
     if (error != 0)
         return error;
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     error = map(domain, iova, size, protection);
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     if (error == -EEXIST)
         chalk_log(CHALK_ERROR, "dma: 0x%lx-0x%lx is mapped already, and not as the same piece; unmap that",
                   (unsigned long)iova, (unsigned long)(iova + size));
@@ -220,13 +220,13 @@ int chalk_dma_unmap(struct chalk_domain *domain, uint64_t iova, size_t size)
     struct mapping *mapping = NULL;
 
     check(domain, "chalk_dma_unmap");
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     if (size != 0)
         mapping = mapping_at(domain, iova, size);
     if (mapping != NULL && !is_same(mapping, iova, size))
         mapping = NULL;
     if (mapping != NULL && --mapping->count == 0)
         remove_mapping(domain, mapping);
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     return mapping != NULL ? 0 : -ENOENT;
 }

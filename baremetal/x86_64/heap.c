@@ -39,10 +39,10 @@ struct regions {
 _Static_assert(sizeof(struct regions) <= MEMORY_PAGE, "further records fit a page");
 
 static struct {
-    struct lock lock;
+    struct chalk_lock lock;
     struct regions first;
     size_t size, limit; /* bytes claimed; and that may be */
-} heap = {.lock = {ATOMIC_FLAG_INIT}, .limit = SIZE_MAX};
+} heap = {.limit = SIZE_MAX};
 
 atomic_uint memory_retries;
 
@@ -184,9 +184,9 @@ long heap_map(size_t size, long flags)
         return -EINVAL;
     if (size > PTRDIFF_MAX)
         return -ENOMEM;
-    lock_take(&heap.lock);
+    chalk_lock_take(&heap.lock);
     address = take(count);
-    lock_drop(&heap.lock);
+    chalk_lock_release(&heap.lock);
     if (address == NULL)
         return -ENOMEM;
     memset(address, 0, count * MEMORY_PAGE);
@@ -218,16 +218,16 @@ long heap_unmap(uint64_t address, size_t size)
 
     if (address % MEMORY_PAGE != 0 || size == 0)
         return -EINVAL;
-    lock_take(&heap.lock);
+    chalk_lock_take(&heap.lock);
     error = unmap(address, size);
-    lock_drop(&heap.lock);
+    chalk_lock_release(&heap.lock);
     return error;
 }
 
 int chalk_heap_limit(size_t bytes)
 {
-    lock_take(&heap.lock);
+    chalk_lock_take(&heap.lock);
     heap.limit = bytes;
-    lock_drop(&heap.lock);
+    chalk_lock_release(&heap.lock);
     return 0;
 }

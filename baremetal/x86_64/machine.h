@@ -5,29 +5,12 @@
 #ifndef CHALK_BAREMETAL_MACHINE_H
 #define CHALK_BAREMETAL_MACHINE_H
 
+#include <chalk/lock.h>
 #include <chalk/platform.h>
 
 #include <stdatomic.h>
 
 struct core; /* cores.h */
-
-/* A lock for books that are kept when things are opened and closed, never on a hot path. */
-struct lock {
-    atomic_flag taken;
-};
-static inline bool lock_try(struct lock *lock)
-{
-    return !atomic_flag_test_and_set_explicit(&lock->taken, memory_order_acquire);
-}
-static inline void lock_take(struct lock *lock)
-{
-    while (!lock_try(lock))
-        __builtin_ia32_pause();
-}
-static inline void lock_drop(struct lock *lock)
-{
-    atomic_flag_clear_explicit(&lock->taken, memory_order_release);
-}
 
 /* ---- boot.c: what the loader said, copied out of its memory ---- */
 struct boot_range { /* RAM free for use */

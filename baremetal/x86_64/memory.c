@@ -44,7 +44,7 @@ static struct {
     uint64_t address_end;            /* of what its physical addresses can name */
 } memory;
 
-static struct lock lock = {ATOMIC_FLAG_INIT}; /* of the tables */
+static struct chalk_lock lock; /* of the tables */
 
 /* ---- page tables ---- */
 
@@ -176,11 +176,11 @@ int memory_map_device(uint64_t physical, size_t size, enum chalk_attribute attri
     bool stale;
     int error;
 
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     memory.stale = false;
     error = map_device(physical, size, attribute);
     stale = memory.stale;
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     if (stale)
         cores_flush_others();
     return error;
@@ -204,9 +204,9 @@ int memory_guard(void *page, const char *name)
 {
     int error;
 
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     error = guard(page, name);
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     return error;
 }
 

@@ -26,7 +26,7 @@ struct attachment {
 };
 
 static struct attachment attachments[MAX_ATTACHMENTS];
-static struct lock lock = {ATOMIC_FLAG_INIT};
+static struct chalk_lock lock;
 
 static struct attachment *find(const struct chalk_device *device, unsigned vector)
 {
@@ -156,25 +156,25 @@ void msi_reset(struct chalk_device *device)
         device->vector_count = (control & CHALK_PCI_MSIX_CONTROL_SIZE) + 1;
     }
     device->msix_table = 0;
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     for (attachment = attachments; attachment < attachments + MAX_ATTACHMENTS; attachment++) {
         if (attachment->device != device)
             continue;
         interrupt_detach(attachment->core, attachment->cpu_vector);
         attachment->device = NULL;
     }
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
 }
 
 void msi_restore(struct chalk_device *device)
 {
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     if (device->msix_on)
         start_msix(device);
     for (unsigned i = 0; i < MAX_ATTACHMENTS; i++)
         if (attachments[i].device == device)
             program(&attachments[i]);
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
 }
 
 static void detach(struct chalk_device *device, unsigned vector)
@@ -250,12 +250,12 @@ int chalk_vector_attach(struct chalk_device *device, unsigned vector, unsigned c
     }
     if (counter != NULL && !can_reach(core))
         return -EINVAL;
-    lock_take(&lock);
+    chalk_lock_take(&lock);
     if (counter == NULL)
         detach(device, vector);
     else
         error = attach(device, vector, core, counter);
-    lock_drop(&lock);
+    chalk_lock_release(&lock);
     if (error == -ENOSPC)
         chalk_log(CHALK_ERROR, "pci: %s: no interrupt vectors are left on core %u; use another core",
                   device->name, core);

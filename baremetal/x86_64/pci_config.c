@@ -12,7 +12,7 @@
 enum { ADDRESS_PORT = 0xcf8, DATA_PORT = 0xcfc, BUS_SHIFT = 20 };
 #define ADDRESS_ENABLE 0x80000000u
 
-static struct lock ports = {ATOMIC_FLAG_INIT};
+static struct chalk_lock ports;
 
 unsigned pci_ranges(struct pci_range ranges[PCI_MAX_RANGES])
 {
@@ -52,10 +52,10 @@ static uint32_t port_read(const struct chalk_device *device, unsigned offset, un
 {
     if (offset >= CHALK_PCI_CONVENTIONAL_SIZE)
         return UINT32_MAX >> (32 - 8 * width);
-    lock_take(&ports);
+    chalk_lock_take(&ports);
     uint16_t port = select_register(device, offset);
     uint32_t value = width == 1 ? in8(port) : width == 2 ? in16(port) : in32(port);
-    lock_drop(&ports);
+    chalk_lock_release(&ports);
     return value;
 }
 
@@ -63,7 +63,7 @@ static void port_write(const struct chalk_device *device, unsigned offset, unsig
 {
     if (offset >= CHALK_PCI_CONVENTIONAL_SIZE)
         return;
-    lock_take(&ports);
+    chalk_lock_take(&ports);
     uint16_t port = select_register(device, offset);
     if (width == 1)
         out8(port, (uint8_t)value);
@@ -71,7 +71,7 @@ static void port_write(const struct chalk_device *device, unsigned offset, unsig
         out16(port, (uint16_t)value);
     else
         out32(port, value);
-    lock_drop(&ports);
+    chalk_lock_release(&ports);
 }
 
 /* Memory is read and written through eax: AMD's processors know no other form (BKDG family 10h, 2.11). */

@@ -54,8 +54,9 @@ enum {
 #define WAIT_STEPS 50000000
 
 static struct {
-    struct lock lock; /* of writers, so that what is written at once stays together; panics do without */
-    struct lock input_lock;
+    struct chalk_lock
+        lock; /* of writers, so that what is written at once stays together; panics do without */
+    struct chalk_lock input_lock;
     bool present;
     unsigned fifo_size; /* 1: without a FIFO that works */
     atomic_bool exit_requested;
@@ -66,7 +67,7 @@ static struct {
     bool ended;         /* nothing more is read behind what was typed */
     bool requests;      /* the other side waits until it is asked */
     unsigned requested; /* bytes that are still to come */
-} serial = {.lock = {ATOMIC_FLAG_INIT}, .input_lock = {ATOMIC_FLAG_INIT}};
+} serial;
 
 void serial_start(void)
 {
@@ -153,18 +154,18 @@ long chalk_console(void *bytes, size_t size, bool write)
     size_t n = 0;
 
     if (write) {
-        lock_take(&serial.lock);
+        chalk_lock_take(&serial.lock);
         serial_write(bytes, size);
-        lock_drop(&serial.lock);
+        chalk_lock_release(&serial.lock);
         return (long)size;
     }
-    lock_take(&serial.input_lock);
+    chalk_lock_take(&serial.input_lock);
     collect_typed();
     while (n < size && serial.tail != serial.head)
         to[n++] = serial.typed[serial.tail++ % TYPED_SIZE];
     if (size > 0)
         request_input();
-    lock_drop(&serial.input_lock);
+    chalk_lock_release(&serial.input_lock);
     return (long)n;
 }
 
@@ -172,9 +173,9 @@ bool serial_input_ended(void)
 {
     bool ended;
 
-    lock_take(&serial.input_lock);
+    chalk_lock_take(&serial.input_lock);
     ended = serial.ended && serial.tail == serial.head;
-    lock_drop(&serial.input_lock);
+    chalk_lock_release(&serial.input_lock);
     return ended;
 }
 
@@ -183,10 +184,10 @@ bool chalk_exit_requested(void)
 {
     uint64_t now = chalk_ticks();
 
-    if (!serial.exit_requested && now >= serial.next_look && lock_try(&serial.input_lock)) {
+    if (!serial.exit_requested && now >= serial.next_look && chalk_lock_try(&serial.input_lock)) {
         collect_typed();
         serial.next_look = now + chalk_clock_info()->hertz / 1000;
-        lock_drop(&serial.input_lock);
+        chalk_lock_release(&serial.input_lock);
     }
     return serial.exit_requested;
 }

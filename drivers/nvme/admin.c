@@ -45,21 +45,21 @@ void chalk_nvme_admin_rewind(struct chalk_nvme *nvme)
 {
     struct nvme_admin_queue *admin = &nvme->admin;
 
-    nvme_lock(&admin->lock);
+    chalk_lock_take(&admin->lock);
     memset(admin->completions.va, 0, NVME_ADMIN_ENTRIES * sizeof(struct nvme_completion));
     admin->tail = admin->head = 0;
     admin->phase = 1; /* the first lap's phase bits are 1 [Base 3.3.3.2.2] */
-    nvme_unlock(&admin->lock);
+    chalk_lock_release(&admin->lock);
 }
 
 static void lock(struct nvme_admin_queue *admin)
 {
-    nvme_lock(&admin->lock);
+    chalk_lock_take(&admin->lock);
 }
 
 static void unlock(struct nvme_admin_queue *admin)
 {
-    nvme_unlock(&admin->lock);
+    chalk_lock_release(&admin->lock);
 }
 
 /* ---- starting -------------------------------------------------------------------------------------- */

@@ -279,9 +279,9 @@ int chalk_nvme_watch(struct chalk_nvme *nvme, uint32_t wanted)
         return error;
     wanted &= NVME_EVENTS_WARNINGS | (nvme->info.version >= 0x010400 ? NVME_EVENTS_WARNING_PMR : 0) |
               (nvme->info.notices & ~0xffu);
-    nvme_lock(&events->tending); /* a queue may be at it; from now on none is */
+    chalk_lock_take(&events->tending); /* a queue may be at it; from now on none is */
     atomic_store_explicit(&events->watched, true, memory_order_relaxed);
-    nvme_unlock(&events->tending);
+    chalk_lock_release(&events->tending);
     events->asked = wanted;
     return want(nvme, wanted | (events->of_queues ? CHALK_NVME_WATCH_NAMESPACES : 0));
 }
@@ -310,11 +310,11 @@ void chalk_nvme_events_begin(struct chalk_nvme *nvme)
     events->of_queues = true;
     if ((before & CHALK_NVME_WATCH_NAMESPACES) != 0)
         return;
-    nvme_lock(&events->tending);
+    chalk_lock_take(&events->tending);
     if (want(nvme, before | CHALK_NVME_WATCH_NAMESPACES) == 0 &&
         !atomic_load_explicit(&events->watched, memory_order_relaxed))
         read_what_is_missed(nvme);
-    nvme_unlock(&events->tending);
+    chalk_lock_release(&events->tending);
 }
 
 bool chalk_nvme_events_tend(struct chalk_nvme *nvme)
@@ -325,13 +325,13 @@ bool chalk_nvme_events_tend(struct chalk_nvme *nvme)
 
     if (atomic_load_explicit(&events->watched, memory_order_relaxed) ||
         (atomic_load_explicit(&events->wanted, memory_order_relaxed) & CHALK_NVME_WATCH_NAMESPACES) == 0 ||
-        atomic_flag_test_and_set_explicit(&events->tending, memory_order_acquire))
+        !chalk_lock_try(&events->tending))
         return false;
     if (!atomic_load_explicit(&events->watched, memory_order_relaxed)) {
         events->asks = false;
         more = step(nvme, &error) || events->state != NVME_EVENT_NONE || events->asks;
     }
-    nvme_unlock(&events->tending);
+    chalk_lock_release(&events->tending);
     return more;
 }
 

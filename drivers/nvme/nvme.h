@@ -37,6 +37,7 @@
 #include <chalk/clock.h>
 #include <chalk/error.h>
 #include <chalk/loan.h>
+#include <chalk/lock.h>
 #include <chalk/log.h>
 #include <chalk/mmio.h>
 #include <chalk/nvme_admin.h>
@@ -125,21 +126,10 @@ struct nvme_admin_slot {
     uint16_t cid;                 /* the slot's index, and above it a count of its uses */
 };
 
-static inline void nvme_lock(atomic_flag *lock)
-{
-    while (atomic_flag_test_and_set_explicit(lock, memory_order_acquire))
-        chalk_pause();
-}
-
-static inline void nvme_unlock(atomic_flag *lock)
-{
-    atomic_flag_clear_explicit(lock, memory_order_release);
-}
-
 struct nvme_admin_queue {
     struct chalk_dma commands, completions;
     struct chalk_mmio doorbells;
-    atomic_flag lock; /* of what follows */
+    struct chalk_lock lock; /* of what follows */
     uint32_t tail, head, phase;
     _Atomic(uint64_t) look_after; /* ticks: before, nobody who waits for a command looks: it is too new */
     struct nvme_admin_slot slots[NVME_ADMIN_CALLS];
@@ -171,7 +161,7 @@ struct nvme_events {
     _Atomic(uint32_t) answered; /* counted by whoever finds the answers */
     _Atomic(uint32_t) changes;  /* of namespaces, that were reported; counted likewise */
     _Atomic(bool) watched;      /* by a program; else by the queues, one at a time */
-    atomic_flag tending;        /* of what follows, while it is the queues' */
+    struct chalk_lock tending;  /* of what follows, while it is the queues' */
     uint32_t asked;             /* of `wanted`, what the program asked for */
     bool of_queues;             /* queues want to know of changes of namespaces */
     bool asks;                  /* a request was sent in this step, which may be answered at once */

@@ -8,6 +8,7 @@
 #include "places.h"
 #include <chalk/clock.h>
 #include <chalk/error.h>
+#include <chalk/lock.h>
 #include <chalk/main.h>
 #include <stdatomic.h>
 
@@ -16,17 +17,16 @@ static struct chalk_claim *last_told; /* by chalk_claim_get(): number last_index
 static unsigned last_index;
 static unsigned span_count;             /* spans that have a place */
 static struct chalk_span_books *newest; /* the books of the last of them */
-static atomic_flag lock = ATOMIC_FLAG_INIT;
+static struct chalk_lock lock;
 
 void chalk_claims_lock(void)
 {
-    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
-        chalk_pause();
+    chalk_lock_take(&lock);
 }
 
 void chalk_claims_unlock(void)
 {
-    atomic_flag_clear_explicit(&lock, memory_order_release);
+    chalk_lock_release(&lock);
 }
 
 /* ---- places for all spans ---- */

@@ -9,6 +9,7 @@
 #include "grants.h"
 #include <chalk/clock.h>
 #include <chalk/crc32c.h>
+#include <chalk/lock.h>
 #include <chalk/log.h>
 #include <chalk/stack.h>
 #include <stdatomic.h>
@@ -31,18 +32,7 @@ static struct loan records[MAX_LOANS];
 static struct loan *loans, *unused;
 static unsigned started; /* records that were ever in use */
 static bool told;        /* that there are too few */
-static atomic_flag lock = ATOMIC_FLAG_INIT;
-
-static void take_lock(void)
-{
-    while (atomic_flag_test_and_set_explicit(&lock, memory_order_acquire))
-        chalk_pause();
-}
-
-static void drop_lock(void)
-{
-    atomic_flag_clear_explicit(&lock, memory_order_release);
-}
+static struct chalk_lock lock;
 
 /* ---- what AddressSanitizer is told (<sanitizer/asan_interface.h>) ---- */
 
@@ -85,7 +75,7 @@ static _Noreturn void end(const struct loan *loan, const struct chalk_stack *sta
     chalk_stack_log(CHALK_ERROR, &loan->stack);
     chalk_log(CHALK_ERROR, "and this is where that was seen:");
     chalk_stack_log(CHALK_ERROR, stack);
-    drop_lock();
+    chalk_lock_release(&lock);
     chalk_exit(134); /* as a failed assertion */
 }
 
@@ -99,7 +89,7 @@ void chalk_loan_check(const char *who, const char *what, const void *va, size_t 
 {
     struct chalk_stack stack;
 
-    take_lock();
+    chalk_lock_take(&lock);
     for (const struct loan *loan = loans; loan; loan = loan->next) {
         if (!overlaps(loan, va, size) || (domain && loan->domain != domain))
             continue;
@@ -108,7 +98,7 @@ void chalk_loan_check(const char *who, const char *what, const void *va, size_t 
                   loan->device, does(loan), loan->size, (void *)loan->va);
         end(loan, &stack);
     }
-    drop_lock();
+    chalk_lock_release(&lock);
 }
 
 /* ---- lending ---- */
@@ -181,7 +171,7 @@ void chalk_lend(const void *key, const char *device, const struct chalk_domain *
     for (unsigned i = 0; i < count; i++) {
         char *va = granted(device, domain, &segments[i], protection);
 
-        take_lock();
+        chalk_lock_take(&lock);
         check_twice(device, va, segments[i].size, protection);
         struct loan *loan = record_get();
         if (loan) {
@@ -190,7 +180,7 @@ void chalk_lend(const void *key, const char *device, const struct chalk_domain *
         }
         all &= loan || told;
         told |= !loan;
-        drop_lock();
+        chalk_lock_release(&lock);
     }
     if (!all)
         chalk_log(CHALK_WARNING, "more than %d buffers are lent to devices; the others are not watched",
@@ -224,7 +214,7 @@ static void take_back_one(const struct loan *loan)
 
 void chalk_take_back(const void *key)
 {
-    take_lock();
+    chalk_lock_take(&lock);
     for (struct loan **link = &loans; *link;) {
         struct loan *loan = *link;
 
@@ -237,7 +227,7 @@ void chalk_take_back(const void *key)
         loan->next = unused;
         unused = loan;
     }
-    drop_lock();
+    chalk_lock_release(&lock);
 }
 
 /* An observed load of what is lent is one too early. A recorder or a fuzzer may have a hook of its own. */

@@ -67,7 +67,7 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
         '    if (false)\n'),
     'lock-missing': (
         'drivers/nvme/admin.c',
-        'static void lock(struct nvme_admin_queue *admin)\n{\n    nvme_lock(&admin->lock);\n',
+        'static void lock(struct nvme_admin_queue *admin)\n{\n    chalk_lock_take(&admin->lock);\n',
         'static void lock(struct nvme_admin_queue *admin)\n{\n    (void)admin;\n'),
     'vector-left-off': (
         'drivers/nvme/adapt.c',
