@@ -97,23 +97,23 @@ void chalk_nvme_stop(const struct chalk_nvme *nvme)
 
 /* A device has one controller, and that one driver: two would take its admin queue from each other. */
 static struct {
-    atomic_flag lock;
+    struct chalk_lock lock;
     struct chalk_nvme *first;
-} controllers = {ATOMIC_FLAG_INIT, NULL};
+} controllers;
 
 /* Returns false if the device has a controller that is open. */
 static bool enter(struct chalk_nvme *nvme)
 {
     const struct chalk_nvme *other;
 
-    nvme_lock(&controllers.lock);
+    chalk_lock_take(&controllers.lock);
     for (other = controllers.first; other != NULL && other->device != nvme->device;)
         other = other->next;
     if (other == NULL) {
         nvme->next = controllers.first;
         controllers.first = nvme;
     }
-    nvme_unlock(&controllers.lock);
+    chalk_lock_release(&controllers.lock);
     return other == NULL;
 }
 
@@ -121,11 +121,11 @@ static void leave(const struct chalk_nvme *nvme)
 {
     struct chalk_nvme **link = &controllers.first;
 
-    nvme_lock(&controllers.lock);
+    chalk_lock_take(&controllers.lock);
     while (*link != nvme)
         link = &(*link)->next;
     *link = nvme->next;
-    nvme_unlock(&controllers.lock);
+    chalk_lock_release(&controllers.lock);
 }
 
 /* If it is not, its memory may be another's: it is not touched. */
@@ -133,10 +133,10 @@ static bool is_open(const struct chalk_nvme *nvme)
 {
     const struct chalk_nvme *other;
 
-    nvme_lock(&controllers.lock);
+    chalk_lock_take(&controllers.lock);
     for (other = controllers.first; other != NULL && other != nvme;)
         other = other->next;
-    nvme_unlock(&controllers.lock);
+    chalk_lock_release(&controllers.lock);
     return other != NULL;
 }
 
