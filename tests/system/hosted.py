@@ -108,7 +108,7 @@ def limits(test, folder):
     }, [f'nvme:{path}'], built('nvme-identify', 'nvme-perf', 'chalk-model'))
     worlds.passed(test, 'the guest has control groups', results['mount'], ['memory', 'hugetlb'])
     worlds.refused(test, 'a group with little memory', results['memory'],
-                   ['a control group of this process allows', '/memory.max', 'out of memory', 'oom_kill 0'])
+                   ['a control group of this process allows', '/memory.max', 'give a smaller --depth', 'oom_kill 0'])
     worlds.refused(test, 'a group with little memory for a trace', results['tables'],
                    ['a control group of this process allows', '/memory.max', 'give a smaller --trace', 'oom_kill 0'])
     worlds.refused(test, 'a disk in memory that the group does not allow', results['model'],
