@@ -606,7 +606,8 @@ static void a_lack_of_hugepages_is_told_once_and_last(void **state)
         chalk_stop();
         assert_int_equal(said("ordinary pages are used, which are slower: 0 pages of 2048 KiB are free"),
                          opened);
-        assert_true(!opened || said("of 1 needed; for 66 MiB root writes: echo 33 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
+        assert_true(!opened || said("of 1 needed; for 66 MiB root writes: echo 33 > "
+                                    "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"));
         assert_true(strstr(console.text + (opened ? strlen("chalk: ") : 0), "chalk: ") == NULL);
         assert_int_equal(start(state), 0);
     }

@@ -332,8 +332,8 @@ static void a_controller_that_takes_fewer_than_it_says_gets_fewer(void **state)
     assert_int_equal(chalk_nvme_reset(nvme), 0);
     assert_int_equal(next(), -EAGAIN);
     assert_int_equal(model->event_count, 1);
-    assert_true(
-        fake_console_has("accepts 1 of its requests for events, and no more: asynchronous event request limit"));
+    assert_true(fake_console_has(
+        "accepts 1 of its requests for events, and no more: asynchronous event request limit"));
     assert_true(model_event(model, TEMPERATURE, 0));
     assert_int_equal(next(), 0);
     assert_int_equal(model->event_count, 1);

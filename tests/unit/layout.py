@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every C file is laid out as clang-format lays it out by .clang-format: format_check.py ROOT
+"""Every C file is laid out as clang-format lays it out by .clang-format: layout.py ROOT
 
 Versions of clang-format differ in details, so another one than 14 judges nothing.
 """
