@@ -91,7 +91,8 @@ def play(script, driver):
             os.chown(folder, worlds.NOBODY, worlds.NOBODY)
         path = os.path.join(folder, 'socket')
         server = subprocess.Popen(
-            command('chalk-model', *MODELS[model], '--socket', path, '--script', script.path, *script.options),
+            command('chalk-model', *([model] if '--size' in script.options else MODELS[model]), '--socket', path,
+                    '--script', script.path, *script.options),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             **worlds.ordinary())
         first, _ = worlds.until_ready(server, path)

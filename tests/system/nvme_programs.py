@@ -28,7 +28,7 @@ PLAIN = {
     'the list of changed namespaces': ('nvme-log', '--log changed', 0, 'Changed namespaces, 0'),
     'a log as bytes, of the second namespace': ('nvme-log', '--page 0x2 --size 16 --offset 4', 0, '  00 00 00 00'),
     'a log that QEMU does not have': ('nvme-log', '--log sanitize', 1, 'does not give this log page'),
-    'a log beyond its end': ('nvme-log', '--page 2 --offset 1M', 1, 'does not give this log page'),
+    'a log beyond its end': ('nvme-log', '--page 2 --offset 1M', 1, 'is the page that long?'),
     'a log of 6 bytes': ('nvme-log', '--page 2 --size 6', 2, 'not a multiple of 4'),
     'a log that there is not': ('nvme-log', '--log weather', 2, 'must be one of'),
     'the size of a log that has one': ('nvme-log', '--log health --size 16', 2, 'only with --page'),
