@@ -45,6 +45,10 @@ BUGS = {  # name: (source, what is right, what is not); found by the driver of l
         'drivers/nvme/io.c',
         '(queue->in_flight != 0 && now >= queue->next_sweep) || nvme_is_time_to_look(queue->nvme, now)',
         '(queue->in_flight != 0 && now >= queue->next_sweep)'),
+    'process-trusted': (
+        'drivers/nvme/reset.c',
+        '*csts = nvme_is_lost(nvme) ? NVME_GONE : chalk_mmio_read32',
+        '*csts = nvme_is_lost(nvme) ? NVME_GONE : nvme->registers.lost != NULL ? NVME_CSTS_RDY : chalk_mmio_read32'),
     'passing-final': (
         'drivers/nvme/admin.c',
         'bool again = call->again || call->mends || !nvme->open;',

@@ -22,7 +22,7 @@ struct posted {
 struct chalk_device {
     struct model *model;
     bool honest, open;
-    bool tells; /* the platform learns when it is lost */
+    bool tells, deaf; /* the platform learns when it is lost; or has a word for it in vain */
     _Atomic(bool) lost;
     uint64_t lost_since;
     unsigned resets; /* of its function */
@@ -154,6 +154,7 @@ void device_begin(const struct sim_options *options)
     device = (struct chalk_device){.model = options->model,
                                    .honest = options->honest,
                                    .tells = options->tells,
+                                   .deaf = options->deaf,
                                    .lost_since = UINT64_MAX,
                                    .dirty = true};
     model_power_on(options->model);
@@ -445,6 +446,6 @@ int chalk_window_map(struct chalk_device *opened, unsigned bar, uint64_t offset,
     *window = (struct chalk_mmio){.size = size,
                                   .ops = &window_ops,
                                   .origin = (uint64_t)bar << 60 | offset,
-                                  .lost = device.tells ? &device.lost : NULL};
+                                  .lost = device.tells || device.deaf ? &device.lost : NULL};
     return 0;
 }

@@ -174,6 +174,7 @@ void scenario_draw(struct scenario *scenario, uint64_t number)
     static const unsigned paces[] = {4, 20, 60, 200, 1000};
     uint64_t random = number;
     struct nature nature;
+    unsigned learns;
 
     memset(scenario, 0, sizeof *scenario);
     scenario->seed = chalk_random_next(&random);
@@ -184,7 +185,9 @@ void scenario_draw(struct scenario *scenario, uint64_t number)
     scenario->drains = chalk_random_below(&random, 4) != 0;
     scenario->shadow = chalk_random_below(&random, 2) == 0;
     scenario->mixed = chalk_random_below(&random, 3) == 0;
-    scenario->tells = chalk_random_below(&random, 2) == 0;
+    learns = (unsigned)chalk_random_below(&random, 3);
+    scenario->tells = learns == 0;
+    scenario->deaf = learns == 1;
     scenario->patient = chalk_random_below(&random, 4) != 0;
     nature = draw_nature(&random);
     if (driver.steps)
@@ -228,11 +231,12 @@ void scenario_print(const struct scenario *scenario)
 {
     char line[160];
 
-    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s%s%s\n", driver.names->device,
+    fprintf(stderr, "for %s\nrun 0x%llx pace %u cores %u depth %u %s %s%s%s%s%s%s\n", driver.names->device,
             (unsigned long long)scenario->seed, scenario->pace, scenario->cores, scenario->depth,
             hearings[scenario->hearing], scenario->drains ? "drains" : "leaves",
             scenario->shadow ? " shadow" : "", scenario->mixed ? " mixed" : "",
-            scenario->tells ? " tells" : "", scenario->patient ? " patient" : "");
+            scenario->tells ? " tells" : "", scenario->deaf ? " deaf" : "",
+            scenario->patient ? " patient" : "");
     for (unsigned i = 0; i < scenario->count; i++) {
         const struct step *step = &scenario->steps[i];
 
@@ -266,6 +270,7 @@ void scenario_run(const struct scenario *scenario, struct model *model, bool hon
                                   .model = model,
                                   .honest = honest,
                                   .tells = scenario->tells,
+                                  .deaf = scenario->deaf,
                                   .explain = explain},
             entry, NULL);
 }
@@ -282,9 +287,10 @@ static bool read_word(struct scenario *scenario, const char *word)
     const struct {
         const char *word;
         bool *flag, value;
-    } flags[] = {{"drains", &scenario->drains, true}, {"leaves", &scenario->drains, false},
-                 {"shadow", &scenario->shadow, true}, {"mixed", &scenario->mixed, true},
-                 {"tells", &scenario->tells, true},   {"patient", &scenario->patient, true}};
+    } flags[] = {{"drains", &scenario->drains, true},  {"leaves", &scenario->drains, false},
+                 {"shadow", &scenario->shadow, true},  {"mixed", &scenario->mixed, true},
+                 {"tells", &scenario->tells, true},    {"deaf", &scenario->deaf, true},
+                 {"patient", &scenario->patient, true}};
 
     for (unsigned i = 0; i < HEARINGS; i++)
         if (strcmp(word, hearings[i]) == 0) {

@@ -67,6 +67,7 @@ struct scenario {
     bool shadow; /* the device finds doorbells in memory */
     bool mixed;  /* core 1 uses a disk with larger blocks */
     bool tells;  /* the platform tells when the device is lost */
+    bool deaf;   /* or would tell, but does not learn it */
     /* Admin commands have 100 ms, which is enough to send one again a few times; else 5 ms. */
     bool patient;
     struct step steps[SCENARIO_STEPS];

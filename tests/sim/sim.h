@@ -29,6 +29,7 @@ struct sim_options {
     struct model *model;   /* the device on the bus; its world is given to it */
     bool honest;           /* it reaches only for memory that it was given: anything else fails the run */
     bool tells;            /* the platform learns when the device is lost */
+    bool deaf;             /* it has a word for that, but does not: the device's process goes on */
     void (*explain)(void); /* prints what is run, if it fails */
 };
 
