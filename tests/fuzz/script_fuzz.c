@@ -8,11 +8,20 @@
 #include <string.h>
 
 static const struct script_name names[] = {{WHEN_COMMAND, "read", 2, UINT64_MAX},
+                                           {WHEN_COMMAND, "io", 0x100, UINT64_MAX - 0xff},
                                            {WHEN_READ, "cap", 0, UINT64_MAX},
                                            {WHEN_WRITE, "cc", 0x14, UINT64_MAX}};
 static const char *const habits[] = {"hums", NULL};
 static const struct script_names device = {
-    "nvme", names, sizeof names / sizeof names[0], UINT32_MAX, UINT32_MAX, habits, true};
+    .device = "nvme",
+    .names = names,
+    .count = sizeof names / sizeof names[0],
+    .commands = UINT32_MAX,
+    .completions = UINT32_MAX,
+    .opcodes = 0xff,
+    .habits = habits,
+    .reshapes = true,
+};
 
 /* Its rules, as lines. */
 static void print(const struct script *script, char *text, size_t size)
@@ -37,10 +46,11 @@ static size_t write_out(const uint8_t *data, size_t size, char *text, size_t roo
                                         "12ms",       ": ",         "ignore",
                                         "late ",      "twice",      "value ",
                                         "put ",       "0x10 ",      "4 ",
-                                        "garbage",    "vanish",     "storm ",
-                                        "short ",     "size ",      "close",
-                                        "\nalways: ", "hums",       "reshape ",
-                                        "#",          "\n"};
+                                        "io-",        "io-0x19 ",   "garbage",
+                                        "vanish",     "storm ",     "short ",
+                                        "size ",      "close",      "\nalways: ",
+                                        "hums",       "reshape ",   "#",
+                                        "\n"};
     size_t length = 0;
 
     for (size_t i = 0; i < size; i++) {
