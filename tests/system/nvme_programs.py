@@ -240,7 +240,7 @@ def main():
             compare(test, [f'nvme:{disks[0]},{properties}'], {properties: ('twin-nvme-limits', '', 0, text)})
         compare(test, [f'nvme:{disks[0]},max_ioqpairs=1'], {
             'coalescing without interrupts': ('nvme-perf', '--coalesce 8', 2, 'only with --mode interrupt or adaptive'),
-            'more cores than queues': ('nvme-perf', '--cores 2', 2, '--cores 2: 0000:00:03.0 grants only 1 queues')})
+            'more cores than queues': ('nvme-perf', '--cores 2', 2, '--cores 2: 0000:00:03.0 grants only 1 of the queues')})
         compare(test, [f'nvme:{disks[0]},ns1.ms=8'], {
             'blocks with metadata of their own': ('nvme-verify', '--overwrite', 1, 'has 8 bytes of metadata with each block'),
             'and measuring them': ('nvme-perf', '', 1, 'has 8 bytes of metadata with each block')})
