@@ -44,12 +44,12 @@ def file_system(test, folder):
 
 def crossed(test, folder):
     """What one world writes the other verifies; the host sees the same bytes in both disks."""
-    seed = ['--overwrite', '--seed', 7]
+    seed = ['--seed', 7]
     by_image = worlds.disk(folder, 'image.img', 16)
     by_hosted = worlds.disk(folder, 'hosted.img', 16)
-    written = worlds.metal(IMAGE, [*seed, '--write-only'], [f'nvme:{by_image}'])
+    written = worlds.metal(IMAGE, ['--overwrite', *seed, '--write-only'], [f'nvme:{by_image}'])
     test.result(written.status == 0, 'image: writes a pattern', written.output)
-    written = worlds.vm(HOSTED, [*seed, '--write-only'], [f'nvme:{by_hosted}'])
+    written = worlds.vm(HOSTED, ['--overwrite', *seed, '--write-only'], [f'nvme:{by_hosted}'])
     test.result(written.status == 0, 'hosted: writes the same pattern', written.output)
     test.result(filecmp.cmp(by_image, by_hosted, shallow=False), 'cmp: both disks hold the same bytes')
     test.result(any(open(by_image, 'rb').read(4096)), 'host: and they are not all zero')
