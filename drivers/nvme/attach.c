@@ -23,16 +23,18 @@ static int open_queue(struct chalk_nvme_disk *disk, const char *name,
 {
     struct chalk_nvme_queue_options options = given != NULL ? *given : (struct chalk_nvme_queue_options){0};
     struct chalk_nvme_namespace ns;
-    int error = 0;
+    int error;
 
     if (options.nsid == 0) {
         error = chalk_nvme_next_namespace(disk->nvme, 0, &ns);
+        if (error == -ENOENT)
+            chalk_log(CHALK_ERROR, "NVMe %s: no active namespace; nvme create-ns and nvme attach-ns make one",
+                      name);
+        if (error != 0)
+            return error;
         options.nsid = ns.nsid;
     }
-    if (error == -ENOENT)
-        chalk_log(CHALK_ERROR, "NVMe %s: no active namespace; nvme create-ns and nvme attach-ns make one",
-                  name);
-    return error == 0 ? chalk_nvme_queue_open(disk->nvme, &options, &disk->queue) : error;
+    return chalk_nvme_queue_open(disk->nvme, &options, &disk->queue);
 }
 
 int chalk_nvme_attach(const char *name, const struct chalk_nvme_queue_options *queue,
